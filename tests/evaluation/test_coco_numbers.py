@@ -1,0 +1,136 @@
+import contextlib
+import io
+
+import numpy as np
+import pytest
+from evaluation_cases import ELSEWHERE, SQUARE, detections, random_case, truth
+
+from yolojax.evaluation.average_precision import class_average_precision
+from yolojax.evaluation.coco import IOU_THRESHOLDS, LEVELS, coco_numbers, match_coco
+
+
+def pycocotools_numbers(truths, found, classes):
+    """(the twelve of summarize(), AP of each class), with ids and annotations made here."""
+    coco, cocoeval = (pytest.importorskip(f"pycocotools.{name}") for name in ("coco", "cocoeval"))
+    common = {
+        "images": [{"id": i + 1} for i in range(len(truths))],
+        "categories": [{"id": c + 1} for c in range(classes)],
+    }
+    rows = [annotations(truths, t_row), annotations(found, d_row)]
+    with contextlib.redirect_stdout(io.StringIO()):
+        sets = []
+        for annotation in rows:
+            sets.append(coco.COCO())
+            sets[-1].dataset = common | {"annotations": annotation}
+            sets[-1].createIndex()
+        run = cocoeval.COCOeval(*sets, "bbox")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    return run.stats, run.eval["precision"][..., 0, -1].mean((0, 1))
+
+
+def annotations(items, extra):
+    rows = []
+    for i, item in enumerate(items):
+        for j, (x1, y1, x2, y2) in enumerate(item.boxes_pixels.tolist()):
+            row = {"image_id": i + 1, "category_id": int(item.labels[j]) + 1, "id": len(rows) + 1}
+            rows.append(row | {"bbox": [x1, y1, x2 - x1, y2 - y1]} | extra(item, j))
+    return rows
+
+
+def t_row(item, j):
+    area = -1.0 if item.difficult[j] else float(item.area[j])
+    return {"iscrowd": int(item.crowd[j]), "area": area}
+
+
+def d_row(item, j):
+    w, h = item.boxes_pixels[j, 2:] - item.boxes_pixels[j, :2]
+    return {"iscrowd": 0, "area": float(w * h), "score": float(item.scores[j])}
+
+
+CASES = {
+    "plain": {"difficult": 0, "crowd": 0},
+    "crowd": {"difficult": 0, "crowd": 0.3},
+    "difficult and crowd": {"difficult": 0.3, "crowd": 0.2},
+    "one image": {"images": 1},
+    "nothing but crowds": {"crowd": 1},
+}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("case", CASES)
+def test_equal_to_pycocotools(case, seed, capfd):
+    truths, found = random_case(seed, **CASES[case])
+    summary, per_class, _ = coco_numbers(truths, found, 4)
+    stats, their_classes = pycocotools_numbers(truths, found, 4)
+    assert capfd.readouterr().out == ""
+    ours = np.nan_to_num(list(summary.values()), nan=-1)
+    np.testing.assert_allclose(ours, stats, atol=1e-9)
+    np.testing.assert_allclose(np.nan_to_num(per_class, nan=-1), their_classes, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_more_than_a_hundred_detections_of_a_class_and_equal_scores(seed):
+    truths, found = random_case(seed, images=2, classes=2)
+    many = [
+        d._replace(
+            boxes_pixels=np.tile(d.boxes_pixels, (12, 1)),
+            scores=np.round(np.tile(d.scores, 12), 1),
+            labels=np.tile(d.labels, 12),
+        )
+        for d in found
+    ]
+    summary, per_class, _ = coco_numbers(truths, many, 2)
+    stats, _ = pycocotools_numbers(truths, many, 2)
+    np.testing.assert_allclose(np.nan_to_num(list(summary.values()), nan=-1), stats, atol=1e-9)
+    own = class_average_precision(match_coco(truths, many, 2), LEVELS)[0]
+    np.testing.assert_allclose(own, per_class, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("case", CASES)
+def test_matches_for_the_bootstrap_give_the_librarys_numbers(case, seed):
+    truths, found = random_case(seed, **CASES[case])
+    _, ap, ap50 = coco_numbers(truths, found, 4)
+    for thresholds, expected in ((IOU_THRESHOLDS, ap), ([0.5], ap50)):
+        own = class_average_precision(match_coco(truths, found, 4, thresholds), LEVELS)[0]
+        np.testing.assert_allclose(own, expected, atol=1e-9)
+
+
+def test_everything_found_is_one():
+    truths = [truth("a", [SQUARE, (0, 0, 50, 50), (0, 0, 200, 200)])]
+    found = [detections("a", truths[0].boxes_pixels, [0.9, 0.8, 0.7])]
+    summary, per_class, ap50 = coco_numbers(truths, found, 2)
+    assert summary.pop("AR1") == pytest.approx(1 / 3)  # one detection for three truths
+    assert list(summary.values()) == pytest.approx([1] * 11)
+    np.testing.assert_allclose([per_class, ap50], [[1, np.nan]] * 2)
+
+
+def test_three_quarters_of_the_box_count_at_six_of_ten_thresholds():
+    # IoU .75 reaches .50 ... .75
+    found = [detections("a", [(0, 0, 10, 7.5)], [0.9])]
+    summary, *_ = coco_numbers([truth("a", [SQUARE])], found, 1)
+    assert (summary["AP"], summary["AP50"], summary["AP75"]) == pytest.approx((0.6, 1, 1))
+
+
+def test_difficult_excuses_one_detection_and_a_crowd_all():
+    found = [detections("a", [SQUARE, SQUARE, ELSEWHERE], [0.9, 0.8, 0.7])]
+    for kind, expected in (("difficult", 1 / 2), ("crowd", 1)):
+        truths = [truth("a", [SQUARE, ELSEWHERE], **{kind: [True, False]})]
+        assert coco_numbers(truths, found, 1)[0]["AP50"] == pytest.approx(expected)
+
+
+def test_area_decides_the_size_not_the_box():
+    # a thin object in a large box: COCO takes the area of the mask
+    large = truth("a", [(0, 0, 200, 200)])._replace(area=np.array([900.0]))
+    found = [detections("a", large.boxes_pixels, [0.9])]
+    summary, *_ = coco_numbers([large], found, 1)
+    assert summary["APs"] == pytest.approx(1)
+    assert np.isnan(summary["APl"])
+
+
+def test_nothing_found_and_no_truths():
+    nothing = [detections("a", [], [])]
+    assert coco_numbers([truth("a", [SQUARE])], nothing, 1)[0]["AP"] == 0
+    assert np.isnan(coco_numbers([truth("a", [])], nothing, 1)[0]["AP"])

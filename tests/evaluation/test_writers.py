@@ -1,0 +1,45 @@
+import json
+
+import pytest
+from evaluation_cases import detections
+
+from yolojax.evaluation.writers import write_coco_results, write_result, write_voc_results
+
+FOUND = [
+    detections("COCO_val2014_000000000042", [(10, 20, 30, 60)], [0.5], [1]),
+    detections("cat_7b", [(0, 0, 1, 1)], [0.25], [0]),
+]
+
+
+def test_result_replaces_the_old_file_and_leaves_no_other(tmp_path):
+    path = tmp_path / "eval" / "voc10.json"
+    write_result(path, {"voc10": 0.5})
+    write_result(path, {"voc10": None})
+    assert json.loads(path.read_text()) == {"voc10": None}
+    assert [p.name for p in path.parent.iterdir()] == ["voc10.json"]
+
+
+def test_result_that_is_no_json_leaves_the_old_file(tmp_path):
+    path = tmp_path / "voc10.json"
+    write_result(path, {"voc10": 0.5})
+    with pytest.raises(ValueError, match="JSON"):
+        write_result(path, {"voc10": float("nan")})
+    assert json.loads(path.read_text()) == {"voc10": 0.5}
+    assert [p.name for p in tmp_path.iterdir()] == ["voc10.json"]
+
+
+def test_coco_results(tmp_path):
+    write_coco_results(tmp_path / "coco.json", FOUND, category_ids=[17, 90])
+    assert json.loads((tmp_path / "coco.json").read_text()) == [
+        {"image_id": 42, "category_id": 90, "bbox": [10, 20, 20, 40], "score": 0.5},
+        {"image_id": "cat_7b", "category_id": 17, "bbox": [0, 0, 1, 1], "score": 0.25},
+    ]
+
+
+def test_voc_results_count_pixels_from_one_and_include_the_last(tmp_path):
+    # the first pixel of the image alone: 1 1 1 1
+    paths = write_voc_results(tmp_path / "voc", FOUND, ["cat", "dog", "bird"])
+    assert [p.name for p in paths] == [f"comp4_det_test_{c}.txt" for c in ("cat", "dog", "bird")]
+    assert paths[0].read_text() == "cat_7b 0.250000 1.000 1.000 1.000 1.000\n"
+    assert paths[1].read_text().split()[2:] == ["11.000", "21.000", "30.000", "60.000"]
+    assert paths[2].read_text() == ""

@@ -1,0 +1,93 @@
+"""Train a detector: config -> mesh -> task -> data -> state -> restore -> loop -> save.
+
+    python train.py --config=configs/quickstart.py --workdir=runs/quickstart
+    python train.py --config=configs/bccd.py:smoke --workdir=/tmp/w --config.optimizer.batch_size=8
+
+The same command on the same --workdir goes on from the newest checkpoint. SIGTERM and Ctrl-C save
+one and end the run with status 0.
+"""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from yolojax.config import Config
+from yolojax.data.doors import open_source, train_batches
+from yolojax.data.pipeline import fingerprint
+from yolojax.evaluation.run import evaluate_source, make_detector
+from yolojax.tasks import build
+from yolojax.training import checkpoint
+from yolojax.training.flags import run_main
+from yolojax.training.metrics import RunLog, due
+from yolojax.training.optimizer import make_optimizer
+from yolojax.training.programs import compile_train_steps, use_compilation_cache
+from yolojax.training.sharding import check_batch_size, make_mesh, to_devices
+from yolojax.training.signals import stop_requested
+from yolojax.training.state import create_state, inference_variables
+from yolojax.training.step import jit_train_step, make_train_step
+from yolojax.visual.draw import draw_batch, save_image
+from yolojax.visual.report import plot_curves
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "a file in configs/, with :smoke or not")
+WORKDIR = flags.DEFINE_string("workdir", None, "the folder of this run, made if it is not there")
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def train(config: Config, workdir: Path) -> None:
+    """Run the experiment in `workdir`, from its newest checkpoint to its end or a signal."""
+    mesh = make_mesh()
+    batch_size = config.optimizer.batch_size
+    check_batch_size(batch_size, config.optimizer.subdivisions, mesh)
+    task, optimizer = build(config), make_optimizer(config.optimizer)
+    train_source, val_source = (
+        open_source(s, config) for s in (config.data.train, config.data.val)
+    )
+
+    checkpoint.save_config(workdir, config)
+    manager = checkpoint.open_manager(workdir, config.checkpoint.keep)
+    state = checkpoint.resume(manager, create_state(task, optimizer, config, mesh))
+    done, total = int(state.seen) // batch_size, config.optimizer.images // batch_size
+    batches = train_batches(train_source, config, start_batch=done)
+
+    train_step = jit_train_step(make_train_step(config, task, optimizer), mesh)
+    programs = compile_train_steps(train_step, state, config, mesh)
+    detector = make_detector(task, config.eval)
+
+    def evaluate(step, seen):
+        result = evaluate_source(detector, inference_variables(state), val_source, config, workdir)
+        log.result(step, seen, result)
+        return result[config.eval.metric]
+
+    step = int(state.step)
+    with manager, stop_requested() as stop, RunLog(workdir, config, step, done, total) as log:
+        for index in range(done, total):
+            batch = log.next_batch(batches)
+            if index == done:
+                print(f"batch {index}: fingerprint {fingerprint(batch)}")
+                mosaic = draw_batch(batch, config.model.classes)
+                save_image(workdir / "plots" / "train_batch0.jpg", mosaic)
+
+            program = programs[batch["image"].shape[1:3]]
+            state, numbers = program(state, to_devices(batch, mesh))
+            step, seen = step + 1, (index + 1) * batch_size
+            log.step(step, seen, numbers, batch)
+
+            end, halt = index + 1 == total, stop()
+            measure = end or (due(config.eval.every_images, seen, batch_size) and not halt)
+            if measure or halt or due(config.checkpoint.every_images, seen, batch_size):
+                log.flush()  # a state whose loss is not finite is never saved
+                checkpoint.save(manager, state, config, evaluate(step, seen) if measure else None)
+            if halt:
+                break
+    plot_curves(workdir / "metrics.jsonl", workdir / "plots" / "curves.png")
+
+
+def main() -> None:
+    """Train what the command line says."""
+    use_compilation_cache()
+    train(CONFIG.value, Path(WORKDIR.value))
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,1 @@
+"""yolojax: the YOLO family of real-time detectors in JAX and Flax."""

@@ -1,0 +1,1 @@
+"""The `yolojax` command: one small file a verb."""

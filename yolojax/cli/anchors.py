@@ -1,0 +1,191 @@
+"""Cluster the box shapes of a data set into anchors, and tell whether they pay.
+
+Shapes are measured in grid cells (32 pixels) after the letterbox of --image-size: a picture of
+w x h pixels is scaled by min(W / w, H / h) in both directions. The table shows the mean IoU of a
+box with its nearest anchor, and how many boxes have an anchor with an IoU above 0.5.
+
+examples:
+  yolojax anchors voc:VOCdevkit/VOC2007:trainval -k 5
+  yolojax anchors shapes:train --image-size 320 320 --update median --plot anchors.png
+  yolojax anchors coco:annotations/train.json:train2017 --dir coco --json
+"""
+
+import argparse
+import json
+from typing import NamedTuple
+
+import numpy as np
+
+CELL = 32  # pixels of the input to a cell of the grid
+MOST = 10  # anchors in the table
+WORTH = 0.02  # gain in mean IoU below which own anchors are not worth a deviation
+TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+ORIENTATION = 0x0112  # the EXIF tag
+
+
+class Fit(NamedTuple):
+    """How well some anchors stand for the boxes of a data set."""
+
+    anchors: np.ndarray  # [k, 2]
+    mean_iou: float
+    above_half: float  # share of the boxes whose nearest anchor has an IoU > 0.5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `yolojax anchors`."""
+    add = parser.add_argument
+    add("source", help="the data set, as in config.data.train")
+    add("-k", type=int, default=5, help="number of anchors (default: %(default)s)")
+    add("--image-size", type=int, nargs=2, default=(416, 416), metavar=("H", "W"))
+    add("--update", choices=("mean", "median"), default="mean", help="centre of a cluster")
+    add("--restarts", type=int, default=10, help="runs, the best is kept (default: %(default)s)")
+    add("--seed", type=int, default=0)
+    add("--dir", default="", help="folder that relative paths in SOURCE start from")
+    add("--plot", metavar="FILE", help="picture of the shapes, the anchors and the gain with k")
+    add("--json", action="store_true", help="print JSON instead of text")
+
+
+def run(args) -> int:
+    """Cluster, compare with the published priors, print."""
+    from yolojax.data.sources import load_source
+    from yolojax.ops.anchors import PUBLISHED_PRIORS, kmeans
+
+    if args.k < 1:
+        raise argparse.ArgumentError(None, f"-k must be 1 or more; got {args.k}.")
+    source = load_source(args.source, dir=args.dir)
+    shapes = grid_shapes(source, tuple(args.image_size))
+    limit = min(max(MOST, args.k), len(np.unique(shapes, axis=0)))
+    options = {"update": args.update, "restarts": args.restarts, "seed": args.seed}
+    own = {k: fit(shapes, kmeans(shapes, k, **options)) for k in {*range(1, limit + 1), args.k}}
+    published = {name: fit(shapes, priors) for name, priors in PUBLISHED_PRIORS.items()}
+    rival = best_rival(published, args.k)
+    if args.plot:
+        _plot(args.plot, shapes, own, args.k, rival)
+    report = _as_json if args.json else _as_text
+    print(report(args, (len(source), len(shapes)), own, published, verdict(own[args.k], rival)))
+    return 0
+
+
+def grid_shapes(source, image_size: tuple[int, int]):
+    """(w, h) of all boxes of `source` in cells of the letterboxed picture -> float64 [n, 2].
+
+    Raises:
+        ValueError: there is not one box with an area.
+    """
+    from tqdm import tqdm
+
+    found = [np.zeros((0, 2))]
+    for i in tqdm(range(len(source)), desc="boxes", unit="picture", disable=None, leave=False):
+        record = source[i]
+        if not len(record.boxes):
+            continue
+        height, width = picture_size(record)
+        scale = min(image_size[0] / height, image_size[1] / width) / CELL
+        boxes = np.asarray(record.boxes, np.float64)
+        found.append((boxes[:, 2:] - boxes[:, :2]) * (width * scale, height * scale))
+    shapes = np.concatenate(found)
+    shapes = shapes[(shapes > 0).all(axis=1)]
+    if not len(shapes):
+        raise ValueError(f"{source.name}: no boxes in its {len(source)} pictures to cluster.")
+    return shapes
+
+
+def picture_size(record) -> tuple[int, int]:
+    """(height, width) of the upright picture of `record`, from the header of its file.
+
+    Raises:
+        BadRecord: the file is missing or no picture.
+    """
+    import io
+
+    from PIL import Image
+
+    from yolojax.data.records import load_image
+
+    if isinstance(record.image, np.ndarray):
+        return record.image.shape[:2]
+    try:
+        file = io.BytesIO(record.image) if isinstance(record.image, bytes) else record.image
+        with Image.open(file) as picture:
+            width, height = picture.size
+            turned = picture.getexif().get(ORIENTATION) in TURNED
+    except OSError:  # a format that only OpenCV knows, or a file that load_image explains
+        return load_image(record).shape[:2]
+    return (width, height) if turned else (height, width)
+
+
+def fit(shapes, anchors) -> Fit:
+    """Measure `anchors` [k, 2] on `shapes` [n, 2]."""
+    from yolojax.ops.anchors import best_ious
+
+    ious = best_ious(shapes, anchors)
+    return Fit(np.asarray(anchors), float(ious.mean()), float((ious > 0.5).mean()))
+
+
+def best_rival(published: dict[str, Fit], k: int) -> tuple[str, Fit]:
+    """The best of the published priors with `k` anchors; of all where none has so many."""
+    same = {name: one for name, one in published.items() if len(one.anchors) == k}
+    return max((same or published).items(), key=lambda item: item[1].mean_iou)
+
+
+def verdict(own: Fit, rival: tuple[str, Fit]) -> str:
+    """What to do, in words."""
+    name, other = rival
+    gain = 100 * (own.mean_iou - other.mean_iou)
+    than = f"{gain:+.1f} points of mean IoU against {name} ({len(other.anchors)} anchors)"
+    if gain < 100 * WORTH:
+        return f"{than}: not worth bothering; keep the published priors."
+    return f"{than}: own anchors pay. The last layer must be trained with them."
+
+
+def config_line(anchors) -> str:
+    """`anchors` as a line for a config file."""
+    pairs = ", ".join(f"({w:.4g}, {h:.4g})" for w, h in anchors)
+    return f"anchors=({pairs},),"
+
+
+def _as_text(args, counts, own, published, words) -> str:
+    height, width = args.image_size
+    lines = [
+        f"{args.source}: {counts[1]} boxes in {counts[0]} pictures, letterboxed to "
+        f"{height} x {width} (h x w); anchors in cells of {CELL} pixels",
+        "",
+        f"{'k':>18}  mean IoU  IoU > .5",
+        *(_row(str(k), own[k], "<" if k == args.k else "") for k in sorted(own)),
+        "",
+        "published priors on these boxes",
+        *(_row(name, one) for name, one in published.items()),
+        "",
+        words,
+        config_line(own[args.k].anchors),
+    ]
+    return "\n".join(lines)
+
+
+def _row(name: str, one: Fit, mark: str = "") -> str:
+    return f"{name:>18}  {100 * one.mean_iou:8.1f}  {100 * one.above_half:8.1f} {mark}".rstrip()
+
+
+def _as_json(args, counts, own, published, words) -> str:
+    report = {
+        "source": args.source,
+        "image_size": list(args.image_size),
+        "pictures": counts[0],
+        "boxes": counts[1],
+        "anchors": own[args.k].anchors.round(4).tolist(),
+        "by_k": {k: _numbers(own[k]) for k in sorted(own)},
+        "published": {name: _numbers(one) for name, one in published.items()},
+        "verdict": words,
+    }
+    return json.dumps(report, indent=2)
+
+
+def _numbers(one: Fit) -> dict[str, float]:
+    return {"mean_iou": round(one.mean_iou, 4), "above_half": round(one.above_half, 4)}
+
+
+def _plot(path, shapes, own, k, rival) -> None:
+    from yolojax.visual.report import plot_anchors
+
+    gains = {number: own[number].mean_iou for number in sorted(own)}
+    plot_anchors(shapes, own[k].anchors, gains, path, published=rival[0])

@@ -1,0 +1,230 @@
+"""Detect objects in pictures.
+
+PATHS are files, folders (with all below them) and quoted globs. One line a picture is printed;
+--out takes drawn pictures, --json, --csv and --txt the numbers. Boxes are x1 y1 x2 y2 in pixels of
+the original, from its left top corner; --txt writes class cx cy w h score in 0..1, as Darknet does.
+
+examples:
+  yolojax predict dog.jpg --workdir runs/shapes --out drawn
+  yolojax predict photos "more/*.png" --workdir runs/voc --json detections.json --threshold 0.4
+  yolojax predict dog.jpg --weights yolov2-voc.weights --config configs/yolov2_voc.py --json -
+"""
+
+import argparse
+import csv
+import glob
+import io
+import json
+import math
+import os
+import sys
+from pathlib import Path
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+BATCH = 8  # pictures that go through the network together, where there are so many
+NOISE = 0.01  # a best score below it means that the network has not learned these pictures
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `yolojax predict`."""
+    add = parser.add_argument
+    add("paths", nargs="+", metavar="PATHS")
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--workdir", help="folder of a training run; its best checkpoint is used")
+    model.add_argument("--weights", help="Darknet .weights file; needs --config")
+    add("--config", help="the configs/NAME.py that describes the network")
+    add("--out", metavar="DIR", help="write drawn pictures here, in the folders of the inputs")
+    add("--json", metavar="FILE", help="write all detections as JSON; - prints them")
+    add("--csv", metavar="FILE", help="write all detections as CSV; - prints them")
+    add("--txt", action="store_true", help="write a Darknet text file beside each drawn picture")
+    add("--threshold", type=_share, default=0.25, help="least score (default: %(default)s)")
+    add("--iou", type=_share, default=0.45, help="overlap that NMS allows (default: %(default)s)")
+    add("--max-detections", type=int, default=100, help="in a picture (default: %(default)s)")
+    add("--image-size", type=int, nargs=2, metavar=("H", "W"), help="default: the config's")
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 1; got {text}")
+    return value
+
+
+def run(args) -> int:
+    """Find the pictures, predict, write what was asked for -> 1 if one could not be read."""
+    check_options(args)
+    paths = find_pictures(args.paths)
+    targets = plan_outputs(paths, Path(args.out), args.txt) if args.out else {}
+    quiet = "-" in (args.json, args.csv)  # then stdout belongs to a machine
+    failed: list[Exception] = []
+    rows = []
+    for result in predictions(args, paths, failed.append):
+        rows.append(result.to_dict())
+        if not quiet or not len(result.scores):
+            _say(one_line(result), sys.stderr if quiet else sys.stdout)
+        if args.out:
+            write_outputs(result, targets[result.file], args.txt)
+    for target, text in ((args.json, as_json), (args.csv, as_csv)):
+        if target:
+            _write(target, text(rows))
+    return 1 if failed else 0
+
+
+def predictions(args, paths: list[str], on_bad):
+    """An iterator over the results, with a progress bar; `on_bad` gets each unreadable picture."""
+    from tqdm import tqdm
+
+    from yolojax.predict import load
+    from yolojax.training.programs import use_compilation_cache
+
+    def report(error):
+        _say(f"yolojax predict: {error}", sys.stderr)
+        on_bad(error)
+
+    use_compilation_cache()
+    detector = load(
+        args.workdir or args.weights,
+        config=args.config,
+        image_size=args.image_size,
+        batch_size=min(BATCH, len(paths)),
+    )
+    options = {name: getattr(args, name) for name in ("threshold", "iou", "max_detections")}
+    results = detector.stream(paths, on_bad=report, **options)
+    return tqdm(results, total=len(paths), unit="picture", disable=None)
+
+
+def _say(text: str, file) -> None:
+    """A line of its own above the progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=file)
+
+
+def check_options(args) -> None:
+    """Raises argparse.ArgumentError for options that contradict each other."""
+    problems = (
+        (args.weights and not args.config, "--weights needs --config, which names the network"),
+        (args.txt and not args.out, "--txt needs --out DIR"),
+        (args.json == "-" and args.csv == "-", "only one of --json and --csv can be -"),
+        (args.max_detections < 1, f"--max-detections must be 1 or more; got {args.max_detections}"),
+    )
+    for wrong, message in problems:
+        if wrong:
+            raise argparse.ArgumentError(None, f"{message}.")
+
+
+def find_pictures(paths: list[str]) -> list[str]:
+    """The files that `paths` (files, folders, globs) stand for, each once.
+
+    A file that is named is taken whatever its suffix is, and when missing it is a bad picture.
+
+    Raises:
+        argparse.ArgumentError: there are none.
+    """
+    found: dict[str, None] = {}
+    for path in paths:
+        if Path(path).is_dir():
+            inside = sorted(p for p in Path(path).rglob("*") if p.suffix.lower() in SUFFIXES)
+            found.update(dict.fromkeys(str(p) for p in inside))
+        elif glob.has_magic(path) and not Path(path).exists():
+            inside = sorted(glob.glob(path, recursive=True))
+            found.update(dict.fromkeys(p for p in inside if Path(p).suffix.lower() in SUFFIXES))
+        else:
+            found[path] = None
+    if not found:
+        raise argparse.ArgumentError(
+            None, f"no pictures ({', '.join(SUFFIXES)}) in: {' '.join(paths)}"
+        )
+    return list(found)
+
+
+def plan_outputs(paths: list[str], out: Path, txt: bool) -> dict[str, Path]:
+    """Where in `out` the drawing of each input goes: its place below the folder common to all.
+
+    Raises:
+        argparse.ArgumentError: a file would overwrite an input, or two would get one name.
+    """
+    inputs = {path: Path(os.path.abspath(path)) for path in paths}
+    common = os.path.commonpath([p.parent for p in inputs.values()])
+    targets = {path: out / p.relative_to(common) for path, p in inputs.items()}
+    targets = {
+        k: t if t.suffix.lower() in SUFFIXES else Path(f"{t}.png") for k, t in targets.items()
+    }
+    taken: dict[Path, str] = {}
+    originals = {p.resolve() for p in inputs.values()}
+    for path, target in targets.items():
+        for file in (target, target.with_suffix(".txt")) if txt else (target,):
+            if file.resolve() in originals:
+                raise argparse.ArgumentError(None, f"--out {out} would overwrite the input {file}.")
+            if file in taken:
+                raise argparse.ArgumentError(
+                    None, f"{taken[file]} and {path} would both write {file}; run them apart."
+                )
+            taken[file] = path
+    return targets
+
+
+def write_outputs(result, target: Path, txt: bool) -> None:
+    """The drawing of `result`, and with `txt` the text file beside it."""
+    from yolojax.visual.draw import save_image
+
+    save_image(target, result.draw())
+    if txt:
+        _write(target.with_suffix(".txt"), as_darknet(result))
+
+
+def one_line(result) -> str:
+    """What is said of a picture: its detections, or why there are none."""
+    if not len(result.scores):
+        return f"{result.file}: {why_nothing(result)}"
+    found = ", ".join(f"{n} {s:.2f}" for n, s in zip(result.names, result.scores, strict=True))
+    return f"{result.file}: {len(result.scores)} found: {found}"
+
+
+def why_nothing(result) -> str:
+    """Why there is no detection, and the way out."""
+    score, name = result.best_score, result.classes[result.best_label]
+    if not math.isfinite(score):
+        return "nothing found: the network's output is not a number; its weights are broken"
+    best = f"nothing above the threshold; the best candidate is {name} at {score:.2g}"
+    if score < NOISE:
+        return f"{best}: is the network trained for such pictures, and does --config fit it?"
+    digit = 10.0 ** math.floor(math.log10(score))
+    lower = math.floor(0.999 * score / digit) * digit or 0.9 * digit
+    return f"{best}: try --threshold {lower:.2g}"
+
+
+def as_json(rows: list[dict]) -> str:
+    """`rows`, the to_dict() of each result, as a JSON list."""
+    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+
+
+def as_csv(rows: list[dict]) -> str:
+    """One line a detection."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("file", "class", "class_id", "score", "x1", "y1", "x2", "y2"))
+    for row in rows:
+        for d in row["detections"]:
+            table.writerow((row["file"], d["class"], d["class_id"], d["score"], *d["box"]))
+    return text.getvalue()
+
+
+def as_darknet(result) -> str:
+    """One line a detection: class cx cy w h score, in 0..1 of the picture."""
+    height, width = result.image.shape[:2]
+    lines = []
+    for label, score, box in zip(result.labels, result.scores, result.boxes_pixels, strict=True):
+        x1, y1, x2, y2 = box / (width, height, width, height)
+        place = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
+        lines.append(" ".join([str(label), *(f"{v:.6f}" for v in place), f"{score:.4f}\n"]))
+    return "".join(lines)
+
+
+def _write(target: str | Path, text: str) -> None:
+    if str(target) == "-":
+        sys.stdout.write(text)
+        return
+    from yolojax.training.checkpoint import write_text
+
+    write_text(Path(target), text)

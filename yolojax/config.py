@@ -1,0 +1,129 @@
+"""The typed dataclasses that every experiment fills in: the only schema of the project.
+
+A file in `configs/` returns a `Config`; any field can be overridden on the command line, as
+`--config.optimizer.batch_size=32` (typed; an unknown field is an error). Everything that has a
+length in time is counted in images, so neither the batch size nor the number of devices changes a
+schedule.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+
+@dataclass
+class ModelConfig:
+    """The network: which table, how wide, and what its outputs stand for."""
+
+    name: str = "yolov2"  # a key of yolojax.models.NETWORKS
+    classes: tuple[str, ...] = ()  # names, in the order of the labels
+    anchors: tuple[tuple[float, float], ...] = ()  # priors (w, h) in cells of the /32 grid
+    width: float = 1.0  # multiplies the filters of every layer but the last
+    dtype: str = "float32"  # of the computation; parameters, statistics and loss stay float32
+
+
+@dataclass
+class AugmentConfig:
+    """Darknet's augmentation of training images (data.c), with the values of yolov2-voc.cfg."""
+
+    geometry: str = "letterbox"  # Darknet's loader since 2017; "crop" before; "none"
+    jitter: float = 0.3  # of the aspect (letterbox) or of each edge (crop), as a fraction
+    flip: float = 0.5  # probability of a left-right flip
+    hue: float = 0.1  # shift, of the whole circle
+    saturation: float = 1.5  # factor, or its inverse
+    exposure: float = 1.5  # factor, or its inverse
+
+
+@dataclass
+class DataConfig:
+    """Where the pictures come from and the shape they are given."""
+
+    train: str = "shapes:train"  # a SOURCE, or several joined with +
+    val: str = "shapes:val"  # the SOURCE evaluated during training and by eval.py
+    dir: str = ""  # relative paths in a SOURCE start here; also tfds' data_dir
+    image_size: tuple[int, int] = (416, 416)  # (height, width), multiples of 32
+    multiscale: tuple[int, ...] = ()  # square sides to draw from in training; () = image_size only
+    multiscale_every: int = 10  # batches between two draws (paper, section 2)
+    multiscale_last: int = 200  # batches at the end at the largest side (detector.c)
+    max_boxes: int = 30  # truths kept per image; Darknet's 30
+    letterbox: bool = True  # evaluation: keep the aspect and pad with grey; False = squash
+    on_bad_record: str = "error"  # or "skip": leave it out, count it
+    threads: int = 2  # that decode and augment on each host
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+@dataclass
+class LossConfig:
+    """The region loss (region_layer.c); defaults are those of yolov2-voc.cfg."""
+
+    name: str = "region"
+    coord_weight: float = 1.0
+    object_weight: float = 5.0
+    noobject_weight: float = 1.0
+    class_weight: float = 1.0
+    ignore_threshold: float = 0.6  # IoU above which an unassigned box is not pushed to 0
+    warmup_images: int = 12800  # boxes are drawn to their priors until so many were seen
+    rescore: bool = True  # objectness target is the IoU; False = 1
+    bias_match: bool = True  # choose the anchor by prior shape; False = by predicted shape
+    small_box_weight: bool = True  # the factor (2 - w * h); Darknet since 2018, not in the paper
+
+
+@dataclass
+class OptimizerConfig:
+    """SGD as Darknet does it, and its learning-rate policies, counted in images."""
+
+    batch_size: int = 64  # global, per update
+    subdivisions: int = 1  # sub-batches that one update accumulates over
+    images: int = 80200 * 64  # length of the training
+    learning_rate: float = 1e-3
+    burn_in_images: int = 0  # the rate grows as (seen / burn_in) ** burn_in_power until here
+    burn_in_power: float = 4.0
+    policy: str = "steps"  # "constant", "steps", "poly"
+    step_images: tuple[int, ...] = ()
+    step_scales: tuple[float, ...] = ()
+    poly_power: float = 4.0
+    momentum: float = 0.9
+    weight_decay: float = 5e-4  # on kernels only; never on biases and BN scales
+    clip_norm: float | None = None  # global norm of the gradient
+    ema_decay: float | None = None  # average of the parameters used in evaluation; papers: none
+
+
+@dataclass
+class EvalConfig:
+    """From raw output to detections, and which number counts."""
+
+    every_images: int = 0  # evaluate on data.val after so many training images; 0 = at the end
+    batch_size: int = 16
+    score_threshold: float = 0.005  # `detector valid` of Darknet
+    iou_threshold: float = 0.45
+    class_agnostic: bool = False
+    top_k: int = 1000  # boxes that enter NMS
+    max_detections: int = 100  # that leave it
+    metric: str = "voc10"  # headline; the best checkpoint is kept by it
+    bootstrap: int = 1000  # resamples for its 95 % interval
+
+
+@dataclass
+class CheckpointConfig:
+    """When the state is saved and which states are kept."""
+
+    every_images: int = 64 * 1000
+    keep: int = 2  # newest ones; the best by eval.metric is kept beside them
+
+
+@dataclass
+class Config:
+    """One experiment."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    seed: int = 0
+    log_every: int = 10  # steps between two lines of metrics.jsonl
+
+
+def to_dict(config: Config) -> dict:
+    """`config` as plain dicts, ready for JSON."""
+    return dataclasses.asdict(config)

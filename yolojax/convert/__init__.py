@@ -1,0 +1,1 @@
+"""Darknet files in and out."""

@@ -1,0 +1,160 @@
+"""Where every pixel of a picture lands in the network's input, for images and boxes alike.
+
+Positions are continuous: pixel i covers [i, i + 1), its centre is i + 0.5, the right edge of a
+picture w pixels wide is w. Images and boxes go through the same numbers, so they never part.
+Darknet (image.c) mixes two other grids: corner-aligned in resize_image, x * w / nw in place_image;
+each is at most half a pixel, of the picture or of the input, from this one.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+GREY = 128  # Darknet fills with 0.5 (letterbox_image, load_data_detection)
+
+Rectangle = tuple[int, int, int, int]  # x, y, width, height in pixels
+Size = tuple[int, int]  # height, width in pixels
+
+
+class Affine(NamedTuple):
+    """x -> scale_x * x + offset_x, from picture to network input, in pixels; y alike.
+
+    A mirrored picture has a negative `scale_x`.
+    """
+
+    scale_x: float
+    scale_y: float
+    offset_x: float
+    offset_y: float
+
+
+class Placement(NamedTuple):
+    """A rectangle of the picture is stretched over a rectangle of the input, then mirrored or not.
+
+    Either may reach over its edge: the picture goes on with its last pixels, the input cuts off.
+    """
+
+    source: Rectangle
+    target: Rectangle
+    flip: bool = False
+
+
+def place_letterbox(picture: Size, size: Size) -> Placement:
+    """The whole of `picture`, as large as it fits in `size` with its aspect kept, in the middle.
+
+    Integer arithmetic as in letterbox_image (darknet image.c).
+    """
+    (h, w), (height, width) = picture, size
+    if width * h < height * w:
+        new_w, new_h = width, max(1, h * width // w)
+    else:
+        new_w, new_h = max(1, w * height // h), height
+    corner = ((width - new_w) // 2, (height - new_h) // 2)
+    return Placement((0, 0, w, h), (*corner, new_w, new_h))
+
+
+def place_squash(picture: Size, size: Size) -> Placement:
+    """The whole of `picture` over the whole of `size`: Darknet's v1 and 2016 input."""
+    return Placement((0, 0, picture[1], picture[0]), (0, 0, size[1], size[0]))
+
+
+def affine_of(placement: Placement, width: int) -> Affine:
+    """The map of positions that `render` applies to pixels; `width` is that of the input."""
+    (x, y, w, h), (left, top, new_w, new_h), flip = placement
+    scale_x, scale_y = new_w / w, new_h / h
+    offset_x, offset_y = left - x * scale_x, top - y * scale_y
+    if flip:
+        return Affine(-scale_x, scale_y, width - offset_x, offset_y)
+    return Affine(scale_x, scale_y, offset_x, offset_y)
+
+
+def render(image: np.ndarray, placement: Placement, size: Size) -> np.ndarray:
+    """`image` uint8 [h, w, 3] laid out on a grey canvas -> uint8 [*size, 3]; bilinear."""
+    left, top, new_w, new_h = placement.target
+    piece = _cut(image, placement.source)
+    if piece.shape[:2] != (new_h, new_w):
+        piece = cv2.resize(piece, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
+    if (left, top, new_h, new_w) == (0, 0, *size):
+        canvas = piece
+    else:
+        canvas = np.full((*size, 3), GREY, np.uint8)
+        rows, piece_rows = _overlap(top, new_h, size[0])
+        columns, piece_columns = _overlap(left, new_w, size[1])
+        canvas[rows, columns] = piece[piece_rows, piece_columns]
+    return cv2.flip(canvas, 1) if placement.flip else canvas
+
+
+def _cut(image, rectangle):
+    """The rectangle of `image`; what lies outside repeats the edge (crop_image, image.c)."""
+    x, y, w, h = rectangle
+    rows, inner_rows = _overlap(-y, image.shape[0], h)
+    columns, inner_columns = _overlap(-x, image.shape[1], w)
+    inside = image[inner_rows, inner_columns]
+    border = (rows.start, h - rows.stop, columns.start, w - columns.stop)
+    return cv2.copyMakeBorder(inside, *border, cv2.BORDER_REPLICATE) if any(border) else inside
+
+
+def _overlap(start, length, limit):
+    """A run of `length` pixels laid at `start` on an axis of `limit`: (slice of axis, of run)."""
+    first, last = max(start, 0), min(start + length, limit)
+    return slice(first, last), slice(first - start, last - start)
+
+
+def letterbox(image: np.ndarray, size: Size) -> tuple[np.ndarray, Affine]:
+    """`image` uint8 [h, w, 3] -> (uint8 [*size, 3], map from its pixels to those of the input)."""
+    return _whole(image, place_letterbox(image.shape[:2], size), size)
+
+
+def squash(image: np.ndarray, size: Size) -> tuple[np.ndarray, Affine]:
+    """As `letterbox`, but stretched over the whole input."""
+    return _whole(image, place_squash(image.shape[:2], size), size)
+
+
+def _whole(image, placement, size):
+    return render(image, placement, size), affine_of(placement, size[1])
+
+
+def boxes_to_input(boxes: np.ndarray, affine: Affine, picture: Size, size: Size) -> np.ndarray:
+    """Boxes [n, 4] in 0..1 of `picture` -> float32 [n, 4] in 0..1 of the input, not clipped."""
+    pixels = np.asarray(boxes, np.float64) * _whwh(picture)
+    moved = _left_first(pixels * _scales(affine) + _offsets(affine))
+    return (moved / _whwh(size)).astype(np.float32)
+
+
+def boxes_to_original(boxes, affine, size: Size, picture) -> np.ndarray:
+    """Boxes in 0..1 of the input -> pixels of the picture they were found in, clipped to it.
+
+    Args:
+        boxes: [..., K, 4] xyxy.
+        affine: an Affine, or [..., 4]: one for each set of K boxes.
+        size: (height, width) of the input.
+        picture: (height, width) of the picture, or [..., 2].
+
+    Returns:
+        float32 [..., K, 4] xyxy.
+    """
+    affine = np.asarray(affine, np.float64)[..., None, :]
+    pixels = np.asarray(boxes, np.float64) * _whwh(size)
+    moved = _left_first((pixels - _offsets(affine)) / _scales(affine))
+    return np.clip(moved, 0, _whwh(np.asarray(picture)[..., None, :])).astype(np.float32)
+
+
+def _left_first(boxes):
+    """`boxes` as they are, but for the left and right sides that a mirror has swapped."""
+    x = boxes[..., [0, 2]]
+    left, right = x.min(-1), x.max(-1)
+    return np.stack([left, boxes[..., 1], right, boxes[..., 3]], axis=-1)
+
+
+def _whwh(size):
+    """(height, width) on the last axis -> (width, height, width, height)."""
+    return np.asarray(size, np.float64)[..., [1, 0, 1, 0]]
+
+
+def _scales(affine):
+    return np.asarray(affine)[..., [0, 1, 0, 1]]
+
+
+def _offsets(affine):
+    return np.asarray(affine)[..., [2, 3, 2, 3]]

@@ -1,0 +1,282 @@
+"""Sources -> batches. Row i of a training is a pure function of (seed, i): neither threads, nor
+hosts, nor a restart change it. Grain supplies the threads, the read-ahead and the batching.
+"""
+
+import hashlib
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from functools import lru_cache
+
+import grain
+import numpy as np
+
+from yolojax.config import AugmentConfig
+from yolojax.data import geometry
+from yolojax.data.augment import augment as augment_picture
+from yolojax.data.augment import pad_truths
+from yolojax.data.geometry import Size
+from yolojax.data.multiscale import size_for
+from yolojax.data.records import BadRecord, Source, load_image
+
+Batch = dict[str, np.ndarray]
+Handler = Callable[[BadRecord], None]  # returns where the record is to be passed over
+
+
+def _refuse(error: BadRecord):
+    raise error
+
+
+def train_loader(
+    source: Source,
+    *,
+    image_size: Size,
+    batch_size: int,
+    seed: int,
+    augment: AugmentConfig,
+    max_boxes: int = 30,
+    sizes: tuple[int, ...] = (),
+    sizes_every: int = 10,
+    sizes_last: int = 200,
+    total_batches: int = 0,
+    start_batch: int = 0,
+    host: int = 0,
+    hosts: int = 1,
+    threads: int = 2,
+    on_bad_record: str = "error",
+) -> Iterator[Batch]:
+    """Training batches without end; every epoch in another order.
+
+    Args:
+        source: the records; their difficult and crowd truths are left out.
+        image_size: (height, width) of the images, unless `sizes` is given.
+        batch_size: rows of the global batch; this host gets its `host`-th part, in order.
+        seed: of order, augmentation and sizes; 0 to 2**32 - 1.
+        augment: what is done to each picture.
+        max_boxes: M, the places for truths.
+        sizes: sides of square inputs to draw from; () for `image_size` alone.
+        sizes_every: batches between two draws.
+        sizes_last: batches at the end that are at the largest side.
+        total_batches: length of the whole training, where `sizes_last` counts from; 0: no end.
+        start_batch: the first batch to yield. It starts at image `start_batch * batch_size`, so a
+            run that goes on with another batch size passes images seen // the new one.
+        host: this process, below `hosts`.
+        hosts: processes that share the global batch.
+        threads: that decode and augment; 0 does it in the caller's.
+        on_bad_record: "error", or "skip" to take the next record of the source instead; each bad
+            one is warned about once, with their number so far.
+
+    Returns:
+        Iterator of {"image": uint8 [b, H, W, 3], "boxes": float32 [b, M, 4], "labels": int32
+        [b, M], "mask": bool [b, M], "image_id": int32 [b]} with b = batch_size // hosts.
+
+    Raises:
+        ValueError: an argument is out of its range.
+        BadRecord: while iterating: a picture cannot be read, and `on_bad_record` is "error".
+    """
+    _check(source, batch_size, host, hosts, threads, on_bad_record)
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be in 0..2**32 - 1, got {seed}.")
+    multiscale = {"seed": seed, "sizes": sizes, "every": sizes_every}
+    multiscale |= {"total_steps": total_batches, "last": sizes_last}
+
+    def size_at(position):
+        if not sizes:
+            return image_size
+        side = size_for(position // batch_size, **multiscale)
+        return side, side
+
+    fixed = {"seed": seed, "augment": augment, "max_boxes": max_boxes}
+    fixed["on_bad"] = _handler(source, on_bad_record)
+
+    def row(position):
+        return train_sample(source, position, size=size_at(position), **fixed)
+
+    return _batches(row, start_batch, None, batch_size, host, hosts, threads)
+
+
+def train_sample(
+    source: Source,
+    position: int,
+    *,
+    seed: int,
+    size: Size,
+    augment: AugmentConfig,
+    max_boxes: int = 30,
+    on_bad: Handler = _refuse,
+) -> Batch:
+    """Row `position` of a training, counted in images from its start: a batch's arrays without B.
+
+    Raises:
+        BadRecord: the picture cannot be read and `on_bad` raises, or none of all can.
+    """
+    index, record, image = _read_good(source, record_at(source, position, seed), on_bad)
+    generator = np.random.Generator(np.random.Philox(key=np.array([seed, position], np.uint64)))
+    wanted = ~(record.difficult | record.crowd)  # voc_label.py of Darknet drops the difficult ones
+    image, boxes, labels = augment_picture(
+        image,
+        record.boxes[wanted],
+        record.labels[wanted],
+        generator,
+        size=size,
+        **asdict(augment),
+    )
+    boxes, labels, mask = pad_truths(boxes, labels, max_boxes)
+    truth = {"boxes": boxes, "labels": labels, "mask": mask}
+    return {"image": image, **truth, "image_id": np.int32(index)}
+
+
+def record_at(source: Source, position: int, seed: int) -> int:
+    """The record that is due at `position`: each one once an epoch."""
+    epoch, place = divmod(position, len(source))
+    return int(_epoch_order(seed, epoch, len(source))[place])
+
+
+@lru_cache(maxsize=4)
+def _epoch_order(seed, epoch, count):
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def eval_loader(
+    source: Source,
+    *,
+    image_size: Size,
+    letterbox: bool,
+    batch_size: int,
+    host: int = 0,
+    hosts: int = 1,
+    threads: int = 2,
+    on_bad_record: str = "error",
+) -> Iterator[Batch]:
+    """Every picture of `source` once, in order, in batches of one shape; see `train_loader`.
+
+    Returns:
+        Iterator of {"image": uint8 [b, H, W, 3], "image_id": int32 [b], "affine": float32 [b, 4],
+        "size": int32 [b, 2]}: the map from picture to input (`geometry.Affine`) and the picture's
+        (height, width), which `geometry.boxes_to_original` takes. Rows that fill up the last
+        batch, and with "skip" those of unreadable pictures, have `image_id` -1. All hosts get as
+        many batches.
+
+    Raises:
+        ValueError: an argument is out of its range.
+        BadRecord: while iterating: a picture cannot be read, and `on_bad_record` is "error".
+    """
+    _check(source, batch_size, host, hosts, threads, on_bad_record)
+    on_bad = _handler(source, on_bad_record)
+
+    def row(position):
+        if position >= len(source):
+            return _blank(image_size)
+        try:
+            return eval_sample(source, position, size=image_size, letterbox=letterbox)
+        except BadRecord as error:
+            on_bad(error)
+            return _blank(image_size)
+
+    last = -(-len(source) // batch_size)
+    return _batches(row, 0, last, batch_size, host, hosts, threads)
+
+
+def eval_sample(source: Source, index: int, *, size: Size, letterbox: bool) -> Batch:
+    """One row of `eval_loader`: the picture of record `index`, and the way back to its pixels.
+
+    Raises:
+        BadRecord: it cannot be read.
+    """
+    picture = load_image(source[index])
+    image, affine = (geometry.letterbox if letterbox else geometry.squash)(picture, size)
+    return _eval_row(image, index, affine, picture.shape[:2])
+
+
+def _blank(size):
+    image = np.full((*size, 3), geometry.GREY, np.uint8)
+    return _eval_row(image, -1, geometry.Affine(1, 1, 0, 0), size)
+
+
+def _eval_row(image, index, affine, picture):
+    return {
+        "image": image,
+        "image_id": np.int32(index),
+        "affine": np.array(affine, np.float32),
+        "size": np.array(picture, np.int32),
+    }
+
+
+def fingerprint(batch: Mapping[str, np.ndarray]) -> str:
+    """12 hexadecimal digits that differ as soon as any name, type, shape or value does."""
+    digest = hashlib.sha256()
+    for name in sorted(batch):
+        array = np.ascontiguousarray(batch[name])
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _batches(
+    row: Callable[[int], Batch], first, last, batch_size, host, hosts, threads
+) -> Iterator[Batch]:
+    """This host's part of the global batches `first` up to `last` (None: for ever).
+
+    The global batch t is made of the rows t * batch_size ...; host h has the h-th run of them.
+    """
+    share = batch_size // hosts
+
+    def local_row(k):
+        batch, place = divmod(k, share)
+        return row(batch * batch_size + host * share + place)
+
+    stop = sys.maxsize if last is None else last * share
+    rows = grain.MapDataset.range(first * share, stop).map(local_row)
+    ahead = max(2 * share, threads) if threads else 0
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
+    return _until_closed(rows.to_iter_dataset(options).batch(share, drop_remainder=True))
+
+
+def _until_closed(dataset):
+    iterator = iter(dataset)
+    try:
+        yield from iterator
+    finally:  # also where the caller stops early: the threads end with the generator
+        iterator.close()
+
+
+def _read_good(source, index, on_bad):
+    """(index, Record, picture) of record `index` or, where `on_bad` lets it pass, of the next."""
+    for candidate in range(index, index + len(source)):
+        candidate %= len(source)
+        try:
+            record = source[candidate]
+            return candidate, record, load_image(record)
+        except BadRecord as error:
+            on_bad(error)
+    raise BadRecord(f"{source.name}: none of its {len(source)} pictures can be read.")
+
+
+def _handler(source, on_bad_record) -> Handler:
+    """What to do with a BadRecord: raise it, or warn the first time that it is met."""
+    met, lock = set(), threading.Lock()
+
+    def note(error):
+        with lock:
+            known = str(error) in met
+            met.add(str(error))
+        if not known:
+            message = f"{source.name}: left out, the {len(met)}. bad record so far: {error}"
+            warnings.warn(message, stacklevel=2)
+
+    return note if on_bad_record == "skip" else _refuse
+
+
+def _check(source, batch_size, host, hosts, threads, on_bad_record):
+    if not len(source):
+        raise ValueError(f"{source.name} has no records; check its split and directory.")
+    if not 0 <= host < hosts:
+        raise ValueError(f"host must be in 0..hosts - 1, got host {host} of {hosts}.")
+    if batch_size < 1 or batch_size % hosts:
+        raise ValueError(f"batch_size must be a multiple of hosts ({hosts}), got {batch_size}.")
+    if threads < 0:
+        raise ValueError(f"threads must be at least 0, got {threads}.")
+    if on_bad_record not in ("error", "skip"):
+        raise ValueError(f'on_bad_record must be "error" or "skip", got {on_bad_record!r}.')

@@ -1,0 +1,172 @@
+"""Write any source as a TFDS set in ArrayRecord shards, which many hosts can read at random."""
+
+import contextlib
+import io
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from yolojax.data.records import Record, Source, load_image, read_bytes
+
+VERSION = "1.0.0"
+
+
+def prepare_dataset(
+    splits: dict[str, Source], out: Path, *, shards: int | None = None, overwrite: bool = False
+) -> dict[str, int]:
+    """Write the splits to OUT/1.0.0, to be read as `tfds:OUT` -> {split: records written}.
+
+    Encoded pictures go in unchanged, after it was seen that they can be decoded; arrays are
+    written as PNG. Nothing is seen at OUT before all of it is written.
+
+    Args:
+        splits: name -> source; all with the same classes.
+        out: the folder of the dataset; its last part becomes the name of the set.
+        shards: files for each split; by default tfds chooses by size.
+        overwrite: replace an earlier prepared set at `out`.
+
+    Raises:
+        ValueError: the classes differ, or `shards` is not positive.
+        FileExistsError: `out` is there already and is not, or may not be, replaced.
+        BadRecord: a picture cannot be decoded.
+    """
+    _check(splits, out, shards, overwrite)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Beside `out`, so that the last step is a rename within one file system.
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
+        written = _build(splits, _dataset_name(out), Path(temporary), shards)
+        if out.exists():
+            out.rename(Path(temporary) / "replaced")
+        written.parent.rename(out)
+    return {split: len(source) for split, source in splits.items()}
+
+
+def _check(splits: dict[str, Source], out: Path, shards: int | None, overwrite: bool) -> None:
+    if len({tuple(source.classes) for source in splits.values()}) != 1:
+        raise ValueError(
+            f"all splits must have the same classes, got "
+            f"{[source.classes for source in splits.values()]}."
+        )
+    if shards is not None and shards < 1:
+        raise ValueError(f"shards must be 1 or more, got {shards}.")
+    for split, source in splits.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", split) or not len(source):
+            raise ValueError(
+                f"a split needs a lower-case name and at least one record, got {split!r} with "
+                f"{len(source)}."
+            )
+    _check_out(out, overwrite)
+
+
+def _check_out(out: Path, overwrite: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not overwrite:
+        raise FileExistsError(f"{out}: is there already; give another --out, or --overwrite.")
+    contents = [path.name for path in out.iterdir()] if out.is_dir() else []
+    if contents != [VERSION] or not (out / VERSION / "dataset_info.json").is_file():
+        raise FileExistsError(f"{out}: was not written by `yolojax prepare`; not overwritten.")
+
+
+def _dataset_name(out: Path) -> str:
+    """The last part of the path as tfds wants its names: small letters, digits and _."""
+    name = re.sub(r"\W+", "_", out.resolve().name.lower()).strip("_")
+    return name if name[:1].isalpha() else f"set_{name}"
+
+
+def _build(splits: dict[str, Source], name: str, data_dir: Path, shards: int | None) -> Path:
+    """Run a tfds builder over the splits -> the folder of the version it wrote."""
+    import tensorflow_datasets as tfds  # slow to import
+
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version(VERSION)
+        url_infos = None  # nothing is downloaded
+
+        def _info(self):
+            classes = next(iter(splits.values())).classes
+            return tfds.core.DatasetInfo(
+                builder=self,
+                description=f"Written by `yolojax prepare` from {_names(splits)}.",
+                features=_features(classes),
+                disable_shuffling=True,  # record k of the set is record k of the source
+            )
+
+        def _split_generators(self, dl_manager):
+            return {split: _examples(split, source) for split, source in splits.items()}
+
+        def _generate_examples(self):
+            raise NotImplementedError  # abstract in tfds; the generators are given above
+
+    Builder.name = name
+    tfds.disable_progress_bar()
+    builder = Builder(data_dir=str(data_dir), file_format="array_record")
+    options = tfds.download.DownloadConfig(num_shards=shards, try_download_gcs=False)
+    with contextlib.redirect_stdout(io.StringIO()):  # it tells of downloads, and there are none
+        builder.download_and_prepare(download_config=options)
+    return Path(builder.data_dir)
+
+
+def _names(splits: dict[str, Source]) -> str:
+    return ", ".join(f"{split}={source.name}" for split, source in splits.items())
+
+
+def _features(classes: tuple[str, ...]):
+    """The names are those of voc and coco in tfds."""
+    import tensorflow_datasets as tfds
+
+    objects = {
+        "bbox": tfds.features.BBoxFeature(),
+        "label": tfds.features.ClassLabel(names=list(classes)),
+        "is_difficult": np.bool_,
+        "is_crowd": np.bool_,
+        "area": np.float32,
+    }
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(),
+            "image/filename": tfds.features.Text(),
+            "objects": tfds.features.Sequence(objects),
+        }
+    )
+
+
+def _examples(split: str, source: Source) -> Iterator[tuple[int, dict]]:
+    for index in tqdm(range(len(source)), desc=split, unit=" images"):
+        yield index, _example(source[index])
+
+
+def _example(record: Record) -> dict:
+    data, suffix = _encoded(record)
+    columns = zip(
+        record.boxes, record.labels, record.difficult, record.crowd, record.area, strict=True
+    )
+    return {
+        "image": data,
+        "image/filename": record.image_id + suffix,
+        "objects": [
+            {
+                "bbox": box[[1, 0, 3, 2]],  # xyxy -> tfds' (ymin, xmin, ymax, xmax)
+                "label": int(label),
+                "is_difficult": difficult,
+                "is_crowd": crowd,
+                "area": area,
+            }
+            for box, label, difficult, crowd, area in columns
+        ],
+    }
+
+
+def _encoded(record: Record) -> tuple[bytes, str]:
+    """The picture's file content and suffix."""
+    image = load_image(record)
+    if isinstance(record.image, np.ndarray):
+        _, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        return png.tobytes(), ".png"
+    if isinstance(record.image, Path):
+        return read_bytes(record.image), record.image.suffix or ".jpg"
+    return record.image, ".png" if record.image.startswith(b"\x89PNG") else ".jpg"

@@ -1,0 +1,37 @@
+"""How far a number could have fallen otherwise, had other images of the same kind been drawn."""
+
+import warnings
+
+import numpy as np
+
+from yolojax.evaluation.average_precision import Matches, class_average_precision
+
+CHUNK = 4_000_000  # cells (resamples x detections) worked on at once: 32 MB an array
+
+
+def interval(matches: Matches, levels, *, resamples: int, seed: int) -> list[float] | None:
+    """95 % percentile bootstrap over images of the mean AP -> [low, high].
+
+    Matching happens within an image, so a resample only changes how often an image counts. A class
+    without truths in a resample is left out of its mean. None if there is nothing to resample.
+    """
+    images = len(matches.positives)
+    if not resamples or not matches.positives.any():
+        return None
+    draw = np.random.default_rng(seed)
+    weights = draw.multinomial(images, np.full(images, 1 / images), size=resamples)
+    means = mean_average_precisions(matches, levels, weights.astype(np.int32))
+    return np.nanpercentile(means, [2.5, 97.5]).tolist()
+
+
+def mean_average_precisions(matches: Matches, levels, weights) -> np.ndarray:
+    """Mean over classes of AP for each row of `weights` int [R, images] -> [R]."""
+    largest = np.bincount(matches.labels, minlength=1).max()
+    rows = max(1, CHUNK // max(1, largest))
+    parts = [
+        class_average_precision(matches, levels, weights[start : start + rows])
+        for start in range(0, len(weights), rows)
+    ]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mean of empty slice")  # a resample without truths
+        return np.nanmean(np.concatenate(parts), axis=1)

@@ -1,0 +1,235 @@
+"""Detections and truths -> one dict with the VOC 2007, VOC 2010 and COCO numbers side by side."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from yolojax.evaluation import bootstrap as resampling
+from yolojax.evaluation import coco
+from yolojax.evaluation.average_precision import (
+    VOC07_LEVELS,
+    Matches,
+    class_average_precision,
+    hit_curve,
+    match_voc,
+)
+
+# Numbers that can be the headline: (how detections are matched, levels of recall).
+METRICS = {
+    "voc07_11pt": (match_voc, VOC07_LEVELS),
+    "voc10": (match_voc, None),
+    "coco_AP": (coco.match_coco, coco.LEVELS),
+    "coco_AP50": (lambda *args: coco.match_coco(*args, thresholds=[0.5]), coco.LEVELS),
+    "coco_AP75": (lambda *args: coco.match_coco(*args, thresholds=[0.75]), coco.LEVELS),
+}
+PROTOCOL = {
+    "voc07_11pt": "VOC devkit: IoU >= 0.5, 11-point interpolation; difficult and crowd ignored",
+    "voc10": "VOC devkit: IoU >= 0.5, area under the curve; difficult and crowd ignored",
+    "coco": "cocoeval: IoU 0.50:0.95, 101 recall levels, 100 detections of a class in an image; "
+    "crowds by intersection over detection; a difficult truth excuses one detection",
+    "duplicates": "a second detection of a truth is a false positive",
+    "mean": "over the classes that have truths; the others are null",
+}
+
+
+class ImageTruth(NamedTuple):
+    """What is in one image. Pixels are continuous and start at 0; right and bottom are exclusive.
+
+    A VOC box (1-based, inclusive) is (xmin - 1, ymin - 1, xmax, ymax): its plain IoU is then the
+    development kit's, which adds 1 to every side.
+    """
+
+    image_id: str
+    width: int
+    height: int
+    boxes_pixels: np.ndarray  # float [n, 4], xyxy
+    labels: np.ndarray  # int [n]
+    difficult: np.ndarray  # bool [n]
+    crowd: np.ndarray  # bool [n]
+    area: np.ndarray  # float [n], pixels**2, decides between COCO's small, medium and large
+
+
+class ImageDetections(NamedTuple):
+    """What was found in one image, in the pixels of ImageTruth, in any order."""
+
+    image_id: str
+    boxes_pixels: np.ndarray  # float [k, 4], xyxy
+    scores: np.ndarray  # float [k]
+    labels: np.ndarray  # int [k]
+
+
+def truth_from_record(
+    *, image_id, boxes, labels, difficult, crowd, area=None, width, height
+) -> ImageTruth:
+    """The truth of an image of `width` x `height` pixels from the arrays of its record.
+
+    Args:
+        image_id: unique within the evaluation.
+        boxes: [n, 4] xyxy in 0..1 of the image.
+        labels: [n].
+        difficult: bool [n].
+        crowd: bool [n].
+        area: [n] pixels**2; None = that of the boxes.
+        width: of the image that the detections refer to.
+        height: likewise.
+    """
+    pixels = np.asarray(boxes, np.float64).reshape(-1, 4) * [width, height, width, height]
+    if area is None:
+        area = np.prod(pixels[:, 2:] - pixels[:, :2], axis=1)
+    return ImageTruth(
+        image_id,
+        width,
+        height,
+        pixels,
+        np.asarray(labels, int),
+        np.asarray(difficult, bool),
+        np.asarray(crowd, bool),
+        np.asarray(area, np.float64),
+    )
+
+
+def evaluate(
+    truths: list[ImageTruth],
+    detections: list[ImageDetections],
+    classes,
+    *,
+    metric: str = "voc10",
+    bootstrap: int = 1000,
+    seed: int = 0,
+    protocol: dict | None = None,
+) -> dict:
+    """All numbers of one evaluation, ready for JSON: fractions in 0..1, None where undefined.
+
+    Args:
+        truths: of the images that count, one each.
+        detections: at most one for each image of `truths`; an image without has none.
+        classes: names, in the order of the labels.
+        metric: the headline, a key of METRICS.
+        bootstrap: resamples of the images for the headline's 95 % interval; 0 = no interval.
+        seed: of these.
+        protocol: what the caller knows of the run (thresholds, input size), kept in the result.
+
+    Returns:
+        metric, interval ([low, high] or None), voc07_11pt, voc10, coco_AP, coco_AP50, coco_AP75,
+        coco_APs/m/l, coco_AR1/10/100, coco_ARs/m/l; images, truths (without the ignored ones),
+        detections; per_class {name: voc07_11pt, voc10, coco_AP, coco_AP50, images, truths,
+        detections and, at the largest F1 under VOC's matching, precision, recall, score};
+        protocol.
+
+    Raises:
+        ValueError: unknown metric, no truths, an image twice or unknown, a label that is no class,
+            a score that is not finite, a box whose right is left of its left.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}.")
+    detections = _in_order_of(truths, detections)
+    _check_arrays([*truths, *detections], len(classes))
+    numbers, columns = _numbers(truths, detections, len(classes))
+    matching, levels = METRICS[metric]
+    spread = None
+    if bootstrap:
+        matches = matching(truths, detections, len(classes))
+        spread = resampling.interval(matches, levels, resamples=bootstrap, seed=seed)
+    counts = {name: int(columns[name].sum()) for name in ("truths", "detections")}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return _jsonable(
+        {"metric": metric, "interval": spread}
+        | numbers
+        | {"images": len(truths)}
+        | counts
+        | {"per_class": dict(zip(classes, rows, strict=True))}
+        | {"protocol": PROTOCOL | _interval_protocol(bootstrap, seed) | (protocol or {})}
+    )
+
+
+def _numbers(truths, detections, num_classes: int) -> tuple[dict, dict]:
+    """({name: mean over classes}, {name: [C] values})."""
+    matches = match_voc(truths, detections, num_classes)
+    summary, coco_ap, coco_ap50 = coco.coco_numbers(truths, detections, num_classes)
+    columns = {
+        "voc07_11pt": class_average_precision(matches, VOC07_LEVELS)[0],
+        "voc10": class_average_precision(matches, None)[0],
+        "coco_AP": coco_ap,
+        "coco_AP50": coco_ap50,
+        "images": (matches.positives > 0).sum(0),
+        "truths": matches.positives.sum(0),
+        "detections": np.bincount(matches.labels, minlength=num_classes),
+    }
+    best = np.array([best_f1(matches, label) for label in range(num_classes)])
+    columns |= dict(zip(("precision", "recall", "score"), best.T, strict=True))
+    means = {name: coco.mean(columns[name]) for name in ("voc07_11pt", "voc10")}
+    return means | {f"coco_{name}": value for name, value in summary.items()}, columns
+
+
+def best_f1(matches: Matches, label: int) -> tuple[float, float, float]:
+    """(precision, recall, score) where F1 = 2 hits / (detections + truths) is largest; else NaN."""
+    mine = matches.labels == label
+    images, hits, ignored = matches.images[mine], matches.hits[0, mine], matches.ignored[0, mine]
+    if not hits.any():
+        return math.nan, math.nan, math.nan
+    found, seen = hit_curve(images, hits, ignored, np.ones((1, len(matches.positives)), int))
+    positives = matches.positives[:, label].sum()
+    best = np.argmax(2 * found[0] / (seen[0] + positives))
+    score = matches.scores[mine][hits][best]
+    return found[0, best] / seen[0, best], found[0, best] / positives, score
+
+
+def _in_order_of(truths, detections) -> list[ImageDetections]:
+    """One entry for each truth, in that order; an empty one where nothing was found."""
+    if not truths:
+        raise ValueError("truths must hold at least one image, got none; is the source empty?")
+    for name, items in (("truths", truths), ("detections", detections)):
+        ids = [x.image_id for x in items]
+        if len(set(ids)) < len(ids):
+            twice = next(i for i in ids if ids.count(i) > 1)
+            raise ValueError(f"{name} must hold each image once, got {twice!r} more than once.")
+    of = {d.image_id: d for d in detections}
+    unknown = of.keys() - {t.image_id for t in truths}
+    if unknown:
+        raise ValueError(
+            f"detections must be of images in truths, got {min(unknown, key=str)!r} "
+            f"({len(unknown)} unknown); evaluate both on the same source."
+        )
+    nothing = np.zeros((0, 4)), np.zeros(0), np.zeros(0, int)
+    return [of.get(t.image_id, ImageDetections(t.image_id, *nothing)) for t in truths]
+
+
+def _check_arrays(items, num_classes: int):
+    for item in items:
+        labels = np.asarray(item.labels)
+        if ((labels < 0) | (labels >= num_classes)).any():
+            raise ValueError(
+                f"{item.image_id}: labels must be below {num_classes}, the number of classes, "
+                f"got {labels.max()} and {labels.min()} as the largest and smallest."
+            )
+        boxes = np.reshape(item.boxes_pixels, (-1, 4))
+        values = item.scores if isinstance(item, ImageDetections) else item.area
+        if not (np.isfinite(values).all() and np.isfinite(boxes).all()):
+            raise ValueError(
+                f"{item.image_id}: boxes and scores must be finite, got NaN or infinity; "
+                "has the training diverged?"
+            )
+        inverted = (boxes[:, 2:] < boxes[:, :2]).any(1)
+        if inverted.any():
+            raise ValueError(
+                f"{item.image_id}: boxes_pixels must be (x1, y1, x2, y2) with x1 <= x2 and "
+                f"y1 <= y2, got {boxes[inverted][0].tolist()}; is it (x, y, w, h)?"
+            )
+
+
+def _interval_protocol(bootstrap: int, seed: int) -> dict:
+    if not bootstrap:
+        return {}
+    text = f"95 % percentile bootstrap over images, {bootstrap} resamples, seed {seed}"
+    return {"interval": text}
+
+
+def _jsonable(value):
+    """`value` with plain Python numbers, and None for NaN."""
+    if isinstance(value, dict):
+        return {key: _jsonable(x) for key, x in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(x) for x in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,109 @@
+"""A result for the console and on disk, and detections in the formats others read."""
+
+import json
+import os
+from pathlib import Path
+
+COLUMNS = {  # heading of format_table -> key of per_class
+    "images": "images",
+    "truths": "truths",
+    "P": "precision",
+    "R": "recall",
+    "VOC07": "voc07_11pt",
+    "VOC10": "voc10",
+    "AP50": "coco_AP50",
+    "AP": "coco_AP",
+}
+
+
+def headline(result: dict) -> str:
+    """One line: the metric, its value in percent, its interval and what it was measured on."""
+    text = f"{result['metric']} {_percent(result[result['metric']])}"
+    if result["interval"]:
+        low, high = result["interval"]
+        text += f" [{_percent(low)}, {_percent(high)}]"
+    return f"{text} on {result['images']} images, {result['truths']} truths"
+
+
+def format_table(result: dict) -> str:
+    """A table with a line for each class, the headline and the protocol, for the console."""
+    everything = dict.fromkeys(COLUMNS.values()) | result
+    lines = [["class", *COLUMNS]] + [
+        [name] + [_cell(row[key]) for key in COLUMNS.values()]
+        for name, row in [*result["per_class"].items(), ("all", everything)]
+    ]
+    first = max(len(line[0]) for line in lines)
+    table = [line[0].ljust(first) + "".join(x.rjust(8) for x in line[1:]) for line in lines]
+    notes = [f"  {key}: {text}" for key, text in result["protocol"].items()]
+    return "\n".join([*table, "", headline(result), "protocol", *notes])
+
+
+def _cell(value) -> str:
+    return str(value) if isinstance(value, int) else _percent(value)
+
+
+def _percent(value) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def write_result(path, result) -> None:
+    """`result` as JSON to `path`; a reader sees the old file or the whole new one."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
+    temporary.replace(path)
+
+
+def write_coco_results(path, detections, category_ids=None) -> None:
+    """Detections as COCO's results JSON: image_id, category_id, bbox [x, y, w, h], score.
+
+    Args:
+        path: of the file.
+        detections: list of evaluator.ImageDetections. An id made of digits is written as a number,
+            and so are the digits after the last "_" (COCO_val2014_000000000042).
+        category_ids: of the labels 0..C-1; None = 1..C.
+    """
+    write_result(path, [row for d in detections for row in _coco_rows(d, category_ids)])
+
+
+def _coco_rows(detection, category_ids) -> list[dict]:
+    rows = zip(detection.boxes_pixels, detection.scores, detection.labels, strict=True)
+    return [
+        {
+            "image_id": _coco_image_id(detection.image_id),
+            "category_id": int(label) + 1 if category_ids is None else int(category_ids[label]),
+            "bbox": [round(float(v), 3) for v in (x1, y1, x2 - x1, y2 - y1)],
+            "score": round(float(score), 6),
+        }
+        for (x1, y1, x2, y2), score, label in rows
+    ]
+
+
+def _coco_image_id(image_id: str):
+    digits = str(image_id).rpartition("_")[2]
+    return int(digits) if digits.isascii() and digits.isdigit() else image_id
+
+
+def write_voc_results(folder, detections, classes) -> list[Path]:
+    """One `comp4_det_test_<class>.txt` a class, as the VOC development kit reads it -> the paths.
+
+    Lines are `image_id score xmin ymin xmax ymax`. VOC counts pixels from 1 and includes the last,
+    so a box (x1, y1, x2, y2) of ours is (x1 + 1, y1 + 1, x2, y2) there.
+
+    Args:
+        folder: made if missing.
+        detections: list of evaluator.ImageDetections.
+        classes: names, in the order of the labels.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = {label: [] for label in range(len(classes))}
+    for d in detections:
+        for (x1, y1, x2, y2), score, label in zip(d.boxes_pixels, d.scores, d.labels, strict=True):
+            box = f"{x1 + 1:.3f} {y1 + 1:.3f} {x2:.3f} {y2:.3f}"
+            lines[int(label)].append(f"{d.image_id} {score:.6f} {box}\n")
+    paths = [folder / f"comp4_det_test_{name}.txt" for name in classes]
+    for path, text in zip(paths, lines.values(), strict=True):
+        path.write_text("".join(text))
+    return paths

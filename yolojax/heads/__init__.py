@@ -1,0 +1,1 @@
+"""What the raw output of a network means."""

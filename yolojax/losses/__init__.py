@@ -1,0 +1,1 @@
+"""Objectives: one signature each, named element-wise terms, reduced in one place."""

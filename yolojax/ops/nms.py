@@ -1,0 +1,110 @@
+"""Non-maximum suppression with static shapes: exact, batched, inside jit."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from yolojax.ops.boxes import iou
+
+
+class Detections(NamedTuple):
+    """What is left of each image, best first; K is max_detections, unused places come last."""
+
+    boxes: jax.Array  # [B, K, 4] xyxy, 0 where unused
+    scores: jax.Array  # [B, K], 0 where unused
+    labels: jax.Array  # int32 [B, K], -1 where unused
+    valid: jax.Array  # bool [B, K]
+    count: jax.Array  # int32 [B], number of valid
+
+
+@partial(jax.jit, static_argnames=("top_k", "max_detections", "class_agnostic"))
+def nms(
+    boxes,
+    scores,
+    *,
+    iou_threshold: float,
+    score_threshold: float,
+    top_k: int,
+    max_detections: int,
+    class_agnostic: bool = False,
+) -> Detections:
+    """Keep the best-scored of the boxes that overlap, as Darknet's do_nms_sort.
+
+    A candidate is a pair of a box and a class, so that a box may be detected as several classes.
+    Equal scores rank by the index of the box, then of the class.
+
+    Args:
+        boxes: [B, N, 4] xyxy.
+        scores: [B, N, C], objectness times class probability.
+        iou_threshold: a candidate goes if its IoU with a better one is larger (not equal).
+        score_threshold: candidates must score more (not equal).
+        top_k: number of candidates, the best of the N * C, that take part.
+        max_detections: number of places in the result.
+        class_agnostic: candidates of other classes suppress too, also those of the same box.
+
+    Raises:
+        ValueError: shapes that do not belong together; top_k or max_detections below 1.
+    """
+    _check(boxes, scores, top_k, max_detections)
+    batch, _, classes = scores.shape
+    flat = jnp.where(scores > score_threshold, scores, -jnp.inf).reshape(batch, -1)
+    ranked, index = jax.lax.top_k(flat, min(top_k, flat.shape[1]))  # equals: lower index first
+    ranked_boxes = jnp.take_along_axis(boxes, index[..., None] // classes, axis=1)
+    labels = index % classes
+    groups = jnp.zeros_like(labels) if class_agnostic else labels
+    keep = suppress(ranked_boxes, groups, ranked > -jnp.inf, iou_threshold)
+    return _gather(ranked_boxes, jnp.where(keep, ranked, -jnp.inf), labels, max_detections)
+
+
+def suppress(boxes, groups, valid, iou_threshold):
+    """Greedy suppression among ranked boxes -> keep, bool [B, K].
+
+    Going down the ranks, each box that is still kept removes the later ones of its group that
+    overlap it by more than iou_threshold.
+
+    Args:
+        boxes: [B, K, 4] xyxy, best first.
+        groups: int [B, K]; boxes of different groups never meet.
+        valid: bool [B, K], the boxes that take part.
+    """
+    ranks = jnp.arange(boxes.shape[1])
+
+    def visit(rank, keep):
+        box, group, kept = (
+            jax.lax.dynamic_slice_in_dim(array, rank, 1, axis=1) for array in (boxes, groups, keep)
+        )
+        removed = (iou(box, boxes) > iou_threshold) & (group == groups) & (ranks > rank) & kept
+        return keep & ~removed
+
+    # Past the last valid box of every image there is nothing to remove.
+    stop = jnp.max(jnp.where(valid, ranks + 1, 0), initial=0)
+    return jax.lax.fori_loop(0, stop, visit, valid)
+
+
+def _gather(boxes, scores, labels, size):
+    """The first `size` candidates with a finite score, in order, as Detections."""
+    best, index = jax.lax.top_k(scores, min(size, scores.shape[1]))
+    missing = ((0, 0), (0, size - best.shape[1]))
+    best = jnp.pad(best, missing, constant_values=-jnp.inf)
+    index = jnp.pad(index, missing)
+    valid = best > -jnp.inf
+    return Detections(
+        boxes=jnp.where(valid[..., None], jnp.take_along_axis(boxes, index[..., None], axis=1), 0),
+        scores=jnp.where(valid, best, 0),
+        labels=jnp.where(valid, jnp.take_along_axis(labels, index, axis=1), -1),
+        valid=valid,
+        count=jnp.sum(valid, axis=1, dtype=jnp.int32),
+    )
+
+
+def _check(boxes, scores, top_k, max_detections):
+    if boxes.ndim != 3 or boxes.shape != (*scores.shape[:2], 4) or scores.ndim != 3:
+        raise ValueError(
+            "nms needs boxes [B, N, 4] and scores [B, N, C] of the same B and N, "
+            f"got {boxes.shape} and {scores.shape}."
+        )
+    for name, value in (("top_k", top_k), ("max_detections", max_detections)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}.")

@@ -1,0 +1,141 @@
+"""What a run says of itself: a progress bar, metrics.jsonl, TensorBoard, the guard against NaN."""
+
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+from tensorboardX import SummaryWriter
+
+from yolojax.config import Config
+from yolojax.files import write_text
+from yolojax.progress import progress
+
+TERMS = ("loss_coord", "loss_object", "loss_noobject", "loss_class")
+SHOWN = {"loss": "loss", "avg_iou": "IoU", "objectness_on": "Obj", "objectness_off": "NoObj"}
+EVALUATED = ("voc07_11pt", "voc10", "coco_AP", "coco_AP50", "coco_AP75")
+
+
+class NotFinite(FloatingPointError):
+    """The loss of a step is NaN or infinite; the message names the step, the term and the file."""
+
+
+class RunLog:
+    """The records of one run; a context manager.
+
+    The numbers of a step are fetched when the next one has been dispatched, so that the devices
+    never wait for the host.
+    """
+
+    def __init__(self, workdir: Path, config: Config, step: int, done: int, total: int):
+        """Open the records after `step`, with `done` of `total` batches behind.
+
+        Lines after `step`, left by a run that was stopped before it could save, are taken out.
+        """
+        self.workdir, self.every, self.batch_size = (
+            workdir,
+            config.log_every,
+            config.optimizer.batch_size,
+        )
+        self.running = None
+        self.waited, self.steps, self.since = 0.0, 0, time.monotonic()
+        path = workdir / "metrics.jsonl"
+        _keep_until(path, step)
+        self.lines = path.open("a")
+        self.events = SummaryWriter(str(workdir), purge_step=step + 1 if step else None)
+        self.bar = progress(total=total, initial=done, desc="training", unit="step")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.bar.close()
+        self.lines.close()
+        self.events.close()
+
+    def next_batch(self, batches) -> dict:
+        """The next batch; the time it takes is what the run waits for its input."""
+        begin = time.monotonic()
+        batch = next(batches)
+        self.waited += time.monotonic() - begin
+        return batch
+
+    def step(self, step: int, images: int, numbers: dict, batch: dict) -> None:
+        """Note the step that has just been dispatched and record the one before it."""
+        ended, self.running = self.running, (step, images, numbers, batch)
+        if ended:
+            self._record(*ended)
+
+    def flush(self) -> None:
+        """Wait for the step under way and record it."""
+        if self.running:
+            ended, self.running = self.running, None
+            self._record(*ended)
+
+    def write(self, step: int, images: int, values: dict[str, float]) -> None:
+        """One line of metrics.jsonl, and the same numbers as TensorBoard scalars."""
+        self.lines.write(json.dumps({"step": step, "images": images} | values) + "\n")
+        self.lines.flush()
+        for name, value in values.items():
+            self.events.add_scalar(name, value, step)
+
+    def result(self, step: int, images: int, result: dict) -> None:
+        """The numbers of an evaluation."""
+        self.write(
+            step, images, {f"eval/{n}": result[n] for n in EVALUATED if result.get(n) is not None}
+        )
+        self.since, self.waited, self.steps = time.monotonic(), 0.0, 0
+
+    def _record(self, step, images, numbers, batch):
+        values = {f"train/{name}": float(value) for name, value in numbers.items()}
+        check_finite(values, step, batch, self.workdir)
+        self.steps += 1
+        self.bar.update()
+        self.bar.set_postfix_str(_shown(values), refresh=False)
+        if step % self.every == 0:
+            self.write(
+                step, images, values | self._rates() | {"train/size": batch["image"].shape[1]}
+            )
+
+    def _rates(self) -> dict[str, float]:
+        """Images per second and the share of time spent waiting for input since the last line."""
+        seconds = max(time.monotonic() - self.since, 1e-9)
+        rates = {
+            "train/images_per_sec": self.steps * self.batch_size / seconds,
+            "train/input_wait": self.waited / seconds,
+        }
+        self.since, self.waited, self.steps = time.monotonic(), 0.0, 0
+        return rates
+
+
+def _shown(values: dict[str, float]) -> str:
+    found = {label: values.get(f"train/{name}") for name, label in SHOWN.items()}
+    return " ".join(f"{label} {v:.3g}" for label, v in found.items() if v is not None)
+
+
+def _keep_until(path: Path, step: int) -> None:
+    if path.exists():
+        lines = path.read_text().splitlines()
+        write_text(path, "".join(f"{x}\n" for x in lines if json.loads(x)["step"] <= step))
+
+
+def check_finite(values: dict[str, float], step: int, batch: dict, workdir: Path) -> None:
+    """Raises NotFinite when the loss of `step` is not finite, with its batch saved for replay."""
+    if math.isfinite(values["train/loss"]):
+        return
+    broken = [t for t in TERMS if not math.isfinite(values.get(f"train/{t}", 0.0))]
+    path = workdir / "broken" / f"batch_{step}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **batch)
+    raise NotFinite(
+        f"step {step}: the loss is {values['train/loss']} (terms not finite: "
+        f"{', '.join(broken) or 'none'}). Its batch is in {path}; the newest checkpoint is intact. "
+        "Look at its boxes, then lower optimizer.learning_rate, lengthen optimizer.burn_in_images "
+        "or set optimizer.clip_norm, and run the same command again to resume."
+    )
+
+
+def due(every: int, seen: int, batch_size: int) -> bool:
+    """Whether the last batch took `seen` to or across a multiple of `every` images; 0 is never."""
+    return every > 0 and seen // every > (seen - batch_size) // every

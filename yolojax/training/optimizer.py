@@ -1,0 +1,63 @@
+"""Darknet's SGD and its learning-rate policies."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from yolojax.config import OptimizerConfig
+
+POLICIES = ("constant", "steps", "poly")
+
+
+def learning_rate(config: OptimizerConfig) -> Callable:
+    """The rate as a function of the images seen, those of the current update included.
+
+    The formulas are those of `get_current_rate` (network.c) with its batch number times the batch
+    size. Raises ValueError for an unknown policy, or for as many scales as there are not steps.
+    """
+    if config.policy not in POLICIES:
+        raise ValueError(f"optimizer.policy is {config.policy!r}; known: {', '.join(POLICIES)}.")
+    if len(config.step_images) != len(config.step_scales):
+        raise ValueError(
+            f"optimizer.step_images has {len(config.step_images)} values and step_scales "
+            f"{len(config.step_scales)}; there must be one scale for each step."
+        )
+
+    def rate(seen):
+        seen = jnp.asarray(seen, jnp.int32)
+        warm = (seen / max(config.burn_in_images, 1)) ** config.burn_in_power
+        value = config.learning_rate * _decay(config, seen)
+        return jnp.where(seen < config.burn_in_images, config.learning_rate * warm, value)
+
+    return rate
+
+
+def _decay(config: OptimizerConfig, seen):
+    """Factor on the base rate after the burn-in."""
+    if config.policy == "poly":
+        return (1 - seen / config.images) ** config.poly_power
+    if config.policy == "constant":
+        return 1.0
+    steps = zip(config.step_images, config.step_scales, strict=True)
+    return jnp.prod(jnp.array([1.0] + [jnp.where(seen >= at, by, 1.0) for at, by in steps]))
+
+
+def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+    """Gradient -> direction: clip, decay the kernels, momentum. The step multiplies by the rate.
+
+    Darknet's v = m v + g + decay w, w -= lr v (update_convolutional_layer): the rate stays outside
+    the momentum, so a change of rate does not rescale what is accumulated.
+    """
+    clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
+    return optax.chain(
+        clip,
+        optax.add_decayed_weights(config.weight_decay, mask=kernels),
+        optax.trace(config.momentum),
+    )
+
+
+def kernels(params: dict) -> dict:
+    """True where a leaf is a kernel: Darknet decays neither biases nor BN scales."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)

@@ -1,0 +1,59 @@
+"""Every program of a run, compiled before the first step."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from yolojax.config import Config
+from yolojax.progress import progress
+from yolojax.training.sharding import split
+from yolojax.training.state import TrainState
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs between runs in $JAX_COMPILATION_CACHE_DIR or ~/.cache/yolojax."""
+    default = str(Path.home() / ".cache" / "yolojax" / "xla")
+    jax.config.update(
+        "jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR", default)
+    )
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+def train_sizes(config: Config) -> list[tuple[int, int]]:
+    """Every (height, width) that a training batch of `config` can have."""
+    sides = config.data.multiscale
+    return [(s, s) for s in sorted(set(sides))] if sides else [tuple(config.data.image_size)]
+
+
+def abstract_batch(config: Config, size: tuple[int, int], mesh: Mesh) -> dict:
+    """Shapes and places of a training batch with images of `size`."""
+    b, m = config.optimizer.batch_size, config.data.max_boxes
+    shapes = {
+        "image": ((b, *size, 3), jnp.uint8),
+        "boxes": ((b, m, 4), jnp.float32),
+        "labels": ((b, m), jnp.int32),
+        "mask": ((b, m), jnp.bool_),
+        "image_id": ((b,), jnp.int32),
+    }
+    place = split(mesh)
+    return {k: jax.ShapeDtypeStruct(s, d, sharding=place) for k, (s, d) in shapes.items()}
+
+
+def compile_train_steps(
+    jitted: Callable, state: TrainState, config: Config, mesh: Mesh
+) -> dict[tuple[int, int], Callable]:
+    """The train step compiled for each image size, so that nothing compiles during the run."""
+    sizes = train_sizes(config)
+    like = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+    )
+    programs = {}
+    with progress(sizes, desc="compiling", unit="size") as bar:
+        for size in bar:
+            bar.set_postfix_str(f"train step {size[0]}x{size[1]}")
+            programs[size] = jitted.lower(like, abstract_batch(config, size, mesh)).compile()
+    return programs

@@ -1,0 +1,91 @@
+"""One update: forward, loss, gradient, Darknet's SGD."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from yolojax.config import Config
+from yolojax.tasks import Task, normalise
+from yolojax.training.optimizer import learning_rate
+from yolojax.training.sharding import replicated, split
+from yolojax.training.state import TrainState
+
+
+def make_train_step(
+    config: Config, task: Task, optimizer: optax.GradientTransformation
+) -> Callable:
+    """(state, batch) -> (state, metrics), to be jitted; metrics are scalars without a prefix.
+
+    With `subdivisions` above 1 sub-batch k holds the images k, k + subdivisions, ... of the batch,
+    so that each device keeps its own rows; gradients are averaged over the sub-batches, and BN
+    statistics are those of each sub-batch in turn, as in Darknet.
+    """
+    settings = config.optimizer
+    rate = learning_rate(settings)
+    share = settings.batch_size // settings.subdivisions
+
+    def gradients(params, batch_stats, seen, batch):
+        def objective(params):
+            variables = {"params": params, "batch_stats": batch_stats}
+            image = normalise(batch["image"])
+            raw, new = task.model.apply(variables, image, train=True, mutable=["batch_stats"])
+            loss, metrics = task.loss(raw, batch, seen)
+            return loss, (new.get("batch_stats", {}), metrics)
+
+        (_, (stats, metrics)), grads = jax.value_and_grad(objective, has_aux=True)(params)
+        return grads, stats, metrics
+
+    def accumulate(state: TrainState, batch):
+        def body(carry, sub):
+            total, stats, seen = carry
+            grads, stats, metrics = gradients(state.params, stats, seen + share, sub)
+            return (jax.tree.map(jnp.add, total, grads), stats, seen + share), metrics
+
+        first = (jax.tree.map(jnp.zeros_like, state.params), state.batch_stats, state.seen)
+        (total, stats, _), metrics = jax.lax.scan(body, first, _subdivide(batch, settings))
+        grads = jax.tree.map(lambda g: g / settings.subdivisions, total)
+        return grads, stats, jax.tree.map(lambda m: m.mean(0), metrics)
+
+    def train_step(state: TrainState, batch):
+        seen = state.seen + settings.batch_size
+        if settings.subdivisions == 1:
+            grads, stats, metrics = gradients(state.params, state.batch_stats, seen, batch)
+        else:
+            grads, stats, metrics = accumulate(state, batch)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        lr = rate(seen)
+        params = jax.tree.map(lambda p, u: p - lr * u, state.params, updates)
+        ema = _average(state.ema, {"params": params, "batch_stats": stats}, state.step, settings)
+        metrics |= {"lr": lr, "grad_norm": optax.global_norm(grads)}
+        return TrainState(state.step + 1, seen, params, stats, opt_state, ema), metrics
+
+    return train_step
+
+
+def _subdivide(batch, settings):
+    """Leaves [B, ...] -> [subdivisions, B / subdivisions, ...], each device keeping its rows."""
+    k = settings.subdivisions
+    return jax.tree.map(lambda x: x.reshape(-1, k, *x.shape[1:]).swapaxes(0, 1), batch)
+
+
+def _average(ema, variables, step, settings):
+    """Exponential average, with a decay that grows so that the first updates weigh little."""
+    if ema is None:
+        return None
+    # (1 + t) / (10 + t): the usual warm-up of tf.train.ExponentialMovingAverage.
+    decay = jnp.minimum(settings.ema_decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda a, b: a + (1 - decay) * (b - a), ema, variables)
+
+
+def jit_train_step(train_step: Callable, mesh: Mesh) -> Callable:
+    """`train_step` over `mesh`: batch split, state everywhere and given away to the next state."""
+    everywhere = replicated(mesh)
+    return jax.jit(
+        train_step,
+        in_shardings=(everywhere, split(mesh)),
+        out_shardings=(everywhere, everywhere),
+        donate_argnums=0,
+    )

@@ -1,0 +1,167 @@
+"""Boxes on pictures."""
+
+import colorsys
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+MOSAIC_TILES = 16
+MOSAIC_SIDE = 1664  # pixels; 4 x 416
+GOLDEN_RATIO = 0.618034  # steps of it spread hues evenly, however many classes there are
+CROWD = 12  # boxes above which the text gets smaller
+PADDING = 0.2  # between a label's text and its sides, of the font's size
+
+
+def draw_boxes(image, boxes_pixels, labels, scores=None, classes: Sequence[str] = ()):
+    """A copy of `image` (uint8 RGB [h, w, 3]) with its boxes and their names.
+
+    `boxes_pixels` [n, 4] xyxy, `labels` int [n] indexes `classes`, `scores` [n] or None. The surest
+    box is drawn last and its label placed first; a label that finds no free place is left out
+    (the colour still tells the class).
+    """
+    canvas = Image.fromarray(np.asarray(image))
+    draw = ImageDraw.Draw(canvas)
+    boxes = np.asarray(boxes_pixels, np.float64).reshape(-1, 4)
+    order = (
+        np.argsort(-np.asarray(scores), kind="stable") if scores is not None else _by_area(boxes)
+    )
+    font, line = _sizes(canvas.size, len(boxes))
+    for i in order[::-1]:
+        _outline(draw, boxes[i], _colour(int(labels[i])), line, canvas.size)
+    taken: list[tuple] = []
+    for i in order:
+        score = None if scores is None else float(scores[i])
+        text = _fitting_text(_name(classes, int(labels[i])), score, font, canvas.width)
+        place = _free_place(boxes[i], font, text, canvas.size, taken)
+        if text and place is not None:
+            taken.append(place)
+            _write(draw, place, text, font, _colour(int(labels[i])))
+    return np.asarray(canvas)
+
+
+def draw_batch(batch: dict, classes: Sequence[str]):
+    """The first pictures of a training batch with their boxes, as one mosaic (uint8 RGB).
+
+    `batch` has `image` uint8 [B, h, w, 3], `boxes` [B, M, 4] in 0..1, `labels` and `mask` [B, M].
+    """
+    images = np.asarray(batch["image"])[:MOSAIC_TILES]
+    columns = int(np.ceil(np.sqrt(len(images))))
+    scale = min(MOSAIC_SIDE // 4, MOSAIC_SIDE // columns) / max(images.shape[1:3])
+    height, width = (max(1, round(side * scale)) for side in images.shape[1:3])
+    rows = -(-len(images) // columns)
+    mosaic = np.full((rows * (height + 2), columns * (width + 2), 3), 255, np.uint8)
+    for i, image in enumerate(images):
+        mask = np.asarray(batch["mask"][i], bool)
+        tile = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        boxes = np.asarray(batch["boxes"][i])[mask] * (width, height, width, height)
+        top, left = i // columns * (height + 2), i % columns * (width + 2)
+        mosaic[top : top + height, left : left + width] = draw_boxes(
+            tile, boxes, np.asarray(batch["labels"][i])[mask], classes=classes
+        )
+    return mosaic
+
+
+def save_image(path, image) -> None:
+    """Write `image` (uint8 RGB [h, w, 3]) to `path`; the suffix names the format.
+
+    The file appears complete or not at all.
+
+    Raises:
+        ValueError: OpenCV writes no format with this suffix.
+    """
+    path = Path(path)
+    bgr = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
+    if not path.suffix or not cv2.haveImageWriter(path.name):
+        raise ValueError(f"{path}: no picture format has this suffix; use .jpg or .png.")
+    data = cv2.imencode(path.suffix, bgr)[1].tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def _by_area(boxes):
+    """Small boxes first: they are drawn over the large ones and choose their label's place."""
+    return np.argsort((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), kind="stable")
+
+
+def _sizes(size, boxes: int):
+    """Font and line width for a picture of `size` (w, h) with so many boxes."""
+    side = (size[0] * size[1]) ** 0.5
+    crowd = max(0.6, (CROWD / max(boxes, CROWD)) ** 0.25)
+    text = round(float(np.clip(0.032 * side * crowd, 9, 200)))
+    return _font(text), max(1, round(0.005 * side * crowd))
+
+
+@functools.lru_cache(maxsize=8)
+def _font(size: int):
+    """The DejaVu Sans that comes with matplotlib: it knows Latin, Greek and Cyrillic names."""
+    import matplotlib
+
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return ImageFont.truetype(str(path), size)
+
+
+def _colour(label: int) -> tuple[int, int, int]:
+    """A colour of its own for every class; neighbours differ much, in lightness too."""
+    hue = (0.02 + label * GOLDEN_RATIO) % 1.0
+    lightness, saturation = ((0.5, 0.95), (0.38, 0.85), (0.68, 0.9))[label // 7 % 3]
+    red, green, blue = colorsys.hls_to_rgb(hue, lightness, saturation)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _ink(colour) -> tuple[int, int, int]:
+    """Black or white, whichever reads better on `colour` (luma weights of ITU-R BT.601)."""
+    return (0, 0, 0) if np.dot(colour, (0.299, 0.587, 0.114)) > 140 else (255, 255, 255)
+
+
+def _outline(draw, box, colour, line: int, size) -> None:
+    x1, y1, x2, y2 = np.clip(np.round(box), 0, (*size, *size)).astype(int).tolist()
+    corners = (x1, y1, max(x1, x2 - 1), max(y1, y2 - 1))  # xyxy excludes its right and bottom edge
+    draw.rectangle(corners, outline=colour, width=line)
+
+
+def _name(classes, label: int) -> str:
+    return str(classes[label]) if 0 <= label < len(classes) else str(label)
+
+
+def _fitting_text(name: str, score, font, width: int) -> str:
+    """`name` and score, the name alone, or its beginning: the longest that fits in `width`."""
+    score = "" if score is None else f" {score:.2f}"
+    shortened = [f"{name[:n]}…" for n in range(len(name) - 1, 0, -1)]
+    for text in (name + score, name, *shortened):
+        if _label_width(text, font) <= width:
+            return text
+    return ""
+
+
+def _label_width(text: str, font) -> int:
+    return round(font.getlength(text) + 2 * PADDING * font.size)
+
+
+def _free_place(box, font, text: str, size, taken):
+    """(x1, y1, x2, y2) for a label: above the box, else below, else in it; None if none is free."""
+    width, height = _label_width(text, font), sum(font.getmetrics())
+    x1, y1, x2, y2 = np.round(box).astype(int).tolist()
+    corners = [(x1, y1 - height), (x2 - width, y1 - height), (x1, y2), (x1, y1), (x1, y2 - height)]
+    for x, y in corners:
+        x, y = max(0, min(x, size[0] - width)), max(0, min(y, size[1] - height))
+        place = (x, y, x + width, y + height)
+        if not any(_overlap(place, other) for other in taken):
+            return place
+    return None
+
+
+def _overlap(a, b) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _write(draw, place, text: str, font, colour) -> None:
+    x1, y1, x2, y2 = place
+    draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=colour)
+    draw.text((x1 + PADDING * font.size, y1), text, fill=_ink(colour), font=font)
