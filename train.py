@@ -10,11 +10,11 @@ one and end the run with status 0.
 from pathlib import Path
 
 from absl import flags
+from jax.sharding import Mesh
 from ml_collections import config_flags
 
 from yolojax.config import Config
 from yolojax.data.doors import open_source, train_batches
-from yolojax.data.pipeline import fingerprint
 from yolojax.evaluation.run import evaluate_source, make_detector
 from yolojax.tasks import build
 from yolojax.training import checkpoint
@@ -34,9 +34,8 @@ WORKDIR = flags.DEFINE_string("workdir", None, "the folder of this run, made if 
 flags.mark_flags_as_required(["config", "workdir"])
 
 
-def train(config: Config, workdir: Path) -> None:
+def train(config: Config, workdir: Path, mesh: Mesh) -> None:
     """Run the experiment in `workdir`, from its newest checkpoint to its end or a signal."""
-    mesh = make_mesh()
     batch_size = config.optimizer.batch_size
     check_batch_size(batch_size, config.optimizer.subdivisions, mesh)
     task, optimizer = build(config), make_optimizer(config.optimizer)
@@ -64,7 +63,6 @@ def train(config: Config, workdir: Path) -> None:
         for index in range(done, total):
             batch = log.next_batch(batches)
             if index == done:
-                print(f"batch {index}: fingerprint {fingerprint(batch)}")
                 mosaic = draw_batch(batch, config.model.classes)
                 save_image(workdir / "plots" / "train_batch0.jpg", mosaic)
 
@@ -86,7 +84,7 @@ def train(config: Config, workdir: Path) -> None:
 def main() -> None:
     """Train what the command line says."""
     use_compilation_cache()
-    train(CONFIG.value, Path(WORKDIR.value))
+    train(CONFIG.value, Path(WORKDIR.value), make_mesh())
 
 
 if __name__ == "__main__":

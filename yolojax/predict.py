@@ -15,10 +15,13 @@ import jax
 import numpy as np
 
 from yolojax.config import Config
+from yolojax.convert.darknet_weights import load_weights
 from yolojax.data.geometry import boxes_to_original, letterbox, squash
 from yolojax.data.records import BadRecord, decode_image, read_bytes
 from yolojax.ops.nms import nms
 from yolojax.tasks import Task, build, normalise
+from yolojax.training.checkpoint import restore_inference
+from yolojax.visual.draw import draw_boxes
 
 Picture = str | Path | np.ndarray  # a file, or uint8 RGB [h, w, 3]
 
@@ -43,8 +46,6 @@ class Result:
 
     def draw(self) -> np.ndarray:
         """A copy of the picture with the detections drawn, uint8 RGB [h, w, 3]."""
-        from yolojax.visual.draw import draw_boxes
-
         return draw_boxes(self.image, self.boxes_pixels, self.labels, self.scores, self.classes)
 
     def to_dict(self) -> dict:
@@ -214,19 +215,12 @@ def load(
         config = read_config_file(config)
     if not path.exists():
         raise FileNotFoundError(f"{path}: not found; give a --workdir or a .weights file.")
-    task, config, variables = (_from_run if path.is_dir() else _from_weights)(path, config)
+    restore = restore_inference if path.is_dir() else _from_weights
+    task, config, variables = restore(path, config)
     return Detector(task, config, variables, image_size=image_size, batch_size=batch_size)
 
 
-def _from_run(path, config):
-    from yolojax.training.checkpoint import restore_inference
-
-    return restore_inference(path, config)
-
-
 def _from_weights(path, config):
-    from yolojax.convert.darknet_weights import load_weights
-
     if path.suffix != ".weights":
         raise ValueError(f"{path}: neither a --workdir nor a .weights file.")
     if config is None:

@@ -58,14 +58,14 @@ def test_boxes_are_tight(shape, monkeypatch):
     monkeypatch.setattr(shapes, "_background", lambda g: (np.zeros((SIDE, SIDE, 3)), np.zeros(3)))
     monkeypatch.setattr(shapes, "_contrasting", lambda base, g: np.full(3, 255.0))
     monkeypatch.setattr(shapes, "_add_noise", lambda image, g: image.astype(np.uint8))
-    for number in range(40):
+    for number in range(200):
         image, boxes, kinds = draw_scene("train", number)
         if kinds == [shape]:
             rows, columns = np.nonzero(image[..., 0])
             edges = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
             assert boxes == [edges]
             return
-    pytest.fail(f"no scene with one {SHAPES[shape]} alone among 40")
+    pytest.fail(f"no scene with one {SHAPES[shape]} alone")
 
 
 def test_a_shape_can_be_told_from_its_background():

@@ -15,7 +15,7 @@ LEFT, MIDDLE, RIGHT = [0.0, 0, 1, 1], [0.25, 0, 1.25, 1], [0.5, 0, 1.5, 1]  # Io
 
 
 def run(boxes, scores, **options):
-    """One image, as lists: [(box index would do, but) score, label] of the valid detections."""
+    """The detections of one image, best first, as pairs (index of the box, class)."""
     defaults = {"iou_threshold": 0.5, "score_threshold": 0.0, "top_k": 10, "max_detections": 5}
     out = nms(jnp.array([boxes]), jnp.array([scores]), **(defaults | options))
     count = int(out.count[0])

@@ -57,7 +57,9 @@ def run(args) -> int:
     limit = min(max(MOST, args.k), len(np.unique(shapes, axis=0)))
     options = {"update": args.update, "restarts": args.restarts, "seed": args.seed}
     own = {k: fit(shapes, kmeans(shapes, k, **options)) for k in {*range(1, limit + 1), args.k}}
-    published = {name: fit(shapes, priors) for name, priors in PUBLISHED_PRIORS.items()}
+    named = reversed(PUBLISHED_PRIORS.items())  # where two share their priors, the first stays
+    distinct = {priors: name for name, priors in named}
+    published = {name: fit(shapes, priors) for priors, name in distinct.items()}
     rival = best_rival(published, args.k)
     if args.plot:
         _plot(args.plot, shapes, own, args.k, rival)

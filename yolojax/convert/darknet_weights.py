@@ -13,7 +13,7 @@ from yolojax.models.tables import Conv, Table
 
 VERSION = (0, 2, 0)  # what Darknet writes since 2017: `seen` has 64 bits
 
-
+# The leaves of a convolution in a file's order; beta is called bias with batch normalisation too.
 WITH_BIAS = (("params", "bias"), ("params", "kernel"))
 WITH_BATCH_NORM = (
     ("params", "bias"),
@@ -35,7 +35,7 @@ class Entry(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Floats."""
+        """How many floats it has."""
         return math.prod(self.shape)
 
 
@@ -54,10 +54,10 @@ def entries(table: Table, variables: dict) -> Iterator[Entry]:
 def load_weights(
     path: str | Path, model: Network, *, image_size: tuple[int, int] = (416, 416)
 ) -> tuple[dict, int]:
-    """The variables of `model` from the file, float32, and how many images they were trained on.
+    """The variables of `model` from a .weights file and how many images they were trained on.
 
     Returns:
-        {"params": {layer: {leaf: array}}, "batch_stats": {layer: {leaf: array}}} and `seen`.
+        {"params": {layer: {leaf: float32 array}}, "batch_stats": likewise} and `seen`.
 
     Raises:
         ValueError: the file does not have exactly the length that `model` needs.
@@ -93,7 +93,7 @@ def read_header(path: str | Path) -> tuple[int, int]:
         data = file.read(20)
     if len(data) < 20:
         raise ValueError(f"{path}: not a Darknet .weights file, it has only {len(data)} bytes.")
-    major, minor = np.frombuffer(data, "<i4", 2)
+    major, minor = map(int, np.frombuffer(data, "<i4", 2))
     if major * 10 + minor >= 2 and major < 1000 and minor < 1000:
         return 20, int(np.frombuffer(data, "<u8", 1, offset=12)[0])
     return 16, int(np.frombuffer(data, "<i4", 1, offset=12)[0])

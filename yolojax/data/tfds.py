@@ -12,7 +12,7 @@ from yolojax.data.records import BadRecord, Record
 HOW_TO_PREPARE = (
     "A public set is prepared once, in an environment that has TensorFlow, by `tfds build {name} "
     "--file_format=array_record --data_dir={data_dir}`; a folder of your own by "
-    "`yolojax prepare SOURCE --out {data_dir}/{name}`."
+    "`yolojax prepare SOURCE --out {out}`."
 )
 
 
@@ -115,7 +115,8 @@ def find_dataset(dataset: str, data_dir: str = "") -> Path:
             if found:
                 return _newest(found, dataset)
         tried.append(str(root))
-    how = HOW_TO_PREPARE.format(name=dataset, data_dir=data_dir or default)
+    tried = list(dict.fromkeys(tried))
+    how = HOW_TO_PREPARE.format(name=dataset, data_dir=data_dir or default, out=tried[-1])
     raise FileNotFoundError(f"{' and '.join(tried)}: no prepared dataset {dataset!r} there. {how}")
 
 
@@ -133,7 +134,7 @@ def _find_fields(features: Any, dataset: str) -> Fields:
 
     image = _first(features, tfds.features.Image, "image")
     groups = (key for key in features if isinstance(features[key], tfds.features.Sequence))
-    for objects in groups:
+    for objects in sorted(groups):
         inner = getattr(features[objects], "feature", None)
         if not isinstance(inner, tfds.features.FeaturesDict):
             continue
@@ -146,13 +147,13 @@ def _find_fields(features: Any, dataset: str) -> Fields:
             return Fields(image, *top, objects, bbox, label, *rest)
     raise ValueError(
         f"tfds:{dataset} is no detection set: it needs an Image and a Sequence with a BBoxFeature "
-        f"and a ClassLabel; its features are {', '.join(features)}."
+        f"and a ClassLabel; its features are {', '.join(sorted(features))}."
     )
 
 
 def _first(features: Any, kind: type, preferred: str) -> str:
     """Name of the feature of that type; VOC, say, has a second ClassLabel, the pose."""
-    found = [key for key in features if isinstance(features[key], kind)]
+    found = sorted(key for key in features if isinstance(features[key], kind))
     return preferred if preferred in found else (found or [""])[0]
 
 
@@ -167,7 +168,7 @@ def _open(builder: Any, split: str, fields: Fields, dataset: str) -> Sequence[di
         raise ValueError(
             f"{builder.data_dir}: prepared as {builder.info.file_format.value}, which has no "
             "random access. Convert it in an environment that has TensorFlow: `tfds convert_format "
-            f"--dataset_dir={builder.data_dir} --out_file_format=array_record`."
+            f"--dataset_version_dir={builder.data_dir} --out_file_format=array_record`."
         ) from error
     except (ValueError, KeyError) as error:
         there = ", ".join(builder.info.splits)

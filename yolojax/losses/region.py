@@ -58,7 +58,7 @@ def region_loss(
     averaged over B. The metrics are scalars:
 
     * loss, loss_coord, loss_object, loss_noobject, loss_class: averaged over B;
-    * darknet_cost: the number Darknet prints as loss, sum(delta**2) over the batch;
+    * darknet_cost: what Darknet prints as loss, sum(delta**2), averaged over B;
     * avg_iou, recall50, recall75, objectness_on, class_prob: averaged over truths, 0 without any;
     * objectness_off: averaged over all slots (Darknet's "No Obj");
     * count: the number of truths.
@@ -92,6 +92,7 @@ def region_loss(
             "noobject": Square(slots.objectness, 0.0, noobject_weight * ~ignored),
         }
         terms = {name: squared_error(*square) for name, square in squares.items()}
+        terms["coord"] = terms["coord"].sum(axis=-1)  # so that every term is [B, H, W, A]
         terms["class"] = cross_entropy(slots.logits, found.labels, label_weight)
         total, means = reduce_terms(terms)
 
@@ -121,13 +122,14 @@ def _coord(slots: Slots, found: Assignment, anchors, box_weight, prior_weight) -
 
 
 def _darknet_cost(squares: dict[str, Square], slots: Slots, found: Assignment, label_weight):
-    """sum(delta**2), the deltas taken before they pass the sigmoids."""
+    """sum(delta**2) over B, the deltas taken before they pass the sigmoids."""
     wanted = jax.nn.one_hot(found.labels, slots.logits.shape[-1])
     classes = Square(jax.nn.softmax(slots.logits), wanted, label_weight[..., None])
-    return sum(
+    total = sum(
         jnp.sum((square.weight * (square.target - square.value)) ** 2)
         for square in [*squares.values(), classes]
     )
+    return total / len(slots.objectness)
 
 
 def _quality(slots: Slots, found: Assignment, labels):

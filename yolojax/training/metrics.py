@@ -9,6 +9,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from yolojax.config import Config
+from yolojax.data.pipeline import fingerprint
 from yolojax.files import write_text
 from yolojax.progress import progress
 
@@ -73,12 +74,13 @@ class RunLog:
             ended, self.running = self.running, None
             self._record(*ended)
 
-    def write(self, step: int, images: int, values: dict[str, float]) -> None:
+    def write(self, step: int, images: int, values: dict[str, float | str]) -> None:
         """One line of metrics.jsonl, and the same numbers as TensorBoard scalars."""
         self.lines.write(json.dumps({"step": step, "images": images} | values) + "\n")
         self.lines.flush()
         for name, value in values.items():
-            self.events.add_scalar(name, value, step)
+            if not isinstance(value, str):
+                self.events.add_scalar(name, value, step)
 
     def result(self, step: int, images: int, result: dict) -> None:
         """The numbers of an evaluation."""

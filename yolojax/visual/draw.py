@@ -108,9 +108,9 @@ def _font(size: int):
 
 
 def _colour(label: int) -> tuple[int, int, int]:
-    """A colour of its own for every class; neighbours differ much, in lightness too."""
+    """A colour of its own for every class; where hues are near, the lightness differs."""
     hue = (0.02 + label * GOLDEN_RATIO) % 1.0
-    lightness, saturation = ((0.5, 0.95), (0.38, 0.85), (0.68, 0.9))[label // 7 % 3]
+    lightness, saturation = ((0.5, 0.95), (0.36, 0.85), (0.7, 0.9))[label % 3]
     red, green, blue = colorsys.hls_to_rgb(hue, lightness, saturation)
     return round(red * 255), round(green * 255), round(blue * 255)
 

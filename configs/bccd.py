@@ -1,0 +1,41 @@
+"""Blood cells (BCCD, 364 pictures of 640x480, 3 classes), from scratch, YOLOv2 a quarter as wide.
+
+    python train.py --config=configs/bccd.py --workdir=runs/bccd --config.data.dir=DATA
+    python eval.py --workdir=runs/bccd --data=voc:bccd:test
+
+DATA holds bccd/, a VOC tree (Annotations, ImageSets, JPEGImages).
+"""
+
+from yolojax.config import Config
+
+EPOCH = 205  # pictures in the train split
+
+
+def get_config(arg: str | None = None) -> Config:
+    config = Config()
+    config.model.name = "yolov2"
+    config.model.width = 0.25
+    config.model.classes = ("RBC", "WBC", "Platelets")
+    config.model.anchors = ((0.847, 0.821), (2.158, 2.063), (4.261, 3.868))  # k-means, k = 3
+
+    config.data.train, config.data.val = "voc:bccd:train", "voc:bccd:val"
+    config.data.image_size = (320, 416)  # the pictures are 3:4, so little of it is padding
+    config.data.augment.jitter = 0.2
+    config.data.augment.hue = 0.05  # the stain tells the classes apart
+    config.data.augment.saturation = config.data.augment.exposure = 1.3
+
+    config.optimizer.batch_size = 8
+    config.optimizer.images = 150 * EPOCH
+    config.optimizer.learning_rate = 4e-3
+    config.optimizer.burn_in_images = 3 * EPOCH
+    config.optimizer.step_images = (90 * EPOCH, 130 * EPOCH)
+    config.optimizer.step_scales = (0.1, 0.1)
+    config.loss.warmup_images = 3 * EPOCH
+    config.eval.every_images = 30 * EPOCH
+    config.checkpoint.every_images = 10 * EPOCH
+    if arg == "smoke":
+        config.model.width = 0.125
+        config.data.image_size = (96, 128)
+        config.optimizer.images = 32
+        config.eval.every_images = 0
+    return config

@@ -1,0 +1,105 @@
+import ast
+import json
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from yolojax.cli import anchors as cli
+from yolojax.cli.main import main
+from yolojax.data.records import BadRecord, Record, load_image
+
+
+def record(image, boxes=()):
+    boxes, none = np.array(boxes, np.float32).reshape(-1, 4), np.zeros(len(boxes))
+    return Record("0", image, boxes, none.astype(int), none > 0, none > 0, none)
+
+
+class Source(list):
+    name = "test:source"
+
+
+def test_shapes_are_measured_after_the_letterbox():
+    # 200 x 100 fits into 320 x 320 by 1.6: half of it is 160 x 80 pixels, 5 x 2.5 cells.
+    picture = record(np.zeros((100, 200, 3), np.uint8), [[0, 0.5, 0.5, 1], [0.1, 0.1, 0.1, 0.4]])
+    empty = record(np.zeros((9, 9, 3), np.uint8))
+    shapes = cli.grid_shapes(Source([empty, picture]), (320, 320))
+    np.testing.assert_allclose(shapes, [[5, 2.5]])  # a box without width has no shape
+
+
+def test_a_source_without_boxes_cannot_be_clustered():
+    with pytest.raises(ValueError, match="test:source: no boxes in its 1 pictures"):
+        cli.grid_shapes(Source([record(np.zeros((9, 9, 3), np.uint8))]), (320, 320))
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_the_size_is_that_of_the_upright_picture(tmp_path, orientation, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a.{suffix}"
+    Image.new("RGB", (40, 20)).save(path, exif=exif)
+    for image in (path, path.read_bytes()):
+        assert cli.picture_size(record(image)) == load_image(record(image)).shape[:2]
+
+
+def test_a_file_that_is_no_picture_is_named(tmp_path):
+    (tmp_path / "a.jpg").write_text("no picture")
+    with pytest.raises(BadRecord, match=r"a\.jpg: not a picture"):
+        cli.picture_size(record(tmp_path / "a.jpg"))
+
+
+def fit(mean_iou, anchors=5):
+    return cli.Fit(np.ones((anchors, 2)), mean_iou, 0.9)
+
+
+def test_the_verdict_weighs_the_gain():
+    assert "+1.0 points" in cli.verdict(fit(0.61), ("a", fit(0.60)))
+    assert "not worth bothering" in cli.verdict(fit(0.61), ("a", fit(0.60)))
+    assert "own anchors pay" in cli.verdict(fit(0.65), ("a", fit(0.60)))
+
+
+def test_the_rival_has_as_many_anchors_if_there_is_one():
+    published = {"a": fit(0.6), "b": fit(0.5), "c": fit(0.4, 3)}
+    assert cli.best_rival(published, 5)[0] == "a"
+    assert cli.best_rival(published, 3)[0] == "c"
+    assert cli.best_rival(published, 4)[0] == "a"
+
+
+@pytest.fixture
+def few_boxes(monkeypatch):
+    boxes = [[0, 0, w, h] for w, h in ((0.1, 0.2), (0.11, 0.2), (0.5, 0.5), (0.9, 0.8))]
+    source = Source([record(np.zeros((416, 416, 3), np.uint8), boxes)])
+    monkeypatch.setattr("yolojax.data.sources.load_source", lambda spec, *, dir: source)
+
+
+def test_the_table_ends_with_a_line_for_the_config(few_boxes, capsys, tmp_path):
+    plot = tmp_path / "anchors.png"
+    assert main(["anchors", "test:source", "-k", "3", "--plot", str(plot)]) == 0
+    text = capsys.readouterr().out
+    assert "4 boxes in 1 pictures, letterboxed to 416 x 416" in text
+    assert "yolov2_voc" in text
+    found = ast.literal_eval(text.splitlines()[-1].removeprefix("anchors=").rstrip(","))
+    np.testing.assert_allclose(found, [(1.365, 2.6), (6.5, 6.5), (11.7, 10.4)], rtol=1e-3)
+    assert cv2.imread(str(plot)) is not None
+
+
+def test_json_has_the_same_numbers(few_boxes, capsys):
+    assert main(["anchors", "test:source", "-k", "4", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert len(report["anchors"]) == 4
+    assert list(report["by_k"]) == ["1", "2", "3", "4"]  # there are only four shapes
+    assert report["by_k"]["4"] == {"mean_iou": 1.0, "above_half": 1.0}
+    assert 0 < report["published"]["yolov2_coco"]["mean_iou"] < 1
+
+
+def test_more_anchors_than_shapes_is_an_error(few_boxes, capsys):
+    assert main(["anchors", "test:source", "-k", "5"]) == 1
+    assert "k must be 1 to 4" in capsys.readouterr().err
+    assert main(["anchors", "test:source", "-k", "0"]) == 2
+
+
+def test_the_drawn_shapes_are_better_served_by_their_own_anchors(capsys):
+    assert main(["anchors", "shapes:val", "-k", "3", "--restarts", "2"]) == 0
+    assert "own anchors pay" in capsys.readouterr().out

@@ -1,0 +1,191 @@
+import csv
+import json
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from yolojax.cli import predict as cli
+from yolojax.cli.main import main
+from yolojax.data.records import BadRecord, decode_image
+from yolojax.predict import Result
+
+CLASSES = ("cat", "dog")
+
+
+def result(path="a.png", image=None, score=0.75, threshold=0.25):
+    """A dog in the left top quarter."""
+    image = np.zeros((40, 80, 3), np.uint8) if image is None else image
+    height, width = image.shape[:2]
+    count = int(score > threshold)
+    boxes = np.array([[0, 0, width / 2, height / 2]], np.float32)[:count]
+    scores, labels = np.array([score], np.float32)[:count], np.array([1])[:count]
+    return Result(str(path), image, boxes, scores, labels, CLASSES, score, 1)
+
+
+class FakeDetector:
+    """Finds a dog in every picture, as sure as the picture is bright."""
+
+    def stream(self, paths, *, threshold, iou, max_detections, on_bad):
+        for path in paths:
+            try:
+                image = decode_image(cli.Path(path).read_bytes(), path)
+            except (OSError, BadRecord) as error:
+                on_bad(error)
+                continue
+            yield result(path, image, image.max() / 255, threshold)
+
+
+@pytest.fixture
+def predict(monkeypatch):
+    """`yolojax predict` with a detector that needs no network; its calls of load are in .loads."""
+    loads = []
+
+    def load(path, **options):
+        loads.append((path, options))
+        return FakeDetector()
+
+    monkeypatch.setattr("yolojax.predict.load", load)
+    monkeypatch.setattr("yolojax.training.programs.use_compilation_cache", lambda: None)
+    run = lambda *args: main(["predict", *map(str, args), "--workdir", "run"])  # noqa: E731
+    return SimpleNamespace(run=run, loads=loads)
+
+
+def write(path, level=200):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((40, 80, 3), level, np.uint8))
+    return path
+
+
+def test_a_line_for_each_picture(predict, tmp_path, capsys):
+    a, b = write(tmp_path / "a.png"), write(tmp_path / "b.png", 30)
+    assert predict.run(tmp_path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{a}: 1 found: dog 0.78"
+    assert lines[1] == (
+        f"{b}: nothing above the threshold; the best candidate is dog at 0.12: try --threshold 0.1"
+    )
+
+
+def test_json_goes_to_stdout_alone(predict, tmp_path, capsys):
+    paths = [str(write(tmp_path / "a.png")), str(write(tmp_path / "b.png", 30))]
+    assert predict.run(*paths, "--json", "-") == 0
+    output = capsys.readouterr()
+    dog = {"class": "dog", "class_id": 1, "score": 0.7843, "box": [0.0, 0.0, 40.0, 20.0]}
+    assert json.loads(output.out) == [
+        {"file": paths[0], "width": 80, "height": 40, "detections": [dog]},
+        {"file": paths[1], "width": 80, "height": 40, "detections": []},
+    ]
+    assert "try --threshold 0.1" in output.err
+
+
+def test_every_format_beside_the_drawings(predict, tmp_path):
+    write(tmp_path / "in" / "a.png")
+    write(tmp_path / "in" / "deep" / "b.jpg")
+    out = tmp_path / "out"
+    files = {name: out / f"all.{name}" for name in ("json", "csv")}
+    status = predict.run(
+        tmp_path / "in", "--out", out, "--txt", "--json", files["json"], "--csv", files["csv"]
+    )
+    assert status == 0
+    written = sorted(str(p.relative_to(out)) for p in out.rglob("*.*"))
+    assert written == ["a.png", "a.txt", "all.csv", "all.json", "deep/b.jpg", "deep/b.txt"]
+    assert (out / "a.txt").read_text() == "1 0.250000 0.250000 0.500000 0.500000 0.7843\n"
+    rows = list(csv.DictReader(files["csv"].open()))
+    assert [float(rows[0][k]) for k in ("x1", "y1", "x2", "y2")] == [0, 0, 40, 20]
+    assert len(json.loads(files["json"].read_text())) == len(rows) == 2
+    assert cv2.imread(str(out / "a.png")).shape == (40, 80, 3)
+
+
+def test_an_unreadable_picture_is_told_and_the_others_go_on(predict, tmp_path, capsys):
+    (tmp_path / "bad.jpg").write_text("no picture")
+    write(tmp_path / "good.png")
+    assert predict.run(tmp_path) == 1
+    output = capsys.readouterr()
+    assert "bad.jpg: not a picture" in output.err
+    assert "good.png: 1 found" in output.out
+
+
+def test_no_picture_is_misuse(predict, tmp_path, capsys):
+    assert predict.run(tmp_path, tmp_path / "*.png") == 2
+    assert "no pictures (.bmp" in capsys.readouterr().err
+    assert predict.loads == []
+
+
+def test_inputs_are_never_overwritten(predict, tmp_path, capsys):
+    path = write(tmp_path / "a.png")
+    before = path.read_bytes()
+    assert predict.run(path, "--out", tmp_path) == 2
+    assert "would overwrite the input" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_globs_folders_and_files_are_found_once(tmp_path):
+    a, b = write(tmp_path / "a.png"), write(tmp_path / "x" / "b.JPG")
+    write(tmp_path / "c.png").rename(tmp_path / "c.txt")
+    found = cli.find_pictures([str(tmp_path), str(tmp_path / "*.*"), str(b), "missing.png"])
+    assert found == [str(a), str(b), "missing.png"]
+
+
+def test_a_name_with_brackets_is_a_name(tmp_path):
+    path = write(tmp_path / "a[1].png")
+    assert cli.find_pictures([str(path)]) == [str(path)]
+
+
+def test_outputs_mirror_the_folders(tmp_path):
+    out = tmp_path / "out"
+    assert cli.plan_outputs(["in/a.jpg"], out, False) == {"in/a.jpg": out / "a.jpg"}
+    targets = cli.plan_outputs(["x/a.jpg", "y/a.jpg", "y/b.heic"], out, False)
+    assert list(targets.values()) == [out / "x/a.jpg", out / "y/a.jpg", out / "y/b.heic.png"]
+
+
+def test_two_text_files_of_one_name_are_refused(tmp_path):
+    paths = ["in/a.jpg", "in/a.png"]
+    assert len(cli.plan_outputs(paths, tmp_path, txt=False)) == 2
+    with pytest.raises(Exception, match=r"would both write .*a\.txt"):
+        cli.plan_outputs(paths, tmp_path, txt=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--weights", "w.weights"], "--weights needs --config"),
+        (["--workdir", "run", "--txt"], "--txt needs --out"),
+        (["--workdir", "run", "--json", "-", "--csv", "-"], "only one of"),
+        (["--workdir", "run", "--max-detections", "0"], "must be 1 or more; got 0"),
+    ],
+)
+def test_options_that_contradict_are_misuse(capsys, options, message):
+    assert main(["predict", "a.png", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [[], ["--workdir", "r", "--threshold", "25"]])
+def test_the_parser_refuses_the_rest(options):
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", "a.png", *options])
+    assert stop.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        (0.12, "dog at 0.12: try --threshold 0.1"),
+        (0.1, "try --threshold 0.09"),
+        (0.0345, "try --threshold 0.03"),
+        (0.001, "is the network trained"),
+        (float("nan"), "its weights are broken"),
+    ],
+)
+def test_nothing_found_has_a_reason(score, words):
+    assert words in cli.why_nothing(result(score=score, threshold=0.5))
+
+
+def test_the_batch_is_no_larger_than_the_pictures_are_many(predict, tmp_path):
+    write(tmp_path / "a.png")
+    predict.run(tmp_path / "a.png", "--image-size", "320", "352")
+    ((path, options),) = predict.loads
+    assert path == "run"
+    assert options["batch_size"] == 1
+    assert tuple(options["image_size"]) == (320, 352)

@@ -1,0 +1,72 @@
+import subprocess
+import sys
+
+import pytest
+
+from yolojax.cli import main as cli
+
+
+def test_help_lists_every_verb_and_loads_no_library(capsys):
+    code = (
+        "import sys; from yolojax.cli.main import main; main(['--help']);"
+        "sys.exit(any(name in sys.modules for name in ('jax', 'numpy', 'cv2', 'matplotlib')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0
+    for verb in (*cli.VERBS, "train.py", "eval.py"):
+        assert verb in done.stdout
+
+
+def test_nothing_is_misuse(capsys):
+    assert cli.main([]) == 2
+    assert "usage: yolojax VERB" in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("yolojax 0.")
+
+
+@pytest.mark.parametrize(
+    ("verb", "hint"),
+    [
+        ("predct", "Did you mean 'predict'?"),
+        ("train", "'train' is a script: python train.py"),
+        ("vla", "Did you mean 'val'?"),
+        ("zzz", "known: "),
+    ],
+)
+def test_an_unknown_verb_gets_a_suggestion(capsys, verb, hint):
+    assert cli.main([verb]) == 2
+    error = capsys.readouterr().err
+    assert hint in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["predict", "anchors"])
+def test_the_help_of_a_verb_shows_examples(capsys, verb):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([verb, "--help"])
+    assert stop.value.code == 0
+    assert f"examples:\n  yolojax {verb}" in capsys.readouterr().out
+
+
+def test_an_error_of_the_library_is_one_line(capsys):
+    assert cli.main(["anchors", "nothing:here"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("yolojax anchors: SOURCE must be one of")
+    assert error.count("\n") == 1
+
+
+def test_options_are_not_abbreviated(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["anchors", "shapes:val", "--rest", "1"])
+    assert stop.value.code == 2
+
+
+def test_the_module_runs_as_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "yolojax", "anchor"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "Did you mean 'anchors'?" in done.stderr

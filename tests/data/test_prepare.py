@@ -1,0 +1,150 @@
+from argparse import ArgumentParser
+
+import cv2
+import numpy as np
+import pytest
+
+from yolojax.cli import prepare as command
+from yolojax.data.annotations import RecordList, make_record
+from yolojax.data.prepare import prepare_dataset
+from yolojax.data.records import BadRecord, load_image
+from yolojax.data.sources import load_source
+
+CLASSES = ("cat", "dog")
+
+
+def picture(path, seed):
+    image = np.random.default_rng(seed).integers(0, 255, (12, 20, 3), dtype=np.uint8)
+    cv2.imwrite(str(path), image)
+    return path
+
+
+def folder_source(tmp_path, stems="abc"):
+    """A JPEG each, with no, one, two, ... boxes, all flags in use."""
+    records = []
+    for n, stem in enumerate(stems):
+        boxes = np.random.default_rng(n).uniform((0, 0, 6, 6), (5, 5, 11, 11), (n, 4))
+        flags = {"difficult": [k == 0 for k in range(n)], "crowd": [k == 1 for k in range(n)]}
+        path = picture(tmp_path / f"{stem}.jpg", n)
+        labels = [k % 2 for k in range(n)]
+        records.append(make_record(stem, path, (20, 12), boxes, labels, area=[7.5] * n, **flags))
+    return RecordList("test", CLASSES, records)
+
+
+def assert_same(read, written):
+    assert read.image_id == written.image_id
+    np.testing.assert_allclose(read.boxes, written.boxes, atol=1e-6)
+    for name in ("labels", "difficult", "crowd", "area"):
+        a, b = getattr(read, name), getattr(written, name)
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def run(*argv):
+    parser = ArgumentParser()
+    command.add_arguments(parser)
+    return command.run(parser.parse_args([str(arg) for arg in argv]))
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    source = folder_source(tmp_path)
+    out = tmp_path / "sets" / "My-Set"
+    assert prepare_dataset({"train": source, "val": source}, out, shards=2) == {
+        "train": 3,
+        "val": 3,
+    }
+    read = load_source("tfds:My-Set:train", dir=str(tmp_path / "sets"))
+    assert read.classes == CLASSES
+    assert len(list(out.glob("1.0.0/*-train.array_record-*"))) == 2
+    for index in range(3):
+        assert_same(read[index], source[index])
+        assert read[index].image == source[index].image.read_bytes()
+    again = load_source(f"tfds:{out}")
+    assert len(again) == 6
+    assert [path.name for path in out.parent.iterdir()] == ["My-Set"]  # nothing temporary is left
+
+
+def test_arrays_go_in_as_png_without_loss(tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (8, 6, 3), dtype=np.uint8)
+    source = RecordList("test", CLASSES, [make_record("x", image, (6, 8), [(0, 0, 3, 8)], [1])])
+    prepare_dataset({"train": source}, tmp_path / "out")
+    record = load_source(f"tfds:{tmp_path / 'out'}:train")[0]
+    np.testing.assert_array_equal(load_image(record), image)
+    assert_same(record, source[0])
+
+
+def test_a_prepared_set_can_be_prepared_again(tmp_path):
+    source = folder_source(tmp_path)
+    prepare_dataset({"train": source}, tmp_path / "one")
+    first = load_source(f"tfds:{tmp_path / 'one'}")
+    prepare_dataset({"train": first}, tmp_path / "two")
+    second = load_source(f"tfds:{tmp_path / 'two'}")
+    for index in range(3):
+        assert_same(second[index], source[index])
+        assert second[index].image == first[index].image
+
+
+def test_an_existing_folder_is_replaced_only_on_request(tmp_path):
+    out = tmp_path / "out"
+    prepare_dataset({"train": folder_source(tmp_path, "abc")}, out)
+    two = folder_source(tmp_path, "de")
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        prepare_dataset({"train": two}, out)
+    prepare_dataset({"train": two}, out, overwrite=True)
+    assert len(load_source(f"tfds:{out}")) == 2
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="not overwritten"):
+        prepare_dataset({"train": two}, out, overwrite=True)
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_a_corrupt_picture_stops_it_and_leaves_nothing(tmp_path):
+    source = folder_source(tmp_path)
+    source[1].image.write_bytes(b"no picture")
+    with pytest.raises(BadRecord, match=r"b\.jpg: not a picture"):
+        prepare_dataset({"train": source}, tmp_path / "sets" / "out")
+    assert not list((tmp_path / "sets").iterdir())
+
+
+def test_misuse_is_refused(tmp_path):
+    source, other = folder_source(tmp_path), RecordList("other", ("emu",), [])
+    with pytest.raises(ValueError, match="same classes"):
+        prepare_dataset({"train": source, "val": other}, tmp_path / "out")
+    with pytest.raises(ValueError, match="shards must be 1 or more, got 0"):
+        prepare_dataset({"train": source}, tmp_path / "out", shards=0)
+    with pytest.raises(ValueError, match="lower-case name"):
+        prepare_dataset({"Train set": source}, tmp_path / "out")
+    with pytest.raises(ValueError, match="at least one record"):
+        prepare_dataset({"train": other}, tmp_path / "out")
+
+
+def write_yaml(root):
+    for split, stem in (("train", "a"), ("train", "b"), ("val", "c")):
+        (root / "images" / split).mkdir(parents=True, exist_ok=True)
+        (root / "labels" / split).mkdir(parents=True, exist_ok=True)
+        picture(root / "images" / split / f"{stem}.jpg", 0)
+        (root / "labels" / split / f"{stem}.txt").write_text("1 .5 .5 .5 .5\n")
+    names = "train: images/train\nval: images/val\nnames: [cat, dog]\n"
+    (root / "data.yaml").write_text(names)
+
+
+def test_the_command_writes_named_splits(tmp_path, capsys):
+    write_yaml(tmp_path)
+    (tmp_path / "labels/train/b.txt").write_text("9 .5 .5 .5 .5\n")
+    splits = ("train=darknet:data.yaml:train", "val=darknet:data.yaml:val")
+    flags = ("--dir", tmp_path, "--out", tmp_path / "out")
+    with pytest.raises(BadRecord, match=r"b\.txt:1"):
+        run(*splits, *flags)
+    assert run(*splits, *flags, "--on-bad-record", "skip") == 0
+    said = capsys.readouterr().out
+    assert "b.txt:1" in said
+    assert f"tfds:{tmp_path / 'out'}:train  1 images, 1 left out" in said
+    assert load_source(f"tfds:{tmp_path / 'out'}:train+val")[1].image_id == "c"
+
+
+def test_a_source_alone_is_the_split_train(tmp_path):
+    write_yaml(tmp_path)
+    assert run("darknet:data.yaml", "--dir", tmp_path, "--out", tmp_path / "out") == 0
+    assert len(load_source(f"tfds:{tmp_path / 'out'}:train")) == 3
+    with pytest.raises(ValueError, match="given twice"):
+        run("shapes:val", "train=shapes:val", "--out", tmp_path / "two")

@@ -1,0 +1,57 @@
+import pytest
+
+from yolojax.models import NETWORKS
+from yolojax.models.tables import Conv, MaxPool, Reorg, Route, downsampling, scale_width
+
+FILTERS = [32, 64, 128, 64, 128, 256, 128, 256, 512, 256, 512, 256, 512]  # yolov2-voc.cfg
+FILTERS += [1024, 512, 1024, 512, 1024, 1024, 1024, 64, 1024, 125]
+
+
+def filters(table):
+    return [layer.filters for layer in table if isinstance(layer, Conv)]
+
+
+def test_yolov2_lists_the_layers_of_its_cfg():
+    table = NETWORKS["yolov2"](20, 5)
+    assert filters(table) == FILTERS
+    assert len(table) == 31
+    assert [i for i, layer in enumerate(table) if isinstance(layer, MaxPool)] == [1, 3, 7, 11, 17]
+    assert (table[25], table[27], table[28]) == (Route((-9,)), Reorg(2), Route((-1, -4)))
+    assert table[25 - 9].name == "stage5_conv5"
+    assert table[28 - 4].name == "head_conv2"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_places_have_one_name_each_and_outputs_fit_the_head(name):
+    table = NETWORKS[name](3, 2)
+    names = [layer.name for layer in table if isinstance(layer, Conv)]
+    assert all(names)
+    assert len(set(names)) == len(names)
+    assert table[-1] == Conv(2 * (5 + 3), 1, 1, False, "linear", "output")
+    assert downsampling(table) == 32
+
+
+def test_downsampling_takes_the_coarsest_branch():
+    table = (MaxPool(), MaxPool(), Route((0,)), Conv(1, stride=2))
+    assert downsampling(table) == 4
+    assert downsampling((MaxPool(stride=1), Conv(1))) == 1
+
+
+def test_width_spares_the_last_layer():
+    assert filters(scale_width((Conv(8), MaxPool(), Conv(30), Conv(125)), 0.25)) == [2, 8, 125]
+
+
+def test_width_keeps_at_least_one_filter_and_what_reorg_can_deal_out():
+    table = (Conv(8), Conv(64), Reorg(2), Conv(7))
+    assert filters(scale_width(table, 0.01)) == [1, 4, 7]
+    assert filters(scale_width(table, 0.3)) == [2, 20, 7]  # 64 * 0.3 = 19.2
+
+
+def test_width_one_is_the_published_network():
+    assert scale_width(NETWORKS["yolov2"](20, 5), 1.0) == NETWORKS["yolov2"](20, 5)
+
+
+@pytest.mark.parametrize("width", [0, -1, float("nan")])
+def test_width_must_be_positive(width):
+    with pytest.raises(ValueError, match="width must be above 0"):
+        scale_width((Conv(8),), width)

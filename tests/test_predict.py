@@ -1,0 +1,260 @@
+import functools
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from yolojax import models, predict
+from yolojax.config import Config, DataConfig, ModelConfig
+from yolojax.convert.darknet_weights import save_weights
+from yolojax.data.geometry import boxes_to_original, letterbox
+from yolojax.data.records import BadRecord
+from yolojax.heads.yolov2 import Predictions
+from yolojax.models.tables import Conv, MaxPool
+from yolojax.ops.anchors import PUBLISHED_PRIORS
+from yolojax.tasks import Task, build
+from yolojax.training.checkpoint import abstract_state, open_manager, save, save_config
+
+SHARED = Path(__file__).parents[2] / "shared"
+WEIGHTS = SHARED / "data" / "weights"
+SMALL = Config(
+    model=ModelConfig("yolov2_tiny_voc", ("cat", "dog"), ((1.0, 1.0), (2.0, 3.0)), width=1 / 16),
+    data=DataConfig(image_size=(64, 96)),
+)
+
+
+def white_boxes(images):
+    """The network and decoder of the tests: one box around what is white, 0.8 * (0.9, 0.1)."""
+    white = images.min(axis=-1) > 0.9
+
+    def edges(seen):
+        return jnp.argmax(seen, 1) / seen.shape[1], 1 - jnp.argmax(seen[:, ::-1], 1) / seen.shape[1]
+
+    (x1, x2), (y1, y2) = edges(white.any(axis=1)), edges(white.any(axis=2))
+    count = len(images)
+    return Predictions(
+        boxes=jnp.stack([x1, y1, x2, y2], axis=-1)[:, None],
+        objectness=jnp.full((count, 1), 0.8),
+        class_probs=jnp.tile(jnp.array([0.9, 0.1]), (count, 1, 1)),
+    )
+
+
+@functools.cache
+def make_detector(batch_size=1, letterbox=True):
+    model = SimpleNamespace(apply=lambda variables, images, train: images)
+    data = DataConfig(image_size=(96, 128), letterbox=letterbox)
+    config = Config(model=ModelConfig(classes=("white thing", "other")), data=data)
+    task = Task(model=model, decode=white_boxes, loss=None)
+    return predict.Detector(task, config, {}, batch_size=batch_size)
+
+
+def picture(height, width, box):
+    image = np.zeros((height, width, 3), np.uint8)
+    x1, y1, x2, y2 = box
+    image[y1:y2, x1:x2] = 255
+    return image
+
+
+@pytest.mark.parametrize("letterbox", [True, False])
+@pytest.mark.parametrize("size", [(192, 256), (100, 400), (400, 100), (60, 50)])
+def test_boxes_come_back_in_pixels_of_the_picture(size, letterbox):
+    height, width = size
+    box = (width // 5, height // 4, width // 2, height * 3 // 4)
+    result = make_detector(letterbox=letterbox).predict(picture(height, width, box))
+    pixel = max(height / 96, width / 128, 1)  # of the network's input, in the picture
+    np.testing.assert_allclose(result.boxes_pixels, [box], atol=1.5 * pixel)
+    np.testing.assert_allclose(result.scores, [0.72], rtol=1e-6)
+    assert result.names == ["white thing"]
+
+
+def test_many_pictures_of_many_sizes_take_one_program():
+    detector = make_detector(batch_size=2)
+    boxes = [(10 * i, 20, 10 * i + 60, 90) for i in range(1, 6)]
+    pictures = [picture(100 + 7 * i, 150 + 9 * i, box) for i, box in enumerate(boxes)]
+    results = detector.predict(pictures)
+    for result, box in zip(results, boxes, strict=True):
+        np.testing.assert_allclose(result.boxes_pixels, [box], atol=3)
+    detector.predict(pictures, threshold=0.5, iou=0.3)
+    assert detector._program._cache_size() == 1
+
+
+def test_the_best_candidate_is_known_though_it_is_below_the_threshold():
+    result = make_detector().predict(picture(96, 128, (20, 20, 60, 60)), threshold=0.75)
+    assert len(result.scores) == len(result.boxes_pixels) == len(result.names) == 0
+    assert (result.best_label, round(result.best_score, 4)) == (0, 0.72)
+
+
+def test_a_box_may_have_several_classes_each_with_its_score():
+    result = make_detector().predict(picture(96, 128, (20, 20, 60, 60)), threshold=0.05)
+    np.testing.assert_allclose(result.scores, [0.72, 0.08], rtol=1e-5)
+    assert result.names == ["white thing", "other"]
+
+
+def test_boxes_in_the_margin_are_left_out():
+    detector = make_detector.__wrapped__()
+    margin = jnp.array([[[0.0, 0.0, 1.0, 0.1]]])  # above a wide picture
+    model = SimpleNamespace(apply=lambda variables, images, train: images)
+    task = Task(model, lambda raw: white_boxes(raw)._replace(boxes=margin), loss=None)
+    detector._program = predict.make_program(task, detector.config)
+    assert len(detector.predict(picture(100, 400, (0, 0, 9, 9))).scores) == 0
+
+
+def test_a_file_is_turned_upright_and_named(tmp_path):
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    path = tmp_path / "a.jpg"
+    Image.fromarray(picture(100, 200, (0, 60, 50, 100))).save(path, exif=exif, quality=95)
+    result = make_detector().predict(path)
+    assert result.file == str(path)
+    assert result.image.shape == (200, 100, 3)
+    np.testing.assert_allclose(result.boxes_pixels, [(0, 0, 40, 50)], atol=4)
+
+
+def test_the_result_is_ready_for_json_and_drawn():
+    result = make_detector().predict(picture(96, 128, (32, 24, 64, 72)))
+    expected = {
+        "file": "",
+        "width": 128,
+        "height": 96,
+        "detections": [
+            {"class": "white thing", "class_id": 0, "score": 0.72, "box": [32.0, 24.0, 64.0, 72.0]}
+        ],
+    }
+    assert json.loads(json.dumps(result.to_dict())) == expected
+    drawn = result.draw()
+    assert drawn.shape == (96, 128, 3)
+    assert not np.array_equal(drawn, result.image)
+
+
+def test_a_bad_picture_stops_or_is_told(tmp_path):
+    (tmp_path / "bad.jpg").write_text("no picture")
+    good = picture(96, 128, (32, 24, 64, 72))
+    pictures = [good, tmp_path / "bad.jpg", good]
+    detector = make_detector()
+    with pytest.raises(BadRecord, match=r"bad\.jpg: not a picture"):
+        detector.predict(pictures)
+    told = []
+    assert len(detector.predict(pictures, on_bad=told.append)) == 2
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "message"),
+    [
+        (np.zeros((9, 9, 3), np.float32), {}, r"uint8 RGB \[h, w, 3\], got float32"),
+        (np.zeros((9, 9), np.uint8), {}, r"got uint8 \[9, 9\]"),
+        (picture(9, 9, (0, 0, 3, 3)), {"threshold": 25}, "threshold must be from 0 to 1; got 25"),
+        (picture(9, 9, (0, 0, 3, 3)), {"iou": -1}, "iou must be from 0 to 1; got -1"),
+    ],
+)
+def test_bad_arguments_are_named(image, options, message):
+    with pytest.raises(ValueError, match=message):
+        make_detector().predict(image, **options)
+
+
+def random_state(task):
+    generator = np.random.default_rng(0)
+
+    def draw(leaf):
+        values = np.abs(generator.normal(size=leaf.shape)).astype(leaf.dtype)  # variances too
+        return jax.device_put(values, leaf.sharding)
+
+    return jax.tree.map(draw, abstract_state(task, SMALL))
+
+
+def test_a_run_and_its_weights_file_are_the_same_detector(tmp_path):
+    task = build(SMALL)
+    state = random_state(task)
+    save_config(tmp_path, SMALL)
+    with open_manager(tmp_path, keep=1) as manager:
+        save(manager, state, SMALL)
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    save_weights(tmp_path / "a.weights", task.model, jax.device_get(variables), seen=0)
+    run = predict.load(tmp_path)
+    file = predict.load(tmp_path / "a.weights", config=SMALL)
+    jax.tree.map(np.testing.assert_array_equal, run._variables, file._variables)
+    assert run.image_size == file.image_size == (64, 96)
+    assert run.classes == ("cat", "dog")
+    result = run.predict(np.zeros((50, 90, 3), np.uint8), threshold=0.0)
+    assert 0 < len(result.scores) <= 100
+
+
+def test_load_says_what_is_missing(tmp_path):
+    (tmp_path / "a.weights").write_bytes(b"")
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(FileNotFoundError, match="nothing: not found"):
+        predict.load(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="give a config too"):
+        predict.load(tmp_path / "a.weights")
+    with pytest.raises(ValueError, match=r"neither a --workdir nor a \.weights file"):
+        predict.load(tmp_path / "a.txt")
+
+
+CONFIG_FILE = """
+from yolojax.config import Config
+def get_config(arg=""):
+    config = Config()
+    config.seed = len(arg)
+    return config
+"""
+
+
+def test_a_config_file_may_have_an_argument(tmp_path):
+    path = tmp_path / "c.py"
+    path.write_text(CONFIG_FILE)
+    assert predict.read_config_file(path).seed == 0
+    assert predict.read_config_file(f"{path}:smoke").seed == 5
+
+
+def test_a_config_file_must_return_a_config(tmp_path):
+    path = tmp_path / "c.py"
+    path.write_text("def get_config(): return {}")
+    with pytest.raises(ValueError, match="returns a yolojax Config"):
+        predict.read_config_file(path)
+    path.write_text("")
+    with pytest.raises(ValueError, match="must have a function get_config"):
+        predict.read_config_file(path)
+    with pytest.raises(FileNotFoundError, match="--config is a Python file"):
+        predict.read_config_file(tmp_path / "other.py")
+
+
+def yolo_lite(classes, anchors):
+    """The network of tiny-yolov2-trial3.cfg (YOLO-LITE)."""
+    body = [(Conv(f, name=f"c{f}{i}"), MaxPool()) for i, f in enumerate((16, 32, 64, 128, 128))]
+    output = Conv(anchors * (5 + classes), 1, batch_norm=False, activation="linear", name="output")
+    return (*sum(body, ()), Conv(256, name="c256"), output)
+
+
+@pytest.mark.skipif(not WEIGHTS.exists(), reason="needs published weights beside the project")
+@pytest.mark.parametrize("name", ["dog", "person"])
+def test_published_weights_detect_what_darknet_detects(monkeypatch, name):
+    """Darknet's own detections (threshold .25, NMS .45) on Darknet's own letterboxed input."""
+    monkeypatch.setitem(models.NETWORKS, "yolo_lite", yolo_lite)
+    classes = tuple((SHARED / "data" / "wordtree" / "voc.names").read_text().split("\n")[:20])
+    config = Config(
+        model=ModelConfig("yolo_lite", classes, PUBLISHED_PRIORS["yolov2_tiny_voc"]),
+        data=DataConfig(image_size=(224, 224)),
+    )
+    detector = predict.load(WEIGHTS / "yolo-lite" / "tiny-yolov2-trial3.weights", config=config)
+    planar = np.load(WEIGHTS / "golden" / f"input_{name}_letterbox224.npz")["x"]
+    truth = np.load(WEIGHTS / "golden" / f"voc_bn_{name}.npz")["dets"]
+    truth = truth[np.argsort(-truth[:, 1])]
+    size = cv2.imread(str(WEIGHTS / f"{name}.jpg")).shape
+    _, affine = letterbox(np.zeros(size, np.uint8), (224, 224))
+    image = planar.reshape(1, 3, 224, 224).transpose(0, 2, 3, 1)
+    found = jax.device_get(detector._program(detector._variables, image, 0.25, 0.45, 100)[0])
+    kept = found.valid[0]
+    np.testing.assert_array_equal(found.labels[0][kept], truth[:, 0])
+    np.testing.assert_allclose(found.scores[0][kept], truth[:, 1], atol=1e-3)
+    boxes = boxes_to_original(found.boxes[0][kept], affine, (224, 224), size[:2])
+    height, width = size[:2]
+    np.testing.assert_allclose(
+        boxes, np.clip(truth[:, 2:], 0, [width, height, width, height]), atol=0.1
+    )
