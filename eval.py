@@ -15,7 +15,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from yolojax.data.doors import open_source
-from yolojax.evaluation.run import evaluate_source, make_detector
+from yolojax.evaluation.detect import make_programs
+from yolojax.evaluation.run import evaluate_source
 from yolojax.predict import load_task
 from yolojax.training.flags import run_main
 from yolojax.training.programs import use_compilation_cache
@@ -36,7 +37,7 @@ def main() -> None:
     task, _, variables = load_task(WEIGHTS.value or workdir, config)
     source = open_source(DATA.value or config.data.val, config)
     name = NAME.value or (re.sub(r"\W+", "_", DATA.value).strip("_") if DATA.value else "val")
-    evaluate_source(make_detector(task, config.eval), variables, source, config, workdir, name)
+    evaluate_source(make_programs(task, config.eval), variables, source, config, workdir, name)
     print(f"written: {workdir / 'eval' / name}.json")
 
 

@@ -15,7 +15,8 @@ from ml_collections import config_flags
 
 from yolojax.config import Config
 from yolojax.data.doors import open_source, train_batches
-from yolojax.evaluation.run import evaluate_source, make_detector
+from yolojax.evaluation.detect import make_programs
+from yolojax.evaluation.run import evaluate_source
 from yolojax.tasks import build
 from yolojax.training import checkpoint
 from yolojax.training.flags import run_main
@@ -51,10 +52,10 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
 
     train_step = jit_train_step(make_train_step(config, task, optimizer), mesh)
     programs = compile_train_steps(train_step, state, config, mesh)
-    detector = make_detector(task, config.eval)
+    detect = make_programs(task, config.eval)
 
     def evaluate(step, seen):
-        result = evaluate_source(detector, inference_variables(state), val_source, config, workdir)
+        result = evaluate_source(detect, inference_variables(state), val_source, config, workdir)
         log.result(step, seen, result)
         return result[config.eval.metric]
 

@@ -4,8 +4,8 @@
 
 Data: coco/ in --config.data.dir (annotations/, train2017/, val2017/).
 Hardware: meant for 16 TPU or GPU chips (bfloat16); not run at full length yet.
-Published: 48.1 AP50 at 608 (test-dev, author's site), 44.0 AP50 and 21.6 AP in the paper. Both start
-from a Darknet-19 trained on ImageNet at 448; this config starts from nothing, so expect less.
+Published: 48.1 AP50 at 608 (test-dev, author's site), 44.0 AP50 and 21.6 AP in the paper. Both
+start from a Darknet-19 trained on ImageNet at 448; this config starts from nothing: expect less.
 """
 
 from configs.yolov2_voc import BATCH, smoke

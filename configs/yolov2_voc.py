@@ -5,8 +5,8 @@
 Data: VOCdevkit/ in --config.data.dir, or
 --config.data.train=tfds:voc/2007:train+validation+tfds:voc/2012:train+validation.
 Hardware: meant for 8 TPU or GPU chips (bfloat16); not run at full length yet.
-Published: 76.8 mAP at 416 (VOC07, paper table 3); the released weights re-evaluated: 75.8. Both start
-from a Darknet-19 trained on ImageNet at 448; this config starts from nothing, so expect less.
+Published: 76.8 mAP at 416 (VOC07, paper table 3); the released weights re-evaluated: 75.8. Both
+start from a Darknet-19 trained on ImageNet at 448; this config starts from nothing: expect less.
 """
 
 from yolojax.config import Config

@@ -14,6 +14,7 @@ from yolojax.config import Config, DataConfig, ModelConfig
 from yolojax.convert.darknet_weights import save_weights
 from yolojax.data.geometry import boxes_to_original, letterbox
 from yolojax.data.records import BadRecord
+from yolojax.evaluation.detect import make_programs
 from yolojax.heads.yolov2 import Predictions
 from yolojax.models.tables import Conv, MaxPool
 from yolojax.ops.anchors import PUBLISHED_PRIORS
@@ -80,7 +81,7 @@ def test_many_pictures_of_many_sizes_take_one_program():
     for result, box in zip(results, boxes, strict=True):
         np.testing.assert_allclose(result.boxes_pixels, [box], atol=3)
     detector.predict(pictures, threshold=0.5, iou=0.3)
-    assert detector._program._cache_size() == 1
+    assert [program._cache_size() for program in detector._programs] == [1, 1]
 
 
 def test_the_best_candidate_is_known_though_it_is_below_the_threshold():
@@ -100,7 +101,7 @@ def test_boxes_in_the_margin_are_left_out():
     margin = jnp.array([[[0.0, 0.0, 1.0, 0.1]]])  # above a wide picture
     model = SimpleNamespace(apply=lambda variables, images, train: images)
     task = Task(model, lambda raw: white_boxes(raw)._replace(boxes=margin), loss=None)
-    detector._program = predict.make_program(task, detector.config)
+    detector._programs = make_programs(task, detector.config.eval)
     assert len(detector.predict(picture(100, 400, (0, 0, 9, 9))).scores) == 0
 
 
@@ -197,34 +198,6 @@ def test_load_says_what_is_missing(tmp_path):
         predict.load(tmp_path / "a.txt")
 
 
-CONFIG_FILE = """
-from yolojax.config import Config
-def get_config(arg=""):
-    config = Config()
-    config.seed = len(arg)
-    return config
-"""
-
-
-def test_a_config_file_may_have_an_argument(tmp_path):
-    path = tmp_path / "c.py"
-    path.write_text(CONFIG_FILE)
-    assert predict.read_config_file(path).seed == 0
-    assert predict.read_config_file(f"{path}:smoke").seed == 5
-
-
-def test_a_config_file_must_return_a_config(tmp_path):
-    path = tmp_path / "c.py"
-    path.write_text("def get_config(): return {}")
-    with pytest.raises(ValueError, match="returns a yolojax Config"):
-        predict.read_config_file(path)
-    path.write_text("")
-    with pytest.raises(ValueError, match="must have a function get_config"):
-        predict.read_config_file(path)
-    with pytest.raises(FileNotFoundError, match="--config is a Python file"):
-        predict.read_config_file(tmp_path / "other.py")
-
-
 def yolo_lite(classes, anchors):
     """The network of tiny-yolov2-trial3.cfg (YOLO-LITE)."""
     body = [(Conv(f, name=f"c{f}{i}"), MaxPool()) for i, f in enumerate((16, 32, 64, 128, 128))]
@@ -249,7 +222,8 @@ def test_published_weights_detect_what_darknet_detects(monkeypatch, name):
     size = cv2.imread(str(WEIGHTS / f"{name}.jpg")).shape
     _, affine = letterbox(np.zeros(size, np.uint8), (224, 224))
     image = planar.reshape(1, 3, 224, 224).transpose(0, 2, 3, 1)
-    found = jax.device_get(detector._program(detector._variables, image, 0.25, 0.45, 100)[0])
+    raw = detector._programs.network(detector._variables, image)
+    found = jax.device_get(detector._programs.detect(raw, 0.25, 0.45).detections)
     kept = found.valid[0]
     np.testing.assert_array_equal(found.labels[0][kept], truth[:, 0])
     np.testing.assert_allclose(found.scores[0][kept], truth[:, 1], atol=1e-3)

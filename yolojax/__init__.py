@@ -1,7 +1,7 @@
 """yolojax: the YOLO family of real-time detectors in JAX and Flax.
 
-    import yolojax
-    result = yolojax.load("runs/quickstart").predict("a.jpg")
+import yolojax
+result = yolojax.load("runs/quickstart").predict("a.jpg")
 """
 
 from typing import TYPE_CHECKING

@@ -7,7 +7,9 @@ schedule.
 """
 
 import dataclasses
+import importlib.util
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass
@@ -127,3 +129,26 @@ class Config:
 def to_dict(config: Config) -> dict:
     """`config` as plain dicts, ready for JSON."""
     return dataclasses.asdict(config)
+
+
+def read_config(spec: str | Path) -> Config:
+    """The Config that get_config() of a configs/NAME.py returns; of NAME.py:arg, get_config(arg).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no Python file, has no get_config, or that returns something else.
+    """
+    head, has_argument, argument = str(spec).rpartition(".py:")
+    path = Path(f"{head}.py" if has_argument else spec)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: not found; a config is a file such as those in configs/.")
+    module_spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    if module_spec is None:
+        raise ValueError(f"{path}: a config must be a .py file with a function get_config.")
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    get_config = getattr(module, "get_config", None)
+    config = get_config(*([argument] if has_argument else [])) if get_config else None
+    if not isinstance(config, Config):
+        raise ValueError(f"{path}: must have a function get_config that returns a yolojax Config.")
+    return config

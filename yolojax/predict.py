@@ -5,7 +5,6 @@ result = detector.predict("dog.jpg")
 result.names, result.scores, result.boxes_pixels, result.draw()
 """
 
-import importlib.util
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from yolojax.config import Config
+from yolojax.config import Config, read_config
 from yolojax.convert.darknet_weights import load_weights
 from yolojax.data.geometry import boxes_to_original, letterbox, squash
 from yolojax.data.records import BadRecord, decode_image, read_bytes
-from yolojax.ops.nms import nms
-from yolojax.tasks import Task, build, normalise
+from yolojax.evaluation.detect import make_programs
+from yolojax.tasks import Task, build
 from yolojax.training.checkpoint import restore_inference
 from yolojax.visual.draw import draw_boxes
 
@@ -86,7 +85,7 @@ class Detector:
         self.image_size = tuple(image_size or config.data.image_size)
         self._fit = letterbox if config.data.letterbox else squash
         self._variables = jax.device_put(variables, jax.local_devices()[0])
-        self._program = make_program(task, config)
+        self._programs = make_programs(task, config.eval)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -117,7 +116,7 @@ class Detector:
             pictures: files (turned upright by EXIF) or uint8 RGB arrays [h, w, 3] of any size.
             threshold: detections score more than this.
             iou: of two boxes of a class that overlap more, the better one is kept.
-            max_detections: most detections in a picture.
+            max_detections: the best of a picture; at most the config's eval.max_detections.
             on_bad: is told of a picture that cannot be read, which is then left out.
 
         Raises:
@@ -130,29 +129,30 @@ class Detector:
         loaded = _load_all(pictures, on_bad)
         running = None  # the next batch is read while the device works on this one
         while batch := list(itertools.islice(loaded, self.batch_size)):
-            started = self._start(batch, threshold, iou, max_detections)
+            started = self._start(batch, threshold, iou)
             if running:
-                yield from self._results(*running)
+                yield from self._results(*running, max_detections)
             running = started
         if running:
-            yield from self._results(*running)
+            yield from self._results(*running, max_detections)
 
-    def _start(self, batch, threshold, iou, max_detections):
+    def _start(self, batch, threshold, iou):
         inputs = np.zeros((self.batch_size, *self.image_size, 3), np.uint8)
         affines = []
         for i, (_, image) in enumerate(batch):
             inputs[i], affine = self._fit(image, self.image_size)
             affines.append(affine)
-        output = self._program(self._variables, inputs, threshold, iou, max_detections)
-        return batch, affines, output
+        raw = self._programs.network(self._variables, inputs)
+        return batch, affines, self._programs.detect(raw, threshold, iou)
 
-    def _results(self, batch, affines, output):
+    def _results(self, batch, affines, output, max_detections):
         found, best_scores, best_labels = jax.device_get(output)
         for i, (file, image) in enumerate(batch):
             size = image.shape[:2]
             boxes = boxes_to_original(found.boxes[i], affines[i], self.image_size, size)
             # A box that lies in the grey margin alone has no area left in the picture.
-            kept = found.valid[i] & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+            inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+            kept = np.flatnonzero(found.valid[i] & inside)[:max_detections]  # the best come first
             yield Result(
                 file=file,
                 image=image,
@@ -163,31 +163,6 @@ class Detector:
                 best_score=float(best_scores[i]),
                 best_label=int(best_labels[i]),
             )
-
-
-def make_program(task: Task, config: Config) -> Callable:
-    """(variables, images uint8 [B, h, w, 3], threshold, iou, max_detections) -> on the device.
-
-    Returns:
-        A jitted function to (Detections, best score [B], best label [B]).
-    """
-
-    def program(variables, images, threshold, iou, max_detections):
-        found = task.decode(task.model.apply(variables, normalise(images), train=False))
-        scores = found.objectness[..., None] * found.class_probs
-        kept = nms(
-            found.boxes,
-            scores,
-            iou_threshold=iou,
-            score_threshold=threshold,
-            top_k=config.eval.top_k,
-            max_detections=max_detections,
-            class_agnostic=config.eval.class_agnostic,
-        )
-        of_class = scores.max(axis=1)
-        return kept, of_class.max(axis=1), of_class.argmax(axis=1)
-
-    return jax.jit(program, static_argnums=4)
 
 
 def load(
@@ -210,14 +185,21 @@ def load(
         FileNotFoundError: `path` does not exist, or holds no config or no checkpoint.
         ValueError: `path` is something else, or does not fit the config.
     """
-    path = Path(path)
     if not isinstance(config, Config | None):
-        config = read_config_file(config)
+        config = read_config(config)
+    task, config, variables = load_task(path, config)
+    return Detector(task, config, variables, image_size=image_size, batch_size=batch_size)
+
+
+def load_task(path: str | Path, config: Config | None = None) -> tuple[Task, Config, dict]:
+    """The task, config and variables in a --workdir or a .weights file; raises as `load`.
+
+    `config` is needed with .weights; with a --workdir it replaces the one saved there.
+    """
+    path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: not found; give a --workdir or a .weights file.")
-    restore = restore_inference if path.is_dir() else _from_weights
-    task, config, variables = restore(path, config)
-    return Detector(task, config, variables, image_size=image_size, batch_size=batch_size)
+    return (restore_inference if path.is_dir() else _from_weights)(path, config)
 
 
 def _from_weights(path, config):
@@ -227,31 +209,6 @@ def _from_weights(path, config):
         raise ValueError(f"{path}: a .weights file does not name its network; give a config too.")
     task = build(config)
     return task, config, load_weights(path, task.model)[0]
-
-
-def read_config_file(spec: str | Path) -> Config:
-    """The Config that get_config() of a configs/NAME.py returns; NAME.py:arg is passed on.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it has no get_config, or that returns something else.
-    """
-    head, has_argument, argument = str(spec).rpartition(".py:")
-    path = Path(f"{head}.py" if has_argument else spec)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path}: not found; --config is a Python file such as those in configs/."
-        )
-    module_spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-    if module_spec is None:
-        raise ValueError(f"{path}: a config must be a .py file with a function get_config.")
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    get_config = getattr(module, "get_config", None)
-    config = get_config(*([argument] if has_argument else [])) if get_config else None
-    if not isinstance(config, Config):
-        raise ValueError(f"{path}: must have a function get_config that returns a yolojax Config.")
-    return config
 
 
 def _load_all(pictures, on_bad):

@@ -61,7 +61,7 @@ def test_text_ends_with_the_totals(capsys):
     ("argv", "message", "status"),
     [
         (["yolov2_cocco"], "Did you mean 'yolov2_coco'?", 2),
-        (["nothing.py"], "config file 'nothing.py' does not exist", 2),
+        (["nothing.py"], "nothing.py: not found", 2),
         (["yolov2_voc", "--classes", "0"], "--classes must be 1 or more", 2),
         (["yolov2_voc", "--image-size", "400", "416"], "try 384 or 416", 1),
     ],

@@ -74,7 +74,9 @@ def test_gradient_and_cost_equal_darknets(case):
     wanted = channels_last(GOLDEN[f"{case}_delta_raw"])
     # atol: where a target nearly equals the value, their difference has float32's error of both.
     np.testing.assert_allclose(-slope * len(raw), wanted, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(metrics["darknet_cost"], GOLDEN[f"{case}_cost"], rtol=1e-4)
+    np.testing.assert_allclose(
+        metrics["darknet_cost"] * len(raw), GOLDEN[f"{case}_cost"], rtol=1e-4
+    )
 
 
 def test_a_perfect_box_of_even_objectness():

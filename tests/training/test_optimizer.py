@@ -45,7 +45,7 @@ SCHEDULES = {  # the training values of the .cfg files
 def test_rate_equals_darknet_at_every_recorded_batch(name):
     seen = GOLDEN["iterations"].astype(np.int32) * B
     ours = jax.vmap(learning_rate(SCHEDULES[name]))(seen)
-    # float32 on both sides; 1 - it / max is as far off as float32 is near 1, relative to what is left.
+    # float32 on both sides: near the end of poly, 1 - it / max has few digits left.
     np.testing.assert_allclose(ours, GOLDEN[name], rtol=2e-6, atol=1e-9)
 
 

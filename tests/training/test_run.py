@@ -112,7 +112,7 @@ def test_a_run_leaves_its_records(straight):
 
 
 def test_nothing_compiles_after_the_first_step_of_each_size(tmp_path, monkeypatch):
-    """Two sizes are two train steps, compiled before the first batch; then none until evaluation."""
+    """Two sizes are two train steps, compiled before the first batch; later ones wait for none."""
     compiled = []
     monitoring.register_event_duration_secs_listener(
         lambda name, *_, **__: compiled.append(name) if "backend_compile" in name else None
@@ -165,7 +165,10 @@ def run_steps(devices, count=2):
 
 
 def test_one_device_and_eight_make_the_same_update():
-    (one, one_metrics), (eight, metrics) = run_steps(jax.devices()[:1], 1), run_steps(jax.devices(), 1)
+    (one, one_metrics), (eight, metrics) = (
+        run_steps(jax.devices()[:1], 1),
+        run_steps(jax.devices(), 1),
+    )
     # Sums over the batch are taken in another order: float32 rounding, through 23 layers of BN.
     for name in ("params", "batch_stats"):
         a, b = (jax.tree.leaves(getattr(state, name)) for state in (one, eight))

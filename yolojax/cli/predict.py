@@ -20,6 +20,8 @@ import os
 import sys
 from pathlib import Path
 
+from yolojax.files import write_text
+
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 BATCH = 8  # pictures that go through the network together, where there are so many
 NOISE = 0.01  # a best score below it means that the network has not learned these pictures
@@ -72,9 +74,8 @@ def run(args) -> int:
 
 def predictions(args, paths: list[str], on_bad):
     """An iterator over the results, with a progress bar; `on_bad` gets each unreadable picture."""
-    from tqdm import tqdm
-
     from yolojax.predict import load
+    from yolojax.progress import progress
     from yolojax.training.programs import use_compilation_cache
 
     def report(error):
@@ -90,7 +91,7 @@ def predictions(args, paths: list[str], on_bad):
     )
     options = {name: getattr(args, name) for name in ("threshold", "iou", "max_detections")}
     results = detector.stream(paths, on_bad=report, **options)
-    return tqdm(results, total=len(paths), unit="picture", disable=None)
+    return progress(results, total=len(paths), unit="picture")
 
 
 def _say(text: str, file) -> None:
@@ -225,6 +226,4 @@ def _write(target: str | Path, text: str) -> None:
     if str(target) == "-":
         sys.stdout.write(text)
         return
-    from yolojax.training.checkpoint import write_text
-
-    write_text(Path(target), text)
+    write_text(target, text)

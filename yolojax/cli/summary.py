@@ -11,9 +11,7 @@ examples:
 
 import argparse
 import difflib
-import importlib.util
 import json
-from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,13 +64,12 @@ def _of_published(name: str) -> tuple[dict, tuple[int, int]]:
 
 def _of_config(name: str) -> tuple[dict, tuple[int, int]]:
     """Arguments of build_network and the image size of the config FILE.py or FILE.py:ARGUMENT."""
-    file, colon, argument = name.partition(":")
-    if not Path(file).is_file():
-        raise argparse.ArgumentError(None, f"config file {file!r} does not exist.")
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config(argument) if colon else module.get_config()
+    from yolojax.config import read_config
+
+    try:
+        config = read_config(name)
+    except FileNotFoundError as error:
+        raise argparse.ArgumentError(None, str(error)) from error
     model = config.model
     settings = {"num_classes": len(model.classes), "num_anchors": len(model.anchors)}
     return settings | {"name": model.name, "width": model.width}, config.data.image_size

@@ -1,18 +1,17 @@
 """A model and a source -> detections in pixels of the pictures -> numbers, files, drawings."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from yolojax.config import Config, EvalConfig
+from yolojax.config import Config
 from yolojax.data.augment import pad_truths
 from yolojax.data.doors import eval_batches
 from yolojax.data.geometry import Affine, boxes_to_input, boxes_to_original
 from yolojax.data.records import Record, Source
+from yolojax.evaluation.detect import Programs
 from yolojax.evaluation.evaluator import (
     ImageDetections,
     ImageTruth,
@@ -25,45 +24,16 @@ from yolojax.evaluation.writers import (
     write_result,
     write_voc_results,
 )
-from yolojax.ops.nms import Detections, nms
+from yolojax.ops.nms import Detections
 from yolojax.progress import progress
-from yolojax.tasks import Task, normalise
 from yolojax.visual.draw import draw_batch, save_image
 
 DRAWN_THRESHOLD = 0.25  # of the drawn pictures, as `yolojax predict` has it
 DRAWN_TRUTHS = 100  # boxes an image, at most
 
 
-class Detector(NamedTuple):
-    """The two programs between images and detections, apart so that each can be timed."""
-
-    network: Callable  # (variables, image [B, h, w, 3]) -> raw
-    detect: Callable  # raw -> Detections, boxes in 0..1 of the network input
-
-
-def make_detector(task: Task, settings: EvalConfig) -> Detector:
-    """Jitted forward pass, and jitted decode + NMS with the thresholds of `settings`."""
-
-    def network(variables, image):
-        return task.model.apply(variables, normalise(image), train=False)
-
-    def detect(raw) -> Detections:
-        found = task.decode(raw)
-        return nms(
-            found.boxes,
-            found.objectness[..., None] * found.class_probs,
-            iou_threshold=settings.iou_threshold,
-            score_threshold=settings.score_threshold,
-            top_k=settings.top_k,
-            max_detections=settings.max_detections,
-            class_agnostic=settings.class_agnostic,
-        )
-
-    return Detector(jax.jit(network), jax.jit(detect))
-
-
 def evaluate_source(
-    detector: Detector,
+    programs: Programs,
     variables: dict,
     source: Source,
     config: Config,
@@ -78,7 +48,7 @@ def evaluate_source(
     Returns:
         The result of `evaluator.evaluate` with `source` and `speed` (ms an image) added.
     """
-    truths, detections, speed, drawn = _detect_all(detector, variables, source, config)
+    truths, detections, speed, drawn = _detect_all(programs, variables, source, config)
     settings, classes = config.eval, config.model.classes
     result = evaluate(
         truths,
@@ -91,7 +61,7 @@ def evaluate_source(
     result |= {"source": source.name, "speed": speed}
     folder, plots = workdir / "eval", workdir / "plots"
     write_result(folder / f"{name}.json", result)
-    category_ids = getattr(source, "category_ids", None)
+    category_ids = getattr(source, "category_ids", None) or None  # () where there are none
     write_coco_results(folder / f"{name}_coco.json", detections, category_ids)
     write_voc_results(folder / f"{name}_voc", detections, classes)
     for kind, batch in drawn.items():
@@ -112,11 +82,12 @@ def _protocol(config: Config) -> dict:
     }
 
 
-def _detect_all(detector, variables, source, config):
+def _detect_all(programs, variables, source, config):
     """(truths, detections, ms an image of each part, the first batch as truth and prediction)."""
     truths, detections, drawn = [], [], {}
     times = {"input": 0.0, "network": 0.0, "nms": 0.0}
     batches = eval_batches(source, config)
+    thresholds = config.eval.score_threshold, config.eval.iou_threshold
     bar = progress(total=len(source), desc="evaluating", unit="image")
     while True:
         start = time.monotonic()
@@ -124,9 +95,9 @@ def _detect_all(detector, variables, source, config):
         if batch is None:
             break
         loaded = time.monotonic()
-        raw = jax.block_until_ready(detector.network(variables, batch["image"]))
+        raw = jax.block_until_ready(programs.network(variables, batch["image"]))
         seen = time.monotonic()
-        found = jax.device_get(detector.detect(raw))
+        found = jax.device_get(programs.detect(raw, *thresholds)).detections
         ended = time.monotonic()
         if drawn:  # the first batch holds the time of compiling
             spent = (loaded - start, seen - loaded, ended - seen)

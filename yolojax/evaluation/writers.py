@@ -1,8 +1,9 @@
 """A result for the console and on disk, and detections in the formats others read."""
 
 import json
-import os
 from pathlib import Path
+
+from yolojax.files import write_text
 
 COLUMNS = {  # heading of format_table -> key of per_class
     "images": "images",
@@ -48,11 +49,7 @@ def _percent(value) -> str:
 
 def write_result(path, result) -> None:
     """`result` as JSON to `path`; a reader sees the old file or the whole new one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
-    temporary.replace(path)
+    write_text(path, json.dumps(result, indent=2, allow_nan=False) + "\n")
 
 
 def write_coco_results(path, detections, category_ids=None) -> None:
@@ -96,14 +93,12 @@ def write_voc_results(folder, detections, classes) -> list[Path]:
         detections: list of evaluator.ImageDetections.
         classes: names, in the order of the labels.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     lines = {label: [] for label in range(len(classes))}
     for d in detections:
         for (x1, y1, x2, y2), score, label in zip(d.boxes_pixels, d.scores, d.labels, strict=True):
             box = f"{x1 + 1:.3f} {y1 + 1:.3f} {x2:.3f} {y2:.3f}"
             lines[int(label)].append(f"{d.image_id} {score:.6f} {box}\n")
-    paths = [folder / f"comp4_det_test_{name}.txt" for name in classes]
+    paths = [Path(folder) / f"comp4_det_test_{name}.txt" for name in classes]
     for path, text in zip(paths, lines.values(), strict=True):
-        path.write_text("".join(text))
+        write_text(path, "".join(text))
     return paths

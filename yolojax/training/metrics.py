@@ -84,9 +84,8 @@ class RunLog:
 
     def result(self, step: int, images: int, result: dict) -> None:
         """The numbers of an evaluation."""
-        self.write(
-            step, images, {f"eval/{n}": result[n] for n in EVALUATED if result.get(n) is not None}
-        )
+        found = {f"eval/{name}": result[name] for name in EVALUATED}
+        self.write(step, images, {k: v for k, v in found.items() if v is not None})
         self.since, self.waited, self.steps = time.monotonic(), 0.0, 0
 
     def _record(self, step, images, numbers, batch):
@@ -96,9 +95,8 @@ class RunLog:
         self.bar.update()
         self.bar.set_postfix_str(_shown(values), refresh=False)
         if step % self.every == 0:
-            self.write(
-                step, images, values | self._rates() | {"train/size": batch["image"].shape[1]}
-            )
+            seen = {"train/size": batch["image"].shape[1], "batch": fingerprint(batch)}
+            self.write(step, images, values | seen | self._rates())
 
     def _rates(self) -> dict[str, float]:
         """Images per second and the share of time spent waiting for input since the last line."""

@@ -2,13 +2,14 @@
 
 import colorsys
 import functools
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from yolojax.files import write_bytes
 
 MOSAIC_TILES = 16
 MOSAIC_SIDE = 1664  # pixels; 4 x 416
@@ -78,11 +79,7 @@ def save_image(path, image) -> None:
     bgr = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
     if not path.suffix or not cv2.haveImageWriter(path.name):
         raise ValueError(f"{path}: no picture format has this suffix; use .jpg or .png.")
-    data = cv2.imencode(path.suffix, bgr)[1].tobytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    write_bytes(path, cv2.imencode(path.suffix, bgr)[1].tobytes())
 
 
 def _by_area(boxes):

@@ -1,11 +1,12 @@
 """Plots of a training run and of anchors. matplotlib draws to files only, and is imported late."""
 
+import io
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
+from yolojax.files import write_bytes
 from yolojax.ops.anchors import PUBLISHED_PRIORS, shape_iou
 
 PANELS = (  # title, names that belong to it, whether the axis is logarithmic
@@ -153,8 +154,6 @@ def _figure(panels: int):
 
 
 def _save(figure, path) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    figure.savefig(temporary, format=path.suffix.lstrip(".") or "png")  # Agg for a bare Figure
-    temporary.replace(path)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=Path(path).suffix.lstrip(".") or "png")  # Agg for a bare Figure
+    write_bytes(path, picture.getvalue())
