@@ -57,6 +57,7 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
     def evaluate(step, seen):
         result = evaluate_source(detect, inference_variables(state), val_source, config, workdir)
         log.result(step, seen, result)
+        plot_curves(workdir / "metrics.jsonl", workdir / "plots" / "curves.png")
         return result[config.eval.metric]
 
     step = int(state.step)
@@ -79,7 +80,6 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
                 checkpoint.save(manager, state, config, evaluate(step, seen) if measure else None)
             if halt:
                 break
-    plot_curves(workdir / "metrics.jsonl", workdir / "plots" / "curves.png")
 
 
 def main() -> None:

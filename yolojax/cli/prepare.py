@@ -1,12 +1,17 @@
-"""`yolojax prepare`: write sources as ArrayRecord shards that tfds reads."""
+"""Write data sets as ArrayRecord shards that tfds reads, for pods and buckets.
 
+Encoded pictures go in as they are. Each source becomes a split of the new set, which is read back
+as tfds:OUT:SPLIT.
+
+examples:
+  yolojax prepare train=voc:bccd:train val=voc:bccd:val --out prepared/bccd
+  yolojax prepare coco:annotations/train.json:train2017 --dir coco --out prepared/coco --shards 64
+"""
+
+import json
 import re
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-
-from yolojax.data.prepare import prepare_dataset
-from yolojax.data.records import Source
-from yolojax.data.sources import load_source
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -22,26 +27,49 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--shards", type=int, help="files for each split (default: by size)")
     parser.add_argument("--on-bad-record", choices=("error", "skip"), default="error")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier set at OUT")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def run(args: Namespace) -> int:
     """Write the dataset and say how it is read; 0 when it is there."""
-    splits: dict[str, Source] = {}
-    classes: tuple[str, ...] = ()
+    from yolojax.data.prepare import prepare_dataset
+
+    splits = load_splits(args)
+    counts = prepare_dataset(splits, Path(args.out), shards=args.shards, overwrite=args.overwrite)
+    report = {
+        split: {
+            "source": f"tfds:{args.out}:{split}",
+            "images": count,
+            "left_out": list(splits[split].skipped),
+        }
+        for split, count in counts.items()
+    }
+    print(json.dumps(report, indent=2) if args.json else as_text(report))
+    return 0
+
+
+def load_splits(args: Namespace) -> dict:
+    """{split: Source}; the first one's classes are those of all."""
+    from yolojax.data.sources import load_source
+
+    splits, classes = {}, ()
     for item in args.sources:
         split, spec = split_and_source(item)
         if split in splits:
             raise ValueError(f"split {split!r} is given twice; join sources with + instead.")
-        splits[split] = load_source(
-            spec, dir=args.dir, on_bad_record=args.on_bad_record, classes=classes
-        )
+        options = {"dir": args.dir, "on_bad_record": args.on_bad_record, "classes": classes}
+        splits[split] = load_source(spec, **options)
         classes = splits[split].classes
-    counts = prepare_dataset(splits, Path(args.out), shards=args.shards, overwrite=args.overwrite)
-    for split, count in counts.items():
-        for message in splits[split].skipped:
-            print(f"left out: {message}")
-        print(f"tfds:{args.out}:{split}  {count} images, {len(splits[split].skipped)} left out")
-    return 0
+    return splits
+
+
+def as_text(report: dict) -> str:
+    """A line a split, and one a record that was left out."""
+    lines = []
+    for row in report.values():
+        lines += [f"left out: {message}" for message in row["left_out"]]
+        lines += [f"{row['source']}  {row['images']} images, {len(row['left_out'])} left out"]
+    return "\n".join(lines)
 
 
 def split_and_source(item: str) -> tuple[str, str]:

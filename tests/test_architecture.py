@@ -1,0 +1,69 @@
+"""Who may import whom: the table of docs/architecture.md, held."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "yolojax"
+ROOMS = {  # room -> the rooms it may import, besides itself; "*" is all of them
+    "config": set(),
+    "files": set(),
+    "progress": set(),
+    "ops": set(),
+    "models": {"ops"},
+    "heads": {"ops"},
+    "losses": {"ops", "heads"},
+    "data": {"ops", "config", "files", "progress"},
+    "visual": {"ops", "files"},
+    "tasks": {"config", "models", "heads", "losses", "ops"},
+    "evaluation": {"ops", "config", "tasks", "data", "visual", "files", "progress"},
+    "training": {"ops", "config", "tasks", "data", "files", "progress"},
+    "convert": {"models", "tasks", "config", "files"},
+    "predict": {"config", "tasks", "training", "convert", "data", "evaluation", "visual"},
+    "cli": {"*"},
+    "__main__": {"cli"},
+    "__init__": {"predict"},
+}
+DOORS = {"data/doors.py", "data/pipeline.py"}  # where the config enters data/
+
+
+def imports(path):
+    """Dotted names that a file imports, at its top or later."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_arrows_point_one_way(path):
+    room = room_of(path)
+    allowed = ROOMS[room] | {room}
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "yolojax" and len(parts) > 1 and "*" not in allowed:
+            assert parts[1] in allowed, f"{room} must not import {name}"
+
+
+def test_only_models_know_flax():
+    knowing = {room_of(p) for p in FILES if any(n.split(".")[0] == "flax" for n in imports(p))}
+    assert knowing == {"models"}
+
+
+def test_the_config_stops_at_the_door():
+    knowing = {
+        str(p.relative_to(PACKAGE))
+        for p in FILES
+        if room_of(p) == "data" and any(n.startswith("yolojax.config") for n in imports(p))
+    }
+    assert knowing == DOORS

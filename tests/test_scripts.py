@@ -1,0 +1,104 @@
+"""train.py, eval.py and every file in configs/, as a person runs them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from yolojax.config import read_config
+from yolojax.tasks import build
+from yolojax.training.flags import unknown_overrides
+from yolojax.training.optimizer import learning_rate, make_optimizer
+from yolojax.training.programs import abstract_batch, train_sizes
+from yolojax.training.saved_config import with_saved_config
+from yolojax.training.sharding import make_mesh
+from yolojax.training.state import create_state
+from yolojax.training.step import make_train_step
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted(p.name for p in (ROOT / "configs").glob("*.py"))
+
+
+def run(script, *arguments):
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": ""}
+    command = [sys.executable, script, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_train_then_evaluate_a_smoke_run(tmp_path):
+    quick = ("--config.data.image_size=64,64", "--config.eval.bootstrap=10")
+    trained = run(
+        "train.py", "--config=configs/quickstart.py:smoke", f"--workdir={tmp_path}", *quick
+    )
+    assert trained.returncode == 0, trained.stderr
+    assert "voc10" in trained.stdout
+    evaluated = run(
+        "eval.py", f"--workdir={tmp_path}", "--data=shapes:val", "--config.eval.iou_threshold=.6"
+    )
+    assert evaluated.returncode == 0, evaluated.stderr
+    result = json.loads((tmp_path / "eval" / "shapes_val.json").read_text())
+    numbers = ("voc07_11pt", "voc10", "coco_AP", "coco_AP50", "coco_AP75")
+    assert {*numbers, "per_class", "images", "protocol"} <= result.keys()
+    assert result["images"] == 200
+    assert "0.6" in result["protocol"]["nms"]
+
+
+def test_a_mistyped_override_ends_with_2_and_a_suggestion(tmp_path):
+    ended = run(
+        "train.py", "--config=configs/quickstart.py", f"--workdir={tmp_path}",
+        "--config.optimizer.learning_rat=1",
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert "Did you mean --config.optimizer.learning_rate?" in ended.stderr
+
+
+def test_bad_input_is_one_line_and_status_1(tmp_path):
+    ended = run(
+        "train.py", "--config=configs/bccd.py", f"--workdir={tmp_path}",
+        f"--config.data.dir={tmp_path}",
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert ended.stderr.strip().splitlines()[-1].startswith("train.py: ")
+    assert "Traceback" not in ended.stderr
+
+
+def test_overrides_are_checked_against_every_field():
+    assert unknown_overrides(["--config=a.py", "--config.seed=3", "--config.eval.top_k=9"]) == []
+    assert unknown_overrides(["--config.batch_size=3"]) == [
+        "--config.batch_size: there is no such field. Did you mean --config.optimizer.batch_size?"
+    ]
+
+
+def test_eval_takes_the_config_of_the_run_unless_one_is_given():
+    for argv in (["eval.py", "--workdir=w"], ["eval.py", "--workdir", "w"]):
+        given = with_saved_config(argv)
+        assert given[1].endswith("saved_config.py:w")
+        assert given[2:] == argv[1:]
+    argv = ["eval.py", "--workdir=w", "--config=c.py"]
+    assert with_saved_config(argv) == argv
+
+
+@pytest.mark.parametrize("arg", ["", ":smoke"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_describes_a_step_that_traces(name, arg):
+    config = read_config(f"{ROOT / 'configs' / name}{arg}")
+    assert json.loads(json.dumps(vars(config.model)))
+    task, optimizer, mesh = build(config), make_optimizer(config.optimizer), make_mesh()
+    learning_rate(config.optimizer)
+    state = jax.eval_shape(lambda: create_state(task, optimizer, config, mesh))
+    step = make_train_step(config, task, optimizer)
+    size = max(train_sizes(config))
+    after, metrics = jax.eval_shape(step, state, abstract_batch(config, size, mesh))
+    assert jax.tree.map(lambda x: x.shape, after) == jax.tree.map(lambda x: x.shape, state)
+    assert metrics["loss"].shape == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(CONFIGS) - {"bccd.py", "quickstart.py"}))
+def test_every_smoke_run_ends(name, tmp_path):
+    ended = run("train.py", f"--config=configs/{name}:smoke", f"--workdir={tmp_path}")
+    assert ended.returncode == 0, ended.stderr
