@@ -48,6 +48,7 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
     manager = checkpoint.open_manager(workdir, config.checkpoint.keep)
     state = checkpoint.resume(manager, create_state(task, optimizer, config, mesh))
     done, total = int(state.seen) // batch_size, config.optimizer.images // batch_size
+    print(f"{workdir}: {done} of {total} batches are done")
     batches = train_batches(train_source, config, start_batch=done)
 
     train_step = jit_train_step(make_train_step(config, task, optimizer), mesh)
@@ -64,7 +65,7 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
     with manager, stop_requested() as stop, RunLog(workdir, config, step, done, total) as log:
         for index in range(done, total):
             batch = log.next_batch(batches)
-            if index == done:
+            if index == 0:
                 mosaic = draw_batch(batch, config.model.classes)
                 save_image(workdir / "plots" / "train_batch0.jpg", mosaic)
 
