@@ -5,7 +5,7 @@ BIN = .venv/bin
 .PHONY: demo test setup lint slow
 
 demo: setup  ## train a detector on drawn shapes, print its mAP, draw what it finds
-	$(BIN)/python train.py --config=configs/quickstart.py --workdir=runs/quickstart
+	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python train.py --config=configs/quickstart.py --workdir=runs/quickstart
 	@echo
 	@echo "Drawn detections:  runs/quickstart/plots/val_batch0_pred.jpg"
 	@echo "Drawn truths:      runs/quickstart/plots/val_batch0_labels.jpg"

@@ -11,13 +11,18 @@ import re
 import sys
 from pathlib import Path
 
+import jax
 from absl import flags
 from ml_collections import config_flags
 
+from yolojax.config import checked
 from yolojax.data.doors import open_source
 from yolojax.evaluation.detect import make_programs
+from yolojax.evaluation.evaluator import METRICS
 from yolojax.evaluation.run import evaluate_source
 from yolojax.predict import load_task
+from yolojax.sharding import make_mesh, replicated
+from yolojax.tasks import choose
 from yolojax.training.flags import run_main
 from yolojax.training.programs import use_compilation_cache
 from yolojax.training.saved_config import with_saved_config
@@ -33,11 +38,14 @@ flags.mark_flags_as_required(["workdir", "config"])
 def main() -> None:
     """Evaluate what the command line says."""
     use_compilation_cache()
-    config, workdir = CONFIG.value, Path(WORKDIR.value)
+    config, workdir, mesh = checked(CONFIG.value), Path(WORKDIR.value), make_mesh()
+    choose("eval.metric", config.eval.metric, METRICS)
     task, _, variables = load_task(WEIGHTS.value or workdir, config)
+    variables = jax.device_put(variables, replicated(mesh))
     source = open_source(DATA.value or config.data.val, config)
     name = NAME.value or (re.sub(r"\W+", "_", DATA.value).strip("_") if DATA.value else "val")
-    evaluate_source(make_programs(task, config.eval), variables, source, config, workdir, name)
+    programs = make_programs(task, config.eval)
+    evaluate_source(programs, variables, source, config, mesh, workdir, name)
     print(f"written: {workdir / 'eval' / name}.json")
 
 

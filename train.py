@@ -7,28 +7,29 @@ The same command on the same --workdir goes on from the newest checkpoint. SIGTE
 one and end the run with status 0.
 """
 
+from contextlib import closing
 from pathlib import Path
 
 from absl import flags
 from jax.sharding import Mesh
 from ml_collections import config_flags
 
-from yolojax.config import Config
+from yolojax.config import Config, checked
 from yolojax.data.doors import open_source, train_batches
-from yolojax.evaluation.detect import make_programs
+from yolojax.evaluation.detect import make_programs, warm_up
+from yolojax.evaluation.evaluator import METRICS
 from yolojax.evaluation.run import evaluate_source
-from yolojax.tasks import build
+from yolojax.sharding import check_batch_size, make_mesh, to_devices
+from yolojax.tasks import build, choose
 from yolojax.training import checkpoint
 from yolojax.training.flags import run_main
 from yolojax.training.metrics import RunLog, due
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.programs import compile_train_steps, use_compilation_cache
-from yolojax.training.sharding import check_batch_size, make_mesh, to_devices
 from yolojax.training.signals import stop_requested
-from yolojax.training.state import create_state, inference_variables
+from yolojax.training.state import batches_done, create_state, inference_variables
 from yolojax.training.step import jit_train_step, make_train_step
 from yolojax.visual.draw import draw_batch, save_image
-from yolojax.visual.report import plot_curves
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "a file in configs/, with :smoke or not")
 WORKDIR = flags.DEFINE_string("workdir", None, "the folder of this run, made if it is not there")
@@ -39,54 +40,63 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
     """Run the experiment in `workdir`, from its newest checkpoint to its end or a signal."""
     batch_size = config.optimizer.batch_size
     check_batch_size(batch_size, config.optimizer.subdivisions, mesh)
+    choose("eval.metric", config.eval.metric, METRICS)
     task, optimizer = build(config), make_optimizer(config.optimizer)
-    train_source, val_source = (
-        open_source(s, config) for s in (config.data.train, config.data.val)
-    )
+    train_source = open_source(config.data.train, config)
+    val_source = open_source(config.data.val, config)
 
-    checkpoint.save_config(workdir, config)
-    manager = checkpoint.open_manager(workdir, config.checkpoint.keep)
-    state = checkpoint.resume(manager, create_state(task, optimizer, config, mesh))
-    done, total = int(state.seen) // batch_size, config.optimizer.images // batch_size
-    print(f"{workdir}: {done} of {total} batches are done")
-    batches = train_batches(train_source, config, start_batch=done)
+    keep = config.checkpoint.keep
+    with stop_requested() as stop, checkpoint.open_manager(workdir, keep) as manager:
+        state = checkpoint.resume(manager, create_state(task, optimizer, config, mesh))
+        checkpoint.save_config(workdir, config)
+        done, total = batches_done(state, batch_size), config.optimizer.images // batch_size
+        print(f"{workdir}: {done} of {total} batches are done")
+        if done >= total:
+            return
 
-    train_step = jit_train_step(make_train_step(config, task, optimizer), mesh)
-    programs = compile_train_steps(train_step, state, config, mesh)
-    detect = make_programs(task, config.eval)
+        train_step = jit_train_step(make_train_step(config, task, optimizer), mesh)
+        programs = compile_train_steps(train_step, state, config, mesh)
+        detect = make_programs(task, config.eval)
+        warm_up(detect, inference_variables(state), config, mesh)
 
-    def evaluate(step, seen):
-        result = evaluate_source(detect, inference_variables(state), val_source, config, workdir)
-        log.result(step, seen, result)
-        plot_curves(workdir / "metrics.jsonl", workdir / "plots" / "curves.png")
-        return result[config.eval.metric]
+        batches = train_batches(train_source, config, start_batch=done)
+        step = int(state.step)
+        with closing(batches), RunLog(workdir, config, step, done, total) as log:
+            for index in range(done, total):
+                batch = log.next_batch(batches)
+                if index == 0:
+                    mosaic = draw_batch(batch, config.model.classes)
+                    save_image(workdir / "plots" / "train_batch0.jpg", mosaic)
 
-    step = int(state.step)
-    with manager, stop_requested() as stop, RunLog(workdir, config, step, done, total) as log:
-        for index in range(done, total):
-            batch = log.next_batch(batches)
-            if index == 0:
-                mosaic = draw_batch(batch, config.model.classes)
-                save_image(workdir / "plots" / "train_batch0.jpg", mosaic)
+                program = programs[batch["image"].shape[1:3]]
+                state, numbers = program(state, to_devices(batch, mesh))
+                step, seen = step + 1, (index + 1) * batch_size
+                log.step(step, seen, numbers, batch)
 
-            program = programs[batch["image"].shape[1:3]]
-            state, numbers = program(state, to_devices(batch, mesh))
-            step, seen = step + 1, (index + 1) * batch_size
-            log.step(step, seen, numbers, batch)
-
-            end, halt = index + 1 == total, stop()
-            measure = end or (due(config.eval.every_images, seen, batch_size) and not halt)
-            if measure or halt or due(config.checkpoint.every_images, seen, batch_size):
-                log.flush()  # a state whose loss is not finite is never saved
-                checkpoint.save(manager, state, config, evaluate(step, seen) if measure else None)
-            if halt:
-                break
+                last, halt = index + 1 == total, stop()
+                measure = last or (due(config.eval.every_images, seen, batch_size) and not halt)
+                if measure or halt or due(config.checkpoint.every_images, seen, batch_size):
+                    log.flush()  # raises where this step's loss or gradient is not finite
+                    score = None
+                    try:
+                        if measure:
+                            variables = inference_variables(state)
+                            result = evaluate_source(
+                                detect, variables, val_source, config, mesh, workdir
+                            )
+                            log.result(step, seen, result)
+                            score = result[config.eval.metric]
+                    finally:  # what was trained is kept, even where it cannot be evaluated
+                        checkpoint.save(manager, state, config, score)
+                if halt:
+                    print(f"stopped and saved after step {step}; the same command goes on")
+                    break
 
 
 def main() -> None:
     """Train what the command line says."""
     use_compilation_cache()
-    train(CONFIG.value, Path(WORKDIR.value), make_mesh())
+    train(checked(CONFIG.value), Path(WORKDIR.value), make_mesh())
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 DATA holds bccd/, a VOC tree (Annotations, ImageSets, JPEGImages).
 """
 
-from yolojax.config import Config
+from yolojax.config import Config, is_smoke
 
 EPOCH = 205  # pictures in the train split
 
@@ -35,7 +35,7 @@ def get_config(arg: str | None = None) -> Config:
     config.loss.warmup_images = 3 * EPOCH
     config.eval.every_images = 30 * EPOCH
     config.checkpoint.every_images = 10 * EPOCH
-    if arg == "smoke":
+    if is_smoke(arg):
         config.model.width = 0.125
         config.data.image_size = (96, 128)
         config.optimizer.images = 32

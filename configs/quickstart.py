@@ -5,7 +5,7 @@
 Hardware: 2 CPU cores. No data is needed: the pictures are drawn as they are asked for.
 """
 
-from yolojax.config import Config
+from yolojax.config import Config, is_smoke
 
 
 def get_config(arg: str | None = None) -> Config:
@@ -28,7 +28,7 @@ def get_config(arg: str | None = None) -> Config:
     config.loss.warmup_images = 1600
     config.eval.every_images = 16 * 450
     config.checkpoint.every_images = 16 * 450
-    if arg == "smoke":
+    if is_smoke(arg):
         config.optimizer.images = 16 * 4
         config.model.width = 0.125
     return config

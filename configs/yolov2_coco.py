@@ -9,7 +9,7 @@ start from a Darknet-19 trained on ImageNet at 448; this config starts from noth
 """
 
 from configs.yolov2_voc import BATCH, smoke
-from yolojax.config import Config
+from yolojax.config import Config, is_smoke
 from yolojax.data.class_names import COCO_CLASSES
 from yolojax.ops.anchors import PUBLISHED_PRIORS
 
@@ -23,6 +23,7 @@ def get_config(arg: str | None = None) -> Config:
 
     config.data.train = "coco:coco/annotations/instances_train2017.json:coco/train2017"
     config.data.val = "coco:coco/annotations/instances_val2017.json:coco/val2017"
+    config.data.on_bad_record = "skip"  # two pictures of train2017 have a box without height
     config.data.image_size = (608, 608)
     config.data.multiscale = tuple(range(320, 609, 32))
     config.data.threads = 16
@@ -35,6 +36,6 @@ def get_config(arg: str | None = None) -> Config:
     config.optimizer.step_scales = (0.1, 0.1)
     config.eval.every_images = 20_000 * BATCH
     config.eval.metric = "coco_AP"
-    if arg == "smoke":
+    if is_smoke(arg):
         smoke(config)
     return config

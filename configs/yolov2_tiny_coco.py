@@ -9,7 +9,7 @@ nothing, so expect less.
 """
 
 from configs.yolov2_coco import get_config as yolov2_coco
-from yolojax.config import Config
+from yolojax.config import Config, is_smoke
 
 
 def get_config(arg: str | None = None) -> Config:
@@ -17,6 +17,6 @@ def get_config(arg: str | None = None) -> Config:
     config.model.name = "yolov2_tiny_coco"
     config.data.augment.jitter = 0.2
     config.loss.rescore = False
-    if arg != "smoke":
+    if not is_smoke(arg):
         config.data.image_size = (416, 416)
     return config

@@ -10,7 +10,7 @@ start from a pretrained backbone; this config starts from nothing, so expect les
 
 from configs.yolov2_voc import BATCH
 from configs.yolov2_voc import get_config as yolov2_voc
-from yolojax.config import Config
+from yolojax.config import Config, is_smoke
 from yolojax.ops.anchors import PUBLISHED_PRIORS
 
 
@@ -19,7 +19,7 @@ def get_config(arg: str | None = None) -> Config:
     config.model.name = "yolov2_tiny_voc"
     config.model.anchors = PUBLISHED_PRIORS["yolov2_tiny_voc"]
     config.data.augment.jitter = 0.2
-    if arg == "smoke":
+    if is_smoke(arg):
         return config
     config.optimizer.images = 40_200 * BATCH
     # The cfg means steps=-1,100,20000,30000 and scales=.1,10,.1,.1 with a rate of .001. Darknet

@@ -9,7 +9,7 @@ Published: 76.8 mAP at 416 (VOC07, paper table 3); the released weights re-evalu
 start from a Darknet-19 trained on ImageNet at 448; this config starts from nothing: expect less.
 """
 
-from yolojax.config import Config
+from yolojax.config import Config, is_smoke
 from yolojax.data.voc import VOC_CLASSES
 from yolojax.ops.anchors import PUBLISHED_PRIORS
 
@@ -36,7 +36,7 @@ def get_config(arg: str | None = None) -> Config:
     config.optimizer.step_scales = (0.1, 0.1)
     config.eval.every_images = 5000 * BATCH
     config.eval.metric = "voc07_11pt"
-    if arg == "smoke":
+    if is_smoke(arg):
         smoke(config)
     return config
 

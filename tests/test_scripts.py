@@ -10,12 +10,12 @@ import jax
 import pytest
 
 from yolojax.config import read_config
+from yolojax.sharding import make_mesh
 from yolojax.tasks import build
 from yolojax.training.flags import unknown_overrides
 from yolojax.training.optimizer import learning_rate, make_optimizer
 from yolojax.training.programs import abstract_batch, train_sizes
 from yolojax.training.saved_config import with_saved_config
-from yolojax.training.sharding import make_mesh
 from yolojax.training.state import create_state
 from yolojax.training.step import make_train_step
 
@@ -45,6 +45,14 @@ def test_train_then_evaluate_a_smoke_run(tmp_path):
     assert {*numbers, "per_class", "images", "protocol"} <= result.keys()
     assert result["images"] == 200
     assert "0.6" in result["protocol"]["nms"]
+    picture = tmp_path / "plots" / "val_batch0_labels.jpg"
+    predict = ("-m", "yolojax", "predict", picture, "--workdir", tmp_path, "--json", "-")
+    predicted = run(*predict, "--threshold=0", "--out", tmp_path / "drawn")
+    assert predicted.returncode == 0, predicted.stderr
+    (found,) = json.loads(predicted.stdout)
+    assert found["file"] == str(picture)
+    assert {"class", "class_id", "score", "box"} == found["detections"][0].keys()
+    assert (tmp_path / "drawn" / picture.name).exists()
 
 
 def test_a_mistyped_override_ends_with_2_and_a_suggestion(tmp_path):
@@ -64,6 +72,37 @@ def test_bad_input_is_one_line_and_status_1(tmp_path):
     assert ended.returncode == 1
     assert ended.stderr.strip().splitlines()[-1].startswith("train.py: ")
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("--config.seed=abc", "invalid literal for int"),
+        ("--config.data.image_size=64", "image_size"),
+        ("--config.model.classes=a,b", "name each class by itself"),
+        ("--config.eval.metric=mAP", "config.eval.metric is 'mAP'; known: voc07_11pt"),
+    ],
+)
+def test_a_value_of_another_kind_is_named(wrong, message, tmp_path):
+    ended = run("train.py", "--config=configs/quickstart.py", f"--workdir={tmp_path / 'w'}", wrong)
+    assert ended.returncode in (1, 2)
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_variant_that_is_not_there_is_refused():
+    for name in CONFIGS:
+        with pytest.raises(ValueError, match="got 'smok'"):
+            read_config(f"{ROOT / 'configs' / name}:smok")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_summary_reads_a_config_from_anywhere(name, tmp_path):
+    command = [sys.executable, "-m", "yolojax", "summary", str(ROOT / "configs" / name), "--json"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["layers"]
 
 
 def test_overrides_are_checked_against_every_field():

@@ -8,8 +8,11 @@ schedule.
 
 import dataclasses
 import importlib.util
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import dacite
 
 
 @dataclass
@@ -131,6 +134,47 @@ def to_dict(config: Config) -> dict:
     return dataclasses.asdict(config)
 
 
+def from_dict(fields: dict) -> Config:
+    """The inverse of `to_dict`, also after a trip through JSON.
+
+    Raises:
+        ValueError: a field is unknown, or its value has another type.
+    """
+    # Lists come from JSON, whole numbers in the place of floats from people.
+    rules = dacite.Config(cast=[tuple, float], strict=True)
+    try:
+        return dacite.from_dict(Config, fields, config=rules)
+    except (dacite.DaciteError, ValueError, TypeError) as error:
+        raise ValueError(f"config: {error}.") from error
+
+
+def checked(config: Config) -> Config:
+    """`config` with every value of its field's type: what the command line gave may not be.
+
+    Raises:
+        ValueError: a value has another type, or several class names stand in one.
+    """
+    config = from_dict(to_dict(config))
+    joined = [name for name in config.model.classes if "," in name]
+    if joined:
+        raise ValueError(
+            f"config.model.classes holds {joined[0]!r}; name each class by itself, on the command "
+            """line as --config.model.classes="('cat', 'dog')"."""
+        )
+    return config
+
+
+def is_smoke(arg: str | None) -> bool:
+    """Whether a config file was asked for as `FILE.py:smoke`, the one variant that all have.
+
+    Raises:
+        ValueError: it was asked for as anything else but itself.
+    """
+    if arg not in (None, "", "smoke"):
+        raise ValueError(f"a config has the variant :smoke and no other, got {arg!r}.")
+    return arg == "smoke"
+
+
 def read_config(spec: str | Path) -> Config:
     """The Config that get_config() of a configs/NAME.py returns; of NAME.py:arg, get_config(arg).
 
@@ -146,7 +190,12 @@ def read_config(spec: str | Path) -> Config:
     if module_spec is None:
         raise ValueError(f"{path}: a config must be a .py file with a function get_config.")
     module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
+    root = str(path.resolve().parent.parent)  # configs/ may import one another
+    sys.path.insert(0, root)
+    try:
+        module_spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(root)
     get_config = getattr(module, "get_config", None)
     config = get_config(*([argument] if has_argument else [])) if get_config else None
     if not isinstance(config, Config):

@@ -1,6 +1,5 @@
 """The one place where the names in a config become functions."""
 
-import difflib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ from yolojax.config import Config
 from yolojax.heads import yolov2
 from yolojax.losses.region import region_loss
 from yolojax.models import NETWORKS, build_network
+from yolojax.naming import did_you_mean
 
 LOSSES = {"region": region_loss}
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -54,11 +54,10 @@ def choose(field: str, name: str, table: dict):
     """`table[name]`, or a ValueError that names the config field and the nearest known name."""
     if name in table:
         return table[name]
-    near = difflib.get_close_matches(name, table, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(name, table)
     raise ValueError(f"config.{field} is {name!r}; known: {', '.join(table)}.{hint}")
 
 
-def normalise(image):
+def to_float(image):
     """uint8 [..., 3] -> float32 in 0..1, what every network takes; floats pass."""
     return image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image

@@ -80,7 +80,7 @@ def test_the_table_ends_with_a_line_for_the_config(few_boxes, capsys, tmp_path):
     text = capsys.readouterr().out
     assert "4 boxes in 1 pictures, letterboxed to 416 x 416" in text
     assert "yolov2_voc" in text
-    found = ast.literal_eval(text.splitlines()[-1].removeprefix("anchors=").rstrip(","))
+    found = ast.literal_eval(text.splitlines()[-1].removeprefix("config.model.anchors = "))
     np.testing.assert_allclose(found, [(1.365, 2.6), (6.5, 6.5), (11.7, 10.4)], rtol=1e-3)
     assert cv2.imread(str(plot)) is not None
 

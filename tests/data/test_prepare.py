@@ -49,10 +49,8 @@ def run(*argv):
 def test_what_is_written_is_read_back(tmp_path):
     source = folder_source(tmp_path)
     out = tmp_path / "sets" / "My-Set"
-    assert prepare_dataset({"train": source, "val": source}, out, shards=2) == {
-        "train": 3,
-        "val": 3,
-    }
+    written = prepare_dataset({"train": source, "val": source}, out, shards=2)
+    assert written == {"train": (3, []), "val": (3, [])}
     read = load_source("tfds:My-Set:train", dir=str(tmp_path / "sets"))
     assert read.classes == CLASSES
     assert len(list(out.glob("1.0.0/*-train.array_record-*"))) == 2
@@ -148,3 +146,14 @@ def test_a_source_alone_is_the_split_train(tmp_path):
     assert len(load_source(f"tfds:{tmp_path / 'out'}:train")) == 3
     with pytest.raises(ValueError, match="given twice"):
         run("shapes:val", "train=shapes:val", "--out", tmp_path / "two")
+
+
+def test_a_corrupt_picture_stops_or_is_left_out(tmp_path):
+    source = folder_source(tmp_path, "abc")
+    source[1].image.write_bytes(b"no picture")
+    with pytest.raises(BadRecord, match="not a picture"):
+        prepare_dataset({"train": source}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    written = prepare_dataset({"train": source}, tmp_path / "out", on_bad_record="skip")
+    assert written["train"].images == len(load_source(f"tfds:{tmp_path / 'out'}:train")) == 2
+    assert "not a picture" in written["train"].left_out[0]

@@ -44,7 +44,7 @@ def test_shapes_are_a_source():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("cocoo:a.json:b", r"got 'cocoo:a.json:b'. Did you mean coco:JSON:IMAGE_DIR"),
+        ("cocoo:a.json:b", r"got 'cocoo:a.json:b'. Did you mean coco:"),
         ("bccd", "SOURCE must be one of voc:"),
         ("voc:", r"SOURCE must be voc:ROOT\[:SPLIT\], got 'voc:'"),
         ("shapes:test", "there are: train, val"),
@@ -77,7 +77,7 @@ def test_joined_sources_must_agree_about_classes(tmp_path):
     write_darknet(tmp_path, "one", names="[cat]")
     write_darknet(tmp_path, "two", names="[emu]")
     spec = "darknet:one.yaml+darknet:two.yaml"
-    with pytest.raises(BadRecord, match="class 'emu' is not one of the 1 classes"):
+    with pytest.raises(BadRecord, match=r"class 'emu' is not one of the classes \(cat\)"):
         load_source(spec, dir=str(tmp_path))
     source = load_source(spec, dir=str(tmp_path), classes=("emu", "cat"))
     assert source.classes == ("emu", "cat")

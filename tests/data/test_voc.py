@@ -71,7 +71,7 @@ def test_a_box_one_pixel_out_is_drawn_back(tmp_path):
         (voc_object(box=(9, 1, 8, 10)), "has no area"),
         (voc_object(box=("nan", 1, 8, 10)), "outside"),
         (voc_object(box=("left", 1, 8, 10)), "<xmin> must be a number, got 'left'"),
-        (voc_object("kat"), "class 'kat'.*did you mean 'cat'"),
+        (voc_object("kat"), "class 'kat'.*Did you mean 'cat'"),
         ("<object><name>cat</name></object>", "<xmin> must be a number, got ''"),
     ],
 )

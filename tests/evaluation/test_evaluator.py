@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from evaluation_cases import ELSEWHERE, SQUARE, detections, random_case, truth
 
+from yolojax.data.annotations import make_record
 from yolojax.evaluation.evaluator import METRICS, evaluate, truth_from_record
 from yolojax.evaluation.writers import COLUMNS, format_table, headline
 
@@ -69,18 +70,19 @@ def test_protocol_of_the_caller_is_kept():
 
 
 def test_truth_in_pixels():
-    arrays = {"labels": [0], "difficult": [0], "crowd": [0], "width": 200, "height": 100}
-    t = truth_from_record(image_id="a", boxes=[[0.25, 0.5, 0.75, 1]], **arrays)
+    record = make_record("a", b"", (200, 100), [(50, 50, 150, 100)], [0])
+    t = truth_from_record(record, (100, 200))
     np.testing.assert_allclose(t.boxes_pixels, [[50, 50, 150, 100]])
+    assert (t.image_id, t.width, t.height) == ("a", 200, 100)
     assert t.area == 5000  # of the box
-    given = truth_from_record(image_id="a", boxes=[[0.25, 0.5, 0.75, 1]], area=[7], **arrays)
-    assert given.area == 7
+    given = make_record("a", b"", (200, 100), [(50, 50, 150, 100)], [0], area=[7])
+    assert truth_from_record(given, (100, 200)).area == 7
     assert t.difficult.dtype == t.crowd.dtype == bool
 
 
 def test_truth_of_an_empty_image():
-    none = {"boxes": [], "labels": [], "difficult": [], "crowd": []}
-    assert truth_from_record(image_id="a", width=5, height=5, **none).boxes_pixels.shape == (0, 4)
+    record = make_record("a", b"", (5, 5), [], [])
+    assert truth_from_record(record, (5, 5)).boxes_pixels.shape == (0, 4)
 
 
 A = [truth("a", [SQUARE])]

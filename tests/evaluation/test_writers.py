@@ -29,11 +29,18 @@ def test_result_that_is_no_json_leaves_the_old_file(tmp_path):
 
 
 def test_coco_results(tmp_path):
-    write_coco_results(tmp_path / "coco.json", FOUND, category_ids=[17, 90])
+    write_coco_results(tmp_path / "coco.json", FOUND[:1], category_ids=[17, 90])
     assert json.loads((tmp_path / "coco.json").read_text()) == [
         {"image_id": 42, "category_id": 90, "bbox": [10, 20, 20, 40], "score": 0.5},
-        {"image_id": "cat_7b", "category_id": 17, "bbox": [0, 0, 1, 1], "score": 0.25},
     ]
+
+
+@pytest.mark.parametrize("ids", [("a_42", "cat_7b"), ("2008_000001", "2009_000001")])
+def test_ids_that_are_no_numbers_of_their_own_stay(tmp_path, ids):
+    found = [d._replace(image_id=i) for d, i in zip(FOUND, ids, strict=False)]
+    write_coco_results(tmp_path / "coco.json", found)
+    rows = json.loads((tmp_path / "coco.json").read_text())
+    assert {row["image_id"] for row in rows} == set(ids)
 
 
 def test_voc_results_count_pixels_from_one_and_include_the_last(tmp_path):

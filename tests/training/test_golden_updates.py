@@ -135,8 +135,7 @@ def test_three_updates_equal_the_c_program(name):
                 theirs = golden[f"u{update}_{kind}_{int(layer[5:]):02d}"]
                 moved = np.abs(theirs - leaves(start, layer)[kind]).max()
                 worst = np.abs(ours - theirs).max() / moved
-                print(update, layer, kind, worst)
-                assert worst < 1e-3, (update, layer, kind)
+                assert worst < 5e-4, (update, layer, kind)
 
 
 @pytest.mark.parametrize("name", ["v2", "cls"])

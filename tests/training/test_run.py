@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import monitoring
@@ -14,11 +15,12 @@ from jax import monitoring
 import train as script
 from configs.yolov2_voc import smoke
 from yolojax.config import Config
+from yolojax.sharding import make_mesh, to_devices
 from yolojax.tasks import build
 from yolojax.training import checkpoint
 from yolojax.training.metrics import NotFinite, RunLog
 from yolojax.training.optimizer import make_optimizer
-from yolojax.training.sharding import make_mesh, to_devices
+from yolojax.training.programs import compile_train_steps
 from yolojax.training.state import create_state
 from yolojax.training.step import jit_train_step, make_train_step
 
@@ -49,7 +51,7 @@ def train(config, workdir):
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    """An undisturbed run of six batches, and the number of programs it compiled for its steps."""
+    """An undisturbed run of six batches."""
     workdir = tmp_path_factory.mktemp("straight")
     train(tiny(), workdir)
     return workdir
@@ -113,71 +115,158 @@ def test_a_run_leaves_its_records(straight):
     ).keys()
 
 
-def test_nothing_compiles_after_the_first_step_of_each_size(tmp_path, monkeypatch):
-    """Two sizes are two train steps, compiled before the first batch; later ones wait for none."""
-    compiled = []
-    monitoring.register_event_duration_secs_listener(
-        lambda name, *_, **__: compiled.append(name) if "backend_compile" in name else None
-    )
-    counts = []
+def test_each_size_compiles_once_and_nothing_compiles_during_the_run(tmp_path, monkeypatch):
+    compiled, at_step, steps = [], [], []
+
+    def listen(name, *_, **__):
+        if "backend_compile" in name:
+            compiled.append(name)
+
+    def compile_steps(*args):
+        programs = compile_train_steps(*args)
+        steps.append(programs)
+        return programs
+
     note = RunLog.step
 
     def counting(self, *args):
-        counts.append(len(compiled))
+        at_step.append(len(compiled))
         note(self, *args)
 
     monkeypatch.setattr(RunLog, "step", counting)
-    train(tiny(8), tmp_path)
-    assert len(counts) == 8
-    assert counts[-1] == counts[0], "a step compiled something"
-    monitoring.clear_event_listeners()
+    monkeypatch.setattr(script, "compile_train_steps", compile_steps)
+    monitoring.register_event_duration_secs_listener(listen)
+    try:
+        before = len(compiled)
+        train(tiny(8), tmp_path)
+    finally:
+        monitoring.clear_event_listeners()
+    assert [set(programs) for programs in steps] == [{(64, 64), (96, 96)}]
+    assert len(at_step) == 8
+    assert at_step[0] > before, "the listener hears nothing"
+    assert at_step[-1] == at_step[0], "a step compiled something"
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_the_batch(tmp_path):
     config = tiny()
     config.optimizer.learning_rate = 1e30
-    with pytest.raises(NotFinite, match=r"step \d: the loss is (nan|inf).*loss_\w+") as caught:
+    with pytest.raises(NotFinite, match=r"step \d: the loss is .*not finite are: loss") as caught:
         train(config, tmp_path)
     step = int(str(caught.value).split()[1].rstrip(":"))
     saved = np.load(tmp_path / "broken" / f"batch_{step}.npz")
     assert saved["image"].shape[0] == BATCH
-    assert not list((tmp_path / "checkpoints").glob("[0-9]*")), "a broken state was saved"
     assert all(math.isfinite(line["train/loss"]) for line in steps_of(tmp_path))
 
 
-def run_steps(devices, count=2):
-    """States after `count` updates on the given devices, from the same seed and batches."""
+def test_a_gradient_that_is_not_finite_is_not_saved(tmp_path, monkeypatch):
+    """The loss of the step is finite: only the parameters after it would be broken."""
+
+    def breaking(*args):
+        step = make_train_step(*args)
+
+        def broken(state, batch):
+            state, numbers = step(state, batch)
+            return state, numbers | {"grad_norm": jnp.where(state.step == 3, jnp.nan, 1.0)}
+
+        return broken
+
+    monkeypatch.setattr(script, "make_train_step", breaking)
+    with pytest.raises(NotFinite, match=r"step 3: .* grad_norm"):
+        train(tiny(), tmp_path)  # a checkpoint is due at step 3
+    assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
+
+
+def test_what_was_trained_is_saved_though_it_cannot_be_evaluated(tmp_path, monkeypatch):
+    def fail(*_):
+        raise ValueError("the evaluation is broken")
+
+    monkeypatch.setattr(script, "evaluate_source", fail)
+    with pytest.raises(ValueError, match="is broken"):
+        train(tiny(), tmp_path)
+    assert int(state_of(tmp_path).step) == 6
+
+
+def test_a_finished_run_stays_as_it_is(straight):
+    before = lines(straight)
+    train(tiny(), straight)
+    assert lines(straight) == before
+
+
+def test_another_network_leaves_the_run_as_it_is(straight):
     config = tiny()
-    config.optimizer.subdivisions = 1
+    config.model.width *= 2
+    with pytest.raises(ValueError, match="does not fit the network"):
+        train(config, straight)
+    assert checkpoint.load_config(straight) == tiny()
+
+
+def test_a_batch_size_that_does_not_divide_what_was_seen_is_refused(straight):
+    config = tiny()
+    config.optimizer.batch_size = 5
+    with pytest.raises(ValueError, match="batch_size is 5, but 48 images are done"):
+        train(config, straight)
+
+
+def test_the_average_is_what_is_evaluated(straight):
+    _, _, variables = checkpoint.restore_inference(straight)
+    state = state_of(straight)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(variables), state.ema)
+    kernel = state.params["output"]["kernel"]
+    assert not np.array_equal(state.ema["params"]["output"]["kernel"], kernel)
+
+
+def test_the_newest_and_the_best_are_kept(tmp_path):
+    config = tiny()
+    task, optimizer = build(config), make_optimizer(config.optimizer)
+    state = create_state(task, optimizer, config, make_mesh(jax.devices()[:1]))
+    scores = {1: 0.2, 2: 0.9, 3: None, 4: 0.5, 5: None}
+    with checkpoint.open_manager(tmp_path, keep=2) as manager:
+        for step, score in scores.items():
+            checkpoint.save(manager, state._replace(step=jnp.int32(step)), config, score)
+    with checkpoint.open_manager(tmp_path, keep=2) as manager:
+        assert list(manager.all_steps()) == [2, 4, 5]
+        assert checkpoint.best_step(manager) == 2
+
+
+def test_an_unfinished_last_line_is_dropped(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"ste')
+    with RunLog(tmp_path, tiny(), step=2, done=2, total=6):
+        pass
+    assert lines(tmp_path) == [{"step": 1}, {"step": 2}]
+
+
+def updated(devices, subdivisions):
+    """State and metrics after one update on `devices`, from one seed and batch."""
+    config = tiny()
+    config.optimizer.subdivisions = subdivisions
+    config.optimizer.batch_size = 16
     mesh, task, optimizer = make_mesh(devices), build(config), make_optimizer(config.optimizer)
     state = create_state(task, optimizer, config, mesh)
     step = jit_train_step(make_train_step(config, task, optimizer), mesh)
     random = np.random.default_rng(0)
-    for _ in range(count):
-        corner = random.uniform(0, 0.6, (BATCH, 30, 2))
-        batch = {
-            "image": random.integers(0, 255, (BATCH, 64, 64, 3), np.uint8),
-            "boxes": np.concatenate([corner, corner + 0.3], -1).astype(np.float32),
-            "labels": random.integers(0, 4, (BATCH, 30)).astype(np.int32),
-            "mask": random.random((BATCH, 30)) < 0.2,
-            "image_id": np.arange(BATCH, dtype=np.int32),
-        }
-        state, metrics = step(state, to_devices(batch, mesh))
-    return jax.device_get((state, metrics))
+    corner = random.uniform(0, 0.6, (16, 30, 2))
+    batch = {
+        "image": random.integers(0, 255, (16, 64, 64, 3), np.uint8),
+        "boxes": np.concatenate([corner, corner + 0.3], -1).astype(np.float32),
+        "labels": random.integers(0, 4, (16, 30)).astype(np.int32),
+        "mask": random.random((16, 30)) < 0.2,
+        "image_id": np.arange(16, dtype=np.int32),
+    }
+    return jax.device_get(step(state, to_devices(batch, mesh)))
 
 
-def test_one_device_and_eight_make_the_same_update():
-    (one, one_metrics), (eight, metrics) = (
-        run_steps(jax.devices()[:1], 1),
-        run_steps(jax.devices(), 1),
-    )
-    # Sums over the batch are taken in another order: float32 rounding, through 23 layers of BN.
-    for name in ("params", "batch_stats"):
-        a, b = (jax.tree.leaves(getattr(state, name)) for state in (one, eight))
-        for x, y in zip(a, b, strict=True):
-            np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("subdivisions", [1, 2])
+def test_one_device_and_eight_make_the_same_update(subdivisions):
+    one, one_metrics = updated(jax.devices()[:1], subdivisions)
+    eight, metrics = updated(jax.devices(), subdivisions)
+    # Sums over the batch are taken in another order. The momentum after one update is the gradient:
+    # in float32, through nine layers, a few rounding errors decide a leaky ReLU or a maximum.
+    for name, tolerance in (("opt_state", 1e-3), ("params", 1e-5), ("batch_stats", 1e-5)):
+        pairs = zip(*(jax.tree.leaves(getattr(s, name)) for s in (one, eight)), strict=True)
+        for a, b in pairs:
+            assert np.linalg.norm(a - b) <= tolerance * np.linalg.norm(a) + 1e-7, name
     assert metrics["loss"] == pytest.approx(one_metrics["loss"], rel=1e-5)
-    assert (int(one.step), int(one.seen)) == (1, BATCH)
+    assert (int(one.step), int(one.seen)) == (1, 16)
 
 
 def test_a_checkpoint_moves_to_another_number_of_devices(straight, tmp_path):
@@ -188,18 +277,6 @@ def test_a_checkpoint_moves_to_another_number_of_devices(straight, tmp_path):
         moved = checkpoint.resume(manager, two)
     assert moved.step.sharding.num_devices == 2
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(moved), state_of(straight))
-
-
-def test_a_checkpoint_of_another_network_is_refused(straight):
-    config = checkpoint.load_config(straight)
-    config.model.width *= 2
-    task, optimizer = build(config), make_optimizer(config.optimizer)
-    state = create_state(task, optimizer, config, make_mesh())
-    with (
-        checkpoint.open_manager(straight, 2) as manager,
-        pytest.raises(ValueError, match="does not fit the network"),
-    ):
-        checkpoint.resume(manager, state)
 
 
 def test_batch_that_the_devices_cannot_share_is_refused(tmp_path):

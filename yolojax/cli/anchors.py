@@ -74,16 +74,17 @@ def grid_shapes(source, image_size: tuple[int, int]):
     Raises:
         ValueError: there is not one box with an area.
     """
-    from tqdm import tqdm
+    from yolojax.progress import progress
 
     found = [np.zeros((0, 2))]
-    for i in tqdm(range(len(source)), desc="boxes", unit="picture", disable=None, leave=False):
+    for i in progress(range(len(source)), desc="boxes", unit="picture"):
         record = source[i]
-        if not len(record.boxes):
+        wanted = ~(record.difficult | record.crowd)  # the others are not trained on
+        if not wanted.any():
             continue
         height, width = picture_size(record)
         scale = min(image_size[0] / height, image_size[1] / width) / CELL
-        boxes = np.asarray(record.boxes, np.float64)
+        boxes = np.asarray(record.boxes[wanted], np.float64)
         found.append((boxes[:, 2:] - boxes[:, :2]) * (width * scale, height * scale))
     shapes = np.concatenate(found)
     shapes = shapes[(shapes > 0).all(axis=1)]
@@ -143,7 +144,7 @@ def verdict(own: Fit, rival: tuple[str, Fit]) -> str:
 def config_line(anchors) -> str:
     """`anchors` as a line for a config file."""
     pairs = ", ".join(f"({w:.4g}, {h:.4g})" for w, h in anchors)
-    return f"anchors=({pairs},),"
+    return f"config.model.anchors = ({pairs},)"
 
 
 def _as_text(args, counts, own, published, words) -> str:

@@ -6,11 +6,12 @@ or 2 (misuse; a verb raises argparse.ArgumentError).
 """
 
 import argparse
-import difflib
 import importlib
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+
+from yolojax.naming import did_you_mean
 
 VERBS = {
     "summary": "the layers of a network: shapes, parameters, operations",
@@ -49,8 +50,7 @@ def unknown(verb: str) -> str:
     """What to say of a verb that does not exist."""
     if verb in SCRIPTS:
         return f"{verb!r} is a script: python {SCRIPTS[verb]} --help"
-    near = difflib.get_close_matches(verb, [*VERBS, *SCRIPTS], n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(verb, [*VERBS, *SCRIPTS])
     return f"there is no verb {verb!r}; known: {', '.join(VERBS)}.{hint}"
 
 

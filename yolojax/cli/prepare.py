@@ -34,15 +34,12 @@ def run(args: Namespace) -> int:
     """Write the dataset and say how it is read; 0 when it is there."""
     from yolojax.data.prepare import prepare_dataset
 
-    splits = load_splits(args)
-    counts = prepare_dataset(splits, Path(args.out), shards=args.shards, overwrite=args.overwrite)
+    options = {"shards": args.shards, "overwrite": args.overwrite}
+    options["on_bad_record"] = args.on_bad_record
+    written = prepare_dataset(load_splits(args), Path(args.out), **options)
     report = {
-        split: {
-            "source": f"tfds:{args.out}:{split}",
-            "images": count,
-            "left_out": list(splits[split].skipped),
-        }
-        for split, count in counts.items()
+        split: {"source": f"tfds:{args.out}:{split}"} | done._asdict()
+        for split, done in written.items()
     }
     print(json.dumps(report, indent=2) if args.json else as_text(report))
     return 0

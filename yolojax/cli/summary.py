@@ -10,8 +10,9 @@ examples:
 """
 
 import argparse
-import difflib
 import json
+
+from yolojax.naming import did_you_mean
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,8 +55,7 @@ def _of_published(name: str) -> tuple[dict, tuple[int, int]]:
     from yolojax.models.published import PUBLISHED
 
     if name not in PUBLISHED:
-        near = difflib.get_close_matches(name, PUBLISHED, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, PUBLISHED)
         known = f"a published detector ({', '.join(PUBLISHED)}) nor a config file (FILE.py)"
         raise argparse.ArgumentError(None, f"{name!r} is neither {known}.{hint}")
     network, classes, anchors, image_size = PUBLISHED[name]

@@ -3,13 +3,13 @@
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from yolojax.data.records import BadRecord, Record, decode_image, read_bytes
+from yolojax.naming import did_you_mean
 
 EDGE_PIXELS = 1.0  # tools count pixels from 0 or from 1: so far a box may reach beyond the picture
 HEADER_BYTES = 1 << 18  # the size stands in the first few hundred, unless EXIF carries a preview
@@ -112,9 +112,9 @@ def class_index(name: str, index: dict[str, int], place: str) -> int:
     """
     if name in index:
         return index[name]
-    near = get_close_matches(name, index, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"{', '.join([*index][:5])}, ..."
-    raise BadRecord(f"{place}: class {name!r} is not one of the {len(index)} classes; {hint}")
+    some = ", ".join([*index][:5]) + (", ..." if len(index) > 5 else "")
+    hint = did_you_mean(name, index)
+    raise BadRecord(f"{place}: class {name!r} is not one of the classes ({some}).{hint}")
 
 
 def collect(

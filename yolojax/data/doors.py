@@ -43,13 +43,13 @@ def train_batches(source: Source, config: Config, *, start_batch: int) -> Iterat
     )
 
 
-def eval_batches(source: Source, config: Config) -> Iterator[Batch]:
+def eval_batches(source: Source, config: Config, batch_size: int) -> Iterator[Batch]:
     """Every picture of `source` once; see `pipeline.eval_loader`."""
     return eval_loader(
         source,
         image_size=config.data.image_size,
         letterbox=config.data.letterbox,
-        batch_size=config.eval.batch_size,
+        batch_size=batch_size,
         threads=config.data.threads,
         on_bad_record=config.data.on_bad_record,
     )

@@ -6,20 +6,33 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
-from yolojax.data.records import Record, Source, load_image, read_bytes
+from yolojax.data.records import BadRecord, Record, Source, load_image, read_bytes
+from yolojax.progress import progress
 
 VERSION = "1.0.0"
 
 
+class Prepared(NamedTuple):
+    """One split as it was written."""
+
+    images: int
+    left_out: list[str]  # a message for each record that was not usable
+
+
 def prepare_dataset(
-    splits: dict[str, Source], out: Path, *, shards: int | None = None, overwrite: bool = False
-) -> dict[str, int]:
-    """Write the splits to OUT/1.0.0, to be read as `tfds:OUT` -> {split: records written}.
+    splits: dict[str, Source],
+    out: Path,
+    *,
+    shards: int | None = None,
+    overwrite: bool = False,
+    on_bad_record: str = "error",
+) -> dict[str, Prepared]:
+    """Write the splits to OUT/1.0.0, to be read as `tfds:OUT` -> {split: what was written}.
 
     Encoded pictures go in unchanged, after it was seen that they can be decoded; arrays are
     written as PNG. Nothing is seen at OUT before all of it is written.
@@ -29,21 +42,28 @@ def prepare_dataset(
         out: the folder of the dataset; its last part becomes the name of the set.
         shards: files for each split; by default tfds chooses by size.
         overwrite: replace an earlier prepared set at `out`.
+        on_bad_record: "error", or "skip" to leave out a picture that cannot be decoded.
 
     Raises:
         ValueError: the classes differ, or `shards` is not positive.
         FileExistsError: `out` is there already and is not, or may not be, replaced.
-        BadRecord: a picture cannot be decoded.
+        BadRecord: a picture cannot be decoded, and `on_bad_record` is "error".
     """
     _check(splits, out, shards, overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
+    left_out = {split: list(source.skipped) for split, source in splits.items()}
+    bad = {split: [] for split in splits}
+    examples = {s: _examples(s, source, bad[s], on_bad_record) for s, source in splits.items()}
     # Beside `out`, so that the last step is a rename within one file system.
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
-        written = _build(splits, _dataset_name(out), Path(temporary), shards)
+        written = _build(splits, examples, _dataset_name(out), Path(temporary), shards)
         if out.exists():
             out.rename(Path(temporary) / "replaced")
         written.parent.rename(out)
-    return {split: len(source) for split, source in splits.items()}
+    return {
+        split: Prepared(len(source) - len(bad[split]), left_out[split] + bad[split])
+        for split, source in splits.items()
+    }
 
 
 def _check(splits: dict[str, Source], out: Path, shards: int | None, overwrite: bool) -> None:
@@ -79,8 +99,8 @@ def _dataset_name(out: Path) -> str:
     return name if name[:1].isalpha() else f"set_{name}"
 
 
-def _build(splits: dict[str, Source], name: str, data_dir: Path, shards: int | None) -> Path:
-    """Run a tfds builder over the splits -> the folder of the version it wrote."""
+def _build(splits: dict[str, Source], examples: dict, name: str, data_dir: Path, shards) -> Path:
+    """Run a tfds builder over the examples of the splits -> the folder of the version it wrote."""
     import tensorflow_datasets as tfds  # slow to import
 
     class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -97,7 +117,7 @@ def _build(splits: dict[str, Source], name: str, data_dir: Path, shards: int | N
             )
 
         def _split_generators(self, dl_manager):
-            return {split: _examples(split, source) for split, source in splits.items()}
+            return examples
 
         def _generate_examples(self):
             raise NotImplementedError  # abstract in tfds; the generators are given above
@@ -135,9 +155,18 @@ def _features(classes: tuple[str, ...]):
     )
 
 
-def _examples(split: str, source: Source) -> Iterator[tuple[int, dict]]:
-    for index in tqdm(range(len(source)), desc=split, unit=" images"):
-        yield index, _example(source[index])
+def _examples(
+    split: str, source: Source, bad: list[str], on_bad_record: str
+) -> Iterator[tuple[int, dict]]:
+    for index in progress(range(len(source)), desc=split, unit="image"):
+        try:
+            example = _example(source[index])
+        except BadRecord as error:
+            if on_bad_record == "error":
+                raise
+            bad.append(str(error))
+        else:
+            yield index, example
 
 
 def _example(record: Record) -> dict:

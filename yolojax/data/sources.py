@@ -13,7 +13,6 @@ import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import accumulate
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from yolojax.data.records import Record, Source
 from yolojax.data.shapes import load_shapes
 from yolojax.data.tfds import load_tfds
 from yolojax.data.voc import load_voc
+from yolojax.naming import did_you_mean
 
 FORMS = {
     "voc": "voc:ROOT[:SPLIT]",
@@ -48,6 +48,12 @@ class JoinedSource:
     def skipped(self) -> list[str]:
         """The messages of all parts."""
         return [message for part in self.parts for message in part.skipped]
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """COCO's ids of the classes, where all parts have the same ones, else ()."""
+        (first, *others) = (getattr(part, "category_ids", ()) for part in self.parts)
+        return first if all(ids == first for ids in others) else ()
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
@@ -94,8 +100,7 @@ def load_source(
 def _load_one(spec: str, dir: str, on_bad_record: str, classes: tuple[str, ...]) -> Source:
     scheme, colon, rest = spec.partition(":")
     if not colon or scheme not in FORMS:
-        near = get_close_matches(scheme, FORMS, 1)
-        hint = f" Did you mean {FORMS[near[0]]}?" if near else ""
+        hint = did_you_mean(scheme, FORMS, "{}:")
         forms = ", ".join(FORMS.values())
         raise ValueError(f"SOURCE must be one of {forms}, got {spec!r}.{hint}")
     if not rest and scheme != "shapes":

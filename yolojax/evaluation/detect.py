@@ -4,10 +4,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import numpy as np
+from jax.sharding import Mesh
 
-from yolojax.config import EvalConfig
+from yolojax.config import Config, EvalConfig
+from yolojax.heads.yolov2 import scores as class_scores
 from yolojax.ops.nms import Detections, nms
-from yolojax.tasks import Task, normalise
+from yolojax.sharding import to_devices
+from yolojax.tasks import Task, to_float
 
 
 class Programs(NamedTuple):
@@ -29,11 +33,11 @@ def make_programs(task: Task, settings: EvalConfig) -> Programs:
     """The programs of `task`; top_k, max_detections and class_agnostic are those of `settings`."""
 
     def network(variables, image):
-        return task.model.apply(variables, normalise(image), train=False)
+        return task.model.apply(variables, to_float(image), train=False)
 
     def detect(raw, score_threshold, iou_threshold) -> Found:
         predicted = task.decode(raw)
-        scores = predicted.objectness[..., None] * predicted.class_probs
+        scores = class_scores(predicted)
         detections = nms(
             predicted.boxes,
             scores,
@@ -47,3 +51,15 @@ def make_programs(task: Task, settings: EvalConfig) -> Programs:
         return Found(detections, best.max(axis=1), best.argmax(axis=1))
 
     return Programs(jax.jit(network), jax.jit(detect))
+
+
+def warm_up(programs: Programs, variables: dict, config: Config, mesh: Mesh) -> None:
+    """Compile both programs for the evaluation batches of `config`, by running them once."""
+    image = np.zeros((batch_size(config, mesh), *config.data.image_size, 3), np.uint8)
+    raw = programs.network(variables, to_devices({"image": image}, mesh)["image"])
+    jax.block_until_ready(programs.detect(raw, 0.5, 0.5))
+
+
+def batch_size(config: Config, mesh: Mesh) -> int:
+    """config.eval.batch_size, rounded up so that all devices of `mesh` get the same share."""
+    return -(-config.eval.batch_size // mesh.size) * mesh.size

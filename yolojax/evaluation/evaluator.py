@@ -59,33 +59,19 @@ class ImageDetections(NamedTuple):
     labels: np.ndarray  # int [k]
 
 
-def truth_from_record(
-    *, image_id, boxes, labels, difficult, crowd, area=None, width, height
-) -> ImageTruth:
-    """The truth of an image of `width` x `height` pixels from the arrays of its record.
-
-    Args:
-        image_id: unique within the evaluation.
-        boxes: [n, 4] xyxy in 0..1 of the image.
-        labels: [n].
-        difficult: bool [n].
-        crowd: bool [n].
-        area: [n] pixels**2; None = that of the boxes.
-        width: of the image that the detections refer to.
-        height: likewise.
-    """
-    pixels = np.asarray(boxes, np.float64).reshape(-1, 4) * [width, height, width, height]
-    if area is None:
-        area = np.prod(pixels[:, 2:] - pixels[:, :2], axis=1)
+def truth_from_record(record, size) -> ImageTruth:
+    """The truth of a data.records.Record whose picture has `size` (height, width) pixels."""
+    height, width = map(int, size)
+    pixels = np.asarray(record.boxes, np.float64).reshape(-1, 4) * [width, height, width, height]
     return ImageTruth(
-        image_id,
+        record.image_id,
         width,
         height,
         pixels,
-        np.asarray(labels, int),
-        np.asarray(difficult, bool),
-        np.asarray(crowd, bool),
-        np.asarray(area, np.float64),
+        np.asarray(record.labels, int),
+        np.asarray(record.difficult, bool),
+        np.asarray(record.crowd, bool),
+        np.asarray(record.area, np.float64),
     )
 
 

@@ -1,20 +1,22 @@
 """A model and a source -> detections in pixels of the pictures -> numbers, files, drawings."""
 
 import time
+from contextlib import closing
 from pathlib import Path
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from yolojax.config import Config
 from yolojax.data.augment import pad_truths
+from yolojax.data.class_names import COCO_CATEGORY_IDS, COCO_CLASSES
 from yolojax.data.doors import eval_batches
 from yolojax.data.geometry import Affine, boxes_to_input, boxes_to_original
-from yolojax.data.records import Record, Source
-from yolojax.evaluation.detect import Programs
+from yolojax.data.records import Source
+from yolojax.evaluation.detect import Programs, batch_size, warm_up
 from yolojax.evaluation.evaluator import (
     ImageDetections,
-    ImageTruth,
     evaluate,
     truth_from_record,
 )
@@ -26,6 +28,7 @@ from yolojax.evaluation.writers import (
 )
 from yolojax.ops.nms import Detections
 from yolojax.progress import progress
+from yolojax.sharding import to_devices
 from yolojax.visual.draw import draw_batch, save_image
 
 DRAWN_THRESHOLD = 0.25  # of the drawn pictures, as `yolojax predict` has it
@@ -37,6 +40,7 @@ def evaluate_source(
     variables: dict,
     source: Source,
     config: Config,
+    mesh: Mesh,
     workdir: Path,
     name: str = "val",
 ) -> dict:
@@ -48,7 +52,8 @@ def evaluate_source(
     Returns:
         The result of `evaluator.evaluate` with `source` and `speed` (ms an image) added.
     """
-    truths, detections, speed, drawn = _detect_all(programs, variables, source, config)
+    warm_up(programs, variables, config, mesh)
+    truths, detections, speed, drawn = _detect_all(programs, variables, source, config, mesh)
     settings, classes = config.eval, config.model.classes
     result = evaluate(
         truths,
@@ -58,16 +63,15 @@ def evaluate_source(
         bootstrap=settings.bootstrap,
         protocol=_protocol(config),
     )
-    result |= {"source": source.name, "speed": speed}
+    result |= {"source": source.name, "speed": speed, "skipped": list(source.skipped)}
+    print(format_table(result))
+    print("  ms per image: " + ", ".join(f"{k} {v:.1f}" for k, v in speed.items()))
     folder, plots = workdir / "eval", workdir / "plots"
     write_result(folder / f"{name}.json", result)
-    category_ids = getattr(source, "category_ids", None) or None  # () where there are none
-    write_coco_results(folder / f"{name}_coco.json", detections, category_ids)
+    write_coco_results(folder / f"{name}_coco.json", detections, _category_ids(source, classes))
     write_voc_results(folder / f"{name}_voc", detections, classes)
     for kind, batch in drawn.items():
         save_image(plots / f"{name}_batch0_{kind}.jpg", draw_batch(batch, classes))
-    print(format_table(result))
-    print("  ms per image: " + ", ".join(f"{k} {v:.1f}" for k, v in speed.items()))
     return result
 
 
@@ -82,49 +86,42 @@ def _protocol(config: Config) -> dict:
     }
 
 
-def _detect_all(programs, variables, source, config):
+def _category_ids(source: Source, classes) -> tuple[int, ...] | None:
+    """The ids of the source's own file, COCO's for COCO's classes, else None."""
+    known = COCO_CATEGORY_IDS if tuple(classes) == COCO_CLASSES else None
+    return getattr(source, "category_ids", ()) or known
+
+
+def _detect_all(programs, variables, source, config, mesh):
     """(truths, detections, ms an image of each part, the first batch as truth and prediction)."""
     truths, detections, drawn = [], [], {}
     times = {"input": 0.0, "network": 0.0, "nms": 0.0}
-    batches = eval_batches(source, config)
     thresholds = config.eval.score_threshold, config.eval.iou_threshold
-    bar = progress(total=len(source), desc="evaluating", unit="image")
-    while True:
-        start = time.monotonic()
-        batch = next(batches, None)
-        if batch is None:
-            break
-        loaded = time.monotonic()
-        raw = jax.block_until_ready(programs.network(variables, batch["image"]))
-        seen = time.monotonic()
-        found = jax.device_get(programs.detect(raw, *thresholds)).detections
-        ended = time.monotonic()
-        if drawn:  # the first batch holds the time of compiling
-            spent = (loaded - start, seen - loaded, ended - seen)
-            times = {k: v + t for (k, v), t in zip(times.items(), spent, strict=True)}
-        else:
-            drawn = _drawn(batch, found, source)
-        for i in np.flatnonzero(batch["image_id"] >= 0):
-            record = source[int(batch["image_id"][i])]
-            truths.append(_truth(record, batch["size"][i]))
-            detections.append(_detections(record.image_id, batch, found, i))
-            bar.update()
-    bar.close()
-    timed = max(len(source) - config.eval.batch_size, 1)
-    return truths, detections, {k: 1000 * v / timed for k, v in times.items()}, drawn
+    with (
+        closing(eval_batches(source, config, batch_size(config, mesh))) as batches,
+        progress(total=len(source), desc="evaluating", unit="image") as bar,
+    ):
+        while batch := _timed(times, "input", next, batches, None):
+            image = to_devices({"image": batch["image"]}, mesh)["image"]
+            raw = _timed(times, "network", programs.network, variables, image)
+            found = _timed(times, "nms", programs.detect, raw, *thresholds)
+            found = jax.device_get(found.detections)
+            drawn = drawn or _drawn(batch, found, source)
+            for i in np.flatnonzero(batch["image_id"] >= 0):
+                record = source[int(batch["image_id"][i])]
+                truths.append(truth_from_record(record, batch["size"][i]))
+                detections.append(_detections(record.image_id, batch, found, i))
+                bar.update()
+    speed = {name: 1000 * seconds / max(len(truths), 1) for name, seconds in times.items()}
+    return truths, detections, speed, drawn
 
 
-def _truth(record: Record, size) -> ImageTruth:
-    return truth_from_record(
-        image_id=record.image_id,
-        boxes=record.boxes,
-        labels=record.labels,
-        difficult=record.difficult,
-        crowd=record.crowd,
-        area=record.area,
-        width=int(size[1]),
-        height=int(size[0]),
-    )
+def _timed(times: dict, name: str, function, *args):
+    """function(*args), with the seconds until its result is there added to times[name]."""
+    start = time.monotonic()
+    result = jax.block_until_ready(function(*args))
+    times[name] += time.monotonic() - start
+    return result
 
 
 def _detections(image_id: str, batch: dict, found: Detections, i: int) -> ImageDetections:

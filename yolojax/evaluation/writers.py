@@ -57,18 +57,22 @@ def write_coco_results(path, detections, category_ids=None) -> None:
 
     Args:
         path: of the file.
-        detections: list of evaluator.ImageDetections. An id made of digits is written as a number,
-            and so are the digits after the last "_" (COCO_val2014_000000000042).
+        detections: list of evaluator.ImageDetections. Where every id ends in digits of its own
+            (42, COCO_val2014_000000000042), image_id is that number, else the id as it stands.
         category_ids: of the labels 0..C-1; None = 1..C.
     """
-    write_result(path, [row for d in detections for row in _coco_rows(d, category_ids)])
+    ids = [_number(d.image_id) for d in detections]
+    if None in ids or len(set(ids)) < len(ids):
+        ids = [d.image_id for d in detections]
+    rows = (_coco_rows(i, d, category_ids) for i, d in zip(ids, detections, strict=True))
+    write_result(path, [row for image in rows for row in image])
 
 
-def _coco_rows(detection, category_ids) -> list[dict]:
+def _coco_rows(image_id, detection, category_ids) -> list[dict]:
     rows = zip(detection.boxes_pixels, detection.scores, detection.labels, strict=True)
     return [
         {
-            "image_id": _coco_image_id(detection.image_id),
+            "image_id": image_id,
             "category_id": int(label) + 1 if category_ids is None else int(category_ids[label]),
             "bbox": [round(float(v), 3) for v in (x1, y1, x2 - x1, y2 - y1)],
             "score": round(float(score), 6),
@@ -77,9 +81,9 @@ def _coco_rows(detection, category_ids) -> list[dict]:
     ]
 
 
-def _coco_image_id(image_id: str):
+def _number(image_id: str) -> int | None:
     digits = str(image_id).rpartition("_")[2]
-    return int(digits) if digits.isascii() and digits.isdigit() else image_id
+    return int(digits) if digits.isascii() and digits.isdigit() else None
 
 
 def write_voc_results(folder, detections, classes) -> list[Path]:

@@ -1,6 +1,5 @@
 """Networks by name. Each maps images [B, h, w, 3] to raw [B, H, W, A * (5 + C)]."""
 
-import difflib
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 from yolojax.models.network import Network
 from yolojax.models.tables import Table, scale_width
 from yolojax.models.yolov2 import yolov2, yolov2_tiny_coco, yolov2_tiny_voc
+from yolojax.naming import did_you_mean
 
 NETWORKS: dict[str, Callable[[int, int], Table]] = {  # (classes, anchors) -> table
     "yolov2": yolov2,
@@ -30,7 +30,6 @@ def build_network(
         ValueError: `name` is not in NETWORKS, or `width` is not above 0.
     """
     if name not in NETWORKS:
-        near = difflib.get_close_matches(name, NETWORKS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, NETWORKS)
         raise ValueError(f"network {name!r} is unknown; known: {', '.join(NETWORKS)}.{hint}")
     return Network(scale_width(NETWORKS[name](num_classes, num_anchors), width), dtype)

@@ -125,7 +125,9 @@ class ConvLayer(nn.Module):
         shape = (layer.size, layer.size, x.shape[-1], layer.filters)
         kernel = self.param("kernel", he_normal, shape)
         bias = self.param("bias", nn.initializers.zeros, channels)
-        x = convolve(x.astype(self.dtype), kernel.astype(self.dtype), layer.stride)
+        # The network's output is float32 from its convolution on: the loss needs all its digits.
+        dtype = self.dtype if layer.batch_norm or layer.activation != "linear" else jnp.float32
+        x = convolve(x.astype(dtype), kernel.astype(dtype), layer.stride)
         if layer.batch_norm:
             scale = self.param("scale", nn.initializers.ones, channels)
             x = self._normalise(x, scale, bias, train)

@@ -3,6 +3,8 @@ Clusters"). Plain numpy: it runs once, before training."""
 
 import numpy as np
 
+from yolojax.ops.boxes import shape_iou
+
 # (w, h) in cells of the /32 grid, from Darknet's .cfg files; *_2016 from those of the paper's time.
 PUBLISHED_PRIORS = {
     "yolov2_voc": (
@@ -45,12 +47,6 @@ PUBLISHED_PRIORS["yolov2_tiny_coco"] = PUBLISHED_PRIORS["yolov2_coco"]
 CENTRES = {"mean": np.mean, "median": np.median}
 MAX_ROUNDS = 300  # the mean does not minimise 1 - IoU, so the rounds may end in a cycle
 MAX_SHAPES = 50_000  # that enter the clustering; a larger set is sampled
-
-
-def shape_iou(a, b):
-    """IoU of shapes `a` and `b` [..., 2] (w, h) laid on one centre, broadcast -> [...]."""
-    shared = np.minimum(a[..., 0], b[..., 0]) * np.minimum(a[..., 1], b[..., 1])
-    return shared / (a[..., 0] * a[..., 1] + b[..., 0] * b[..., 1] - shared)
 
 
 def best_ious(shapes, anchors):

@@ -7,16 +7,15 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-import dacite
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from yolojax.config import Config, to_dict
+from yolojax.config import Config, from_dict, to_dict
 from yolojax.files import write_text
+from yolojax.sharding import make_mesh, replicated
 from yolojax.tasks import Task, build
 from yolojax.training.optimizer import make_optimizer
-from yolojax.training.sharding import make_mesh, replicated
 from yolojax.training.state import TrainState, create_state, inference_variables
 
 PACKAGES = ("yolojax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -48,9 +47,8 @@ def load_config(workdir: Path) -> Config:
     if not path.exists():
         raise FileNotFoundError(f"{path}: not found; is {workdir} the --workdir of a training run?")
     try:
-        fields = json.loads(path.read_text())
-        return dacite.from_dict(Config, fields, config=dacite.Config(cast=[tuple], strict=True))
-    except (json.JSONDecodeError, dacite.DaciteError) as error:
+        return from_dict(json.loads(path.read_text()))
+    except ValueError as error:
         raise ValueError(f"{path}: not a config of this version of yolojax: {error}") from error
 
 
@@ -94,8 +92,8 @@ def restore(manager: ocp.CheckpointManager, state: TrainState, step: int) -> Tra
         saved = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like)))
     except (ValueError, KeyError) as error:
         raise ValueError(
-            f"{manager.directory}/{step} does not fit the network that the config describes "
-            f"({error}). Use a new --workdir, or the config of that run."
+            f"{manager.directory}/{step} is damaged, or does not fit the network that the config "
+            f"describes ({error}). Use a new --workdir, or the config of that run."
         ) from error
     return saved["state"]
 
@@ -123,20 +121,27 @@ def _score(manager, step) -> float:
 def restore_inference(workdir: Path, config: Config | None = None) -> tuple[Task, Config, dict]:
     """The task, config and variables of the best checkpoint in `workdir`.
 
-    `config` replaces the one saved there, which must describe the same network.
+    `config` replaces the one saved there, all but its model.
 
     Raises:
         FileNotFoundError: no config.json or no checkpoint.
+        ValueError: `config` describes another model.
     """
     saved = load_config(workdir)
+    if config is not None and config.model != saved.model:
+        raise ValueError(
+            f"{workdir} was trained with {saved.model}; config.model cannot be changed afterwards, "
+            f"got {config.model}."
+        )
     with open_manager(Path(workdir), saved.checkpoint.keep) as manager:
         step = best_step(manager)
         if step is None:
             raise FileNotFoundError(f"{workdir}/checkpoints: no checkpoint has been saved yet.")
-        task = build(saved)
-        like = abstract_state(task, saved)
-        variables = inference_variables(restore(manager, like, step))
-    return task if config is None else build(config), config or saved, variables
+        item = ocp.args.Composite(config=ocp.args.JsonRestore())
+        of_step = from_dict(manager.restore(step, args=item)["config"])
+        task = build(of_step)
+        state = restore(manager, abstract_state(task, of_step), step)
+    return task, config or saved, inference_variables(state)
 
 
 def abstract_state(task: Task, config: Config) -> TrainState:

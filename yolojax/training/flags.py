@@ -1,12 +1,12 @@
 """The command line of train.py and eval.py: a mistyped override gets a suggestion, not a trace."""
 
 import dataclasses
-import difflib
 import sys
 
-from absl import app, logging
+from absl import app, flags, logging
 
 from yolojax.config import Config
+from yolojax.naming import did_you_mean
 
 
 def field_names(schema: type = Config, prefix: str = "") -> list[str]:
@@ -22,37 +22,40 @@ def field_names(schema: type = Config, prefix: str = "") -> list[str]:
 
 def unknown_overrides(argv: list[str]) -> list[str]:
     """A sentence for each `--config.name` in `argv` that is no field of the config."""
-    flags = [arg.lstrip("-").split("=")[0] for arg in argv if arg.startswith("-")]
-    given = [flag.removeprefix("config.") for flag in flags if flag.startswith("config.")]
+    names = [arg.lstrip("-").split("=")[0] for arg in argv if arg.startswith("-")]
+    given = [flag.removeprefix("config.") for flag in names if flag.startswith("config.")]
     known = field_names()
     return [_suggest(name, known) for name in given if name not in known]
 
 
 def _suggest(name: str, known: list[str]) -> str:
     last = [field for field in known if field.split(".")[-1] == name.split(".")[-1]]
-    near = last or difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f" Did you mean --config.{near[0]}?" if near else ""
+    hint = did_you_mean(last[0] if last else name, known, "--config.{}")
     return f"--config.{name}: there is no such field.{hint}"
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """absl's parser; an unknown override ends the program with a line and status 2."""
-    if problems := unknown_overrides(argv[1:]):
-        print("\n".join(problems), file=sys.stderr)
+    """absl's parser; whatever is wrong with the command line is a line on stderr and status 2."""
+    problems = unknown_overrides(argv[1:])
+    try:
+        rest = [] if problems else flags.FLAGS(argv)[1:]
+        problems += [f"unknown argument {word!r}" for word in rest]
+    except (flags.Error, FileNotFoundError, ValueError) as error:
+        problems = [str(error)]
+    if problems:
+        print("\n".join(f"{argv[0]}: {problem}" for problem in problems), file=sys.stderr)
         sys.exit(2)
-    return app.parse_flags_with_usage(argv)
+    return argv[:1]
 
 
 def run_main(main) -> None:
-    """Parse the flags and run `main(argv)`; bad input is one line on stderr and status 1."""
+    """Parse the flags and run `main()`; bad input is one line on stderr and status 1."""
 
     def guarded(argv):
-        if len(argv) > 1:
-            raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
         logging.set_verbosity(logging.WARNING)  # Orbax tells at length of every file otherwise
         try:
             main()
-        except (ValueError, FileNotFoundError, FloatingPointError) as error:
+        except (ValueError, OSError, FloatingPointError) as error:
             print(f"{argv[0]}: {error}", file=sys.stderr)
             sys.exit(1)
 

@@ -5,6 +5,7 @@ import math
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 from tensorboardX import SummaryWriter
 
@@ -12,6 +13,7 @@ from yolojax.config import Config
 from yolojax.data.pipeline import fingerprint
 from yolojax.files import write_text
 from yolojax.progress import progress
+from yolojax.visual.report import plot_curves
 
 TERMS = ("loss_coord", "loss_object", "loss_noobject", "loss_class")
 SHOWN = {"loss": "loss", "avg_iou": "IoU", "objectness_on": "Obj", "objectness_off": "NoObj"}
@@ -19,7 +21,7 @@ EVALUATED = ("voc07_11pt", "voc10", "coco_AP", "coco_AP50", "coco_AP75")
 
 
 class NotFinite(FloatingPointError):
-    """The loss of a step is NaN or infinite; the message names the step, the term and the file."""
+    """A loss or gradient is NaN or infinite; the message names the step, the term and the file."""
 
 
 class RunLog:
@@ -34,11 +36,9 @@ class RunLog:
 
         Lines after `step`, left by a run that was stopped before it could save, are taken out.
         """
-        self.workdir, self.every, self.batch_size = (
-            workdir,
-            config.log_every,
-            config.optimizer.batch_size,
-        )
+        self.workdir = workdir
+        self.every = config.log_every
+        self.batch_size = config.optimizer.batch_size
         self.running = None
         self.waited, self.steps, self.since = 0.0, 0, time.monotonic()
         path = workdir / "metrics.jsonl"
@@ -83,12 +83,14 @@ class RunLog:
                 self.events.add_scalar(name, value, step)
 
     def result(self, step: int, images: int, result: dict) -> None:
-        """The numbers of an evaluation."""
+        """The numbers of an evaluation; the curves are drawn anew."""
         found = {f"eval/{name}": result[name] for name in EVALUATED}
         self.write(step, images, {k: v for k, v in found.items() if v is not None})
         self.since, self.waited, self.steps = time.monotonic(), 0.0, 0
+        plot_curves(self.workdir / "metrics.jsonl", self.workdir / "plots" / "curves.png")
 
     def _record(self, step, images, numbers, batch):
+        numbers = jax.device_get(numbers)
         values = {f"train/{name}": float(value) for name, value in numbers.items()}
         check_finite(values, step, batch, self.workdir)
         self.steps += 1
@@ -116,21 +118,24 @@ def _shown(values: dict[str, float]) -> str:
 
 def _keep_until(path: Path, step: int) -> None:
     if path.exists():
-        lines = path.read_text().splitlines()
+        # What follows the last line break is a line that a killed run did not finish.
+        *lines, _ = path.read_text().split("\n")
         write_text(path, "".join(f"{x}\n" for x in lines if json.loads(x)["step"] <= step))
 
 
 def check_finite(values: dict[str, float], step: int, batch: dict, workdir: Path) -> None:
-    """Raises NotFinite when the loss of `step` is not finite, with its batch saved for replay."""
-    if math.isfinite(values["train/loss"]):
+    """Raises NotFinite when loss or gradient of `step` are not, with the batch saved for replay."""
+    watched = ("train/loss", "train/grad_norm")
+    if all(math.isfinite(values[name]) for name in watched):
         return
-    broken = [t for t in TERMS if not math.isfinite(values.get(f"train/{t}", 0.0))]
+    terms = (*TERMS, "grad_norm")
+    broken = [t for t in terms if not math.isfinite(values.get(f"train/{t}", 0.0))]
     path = workdir / "broken" / f"batch_{step}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **batch)
     raise NotFinite(
-        f"step {step}: the loss is {values['train/loss']} (terms not finite: "
-        f"{', '.join(broken) or 'none'}). Its batch is in {path}; the newest checkpoint is intact. "
+        f"step {step}: the loss is {values['train/loss']} and not finite are: {', '.join(broken)}. "
+        f"Its batch is in {path}; the newest checkpoint is intact. "
         "Look at its boxes, then lower optimizer.learning_rate, lengthen optimizer.burn_in_images "
         "or set optimizer.clip_norm, and run the same command again to resume."
     )

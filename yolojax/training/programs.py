@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from yolojax.config import Config
 from yolojax.progress import progress
-from yolojax.training.sharding import split
+from yolojax.sharding import split
 from yolojax.training.state import TrainState
 
 

@@ -13,7 +13,7 @@ def stop_requested():
     A second signal does what it always does, so that a run which hangs can be ended.
     """
     received = []
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
 
     def note(number, frame):
         received.append(number)

@@ -8,8 +8,8 @@ import optax
 from jax.sharding import Mesh
 
 from yolojax.config import Config
+from yolojax.sharding import replicated
 from yolojax.tasks import Task
-from yolojax.training.sharding import replicated
 
 
 class TrainState(NamedTuple):
@@ -48,3 +48,18 @@ def create_state(
 def inference_variables(state: TrainState) -> dict:
     """The variables to evaluate and predict with: the average where there is one."""
     return state.ema or {"params": state.params, "batch_stats": state.batch_stats}
+
+
+def batches_done(state: TrainState, batch_size: int) -> int:
+    """How many batches of `batch_size` images lie behind `state`.
+
+    Raises:
+        ValueError: not a whole number, because the run began with another batch size.
+    """
+    seen = int(state.seen)
+    if seen % batch_size:
+        raise ValueError(
+            f"config.optimizer.batch_size is {batch_size}, but {seen} images are done, which is no "
+            "multiple of it; go on with the old batch size, or one that divides."
+        )
+    return seen // batch_size

@@ -8,9 +8,9 @@ import optax
 from jax.sharding import Mesh
 
 from yolojax.config import Config
-from yolojax.tasks import Task, normalise
+from yolojax.sharding import replicated, split
+from yolojax.tasks import Task, to_float
 from yolojax.training.optimizer import learning_rate
-from yolojax.training.sharding import replicated, split
 from yolojax.training.state import TrainState
 
 
@@ -30,7 +30,7 @@ def make_train_step(
     def gradients(params, batch_stats, seen, batch):
         def objective(params):
             variables = {"params": params, "batch_stats": batch_stats}
-            image = normalise(batch["image"])
+            image = to_float(batch["image"])
             raw, new = task.model.apply(variables, image, train=True, mutable=["batch_stats"])
             loss, metrics = task.loss(raw, batch, seen)
             return loss, (new.get("batch_stats", {}), metrics)

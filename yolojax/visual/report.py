@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from yolojax.files import write_bytes
-from yolojax.ops.anchors import PUBLISHED_PRIORS, shape_iou
+from yolojax.ops.anchors import PUBLISHED_PRIORS
+from yolojax.ops.boxes import shape_iou
 
 PANELS = (  # title, names that belong to it, whether the axis is logarithmic
     ("loss, mean of an image", ("train/loss", "train/loss_*"), True),

@@ -27,7 +27,7 @@ def check_batch_size(batch_size: int, subdivisions: int, mesh: Mesh) -> None:
     parts = subdivisions * mesh.size
     if batch_size < 1 or batch_size % parts:
         raise ValueError(
-            f"optimizer.batch_size is {batch_size}; it must be a multiple of {parts} "
+            f"config.optimizer.batch_size is {batch_size}; it must be a multiple of {parts} "
             f"({subdivisions} subdivisions on {mesh.size} devices)."
         )
 
