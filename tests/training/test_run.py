@@ -262,9 +262,11 @@ def test_one_device_and_eight_make_the_same_update(subdivisions):
     # Sums over the batch are taken in another order. The momentum after one update is the gradient:
     # in float32, through nine layers, a few rounding errors decide a leaky ReLU or a maximum.
     for name, tolerance in (("opt_state", 1e-3), ("params", 1e-5), ("batch_stats", 1e-5)):
-        pairs = zip(*(jax.tree.leaves(getattr(s, name)) for s in (one, eight)), strict=True)
-        for a, b in pairs:
-            assert np.linalg.norm(a - b) <= tolerance * np.linalg.norm(a) + 1e-7, name
+        ours, theirs = (jax.tree.leaves(getattr(s, name)) for s in (one, eight))
+        # Gradients that cancel to nothing (a bias in front of BN) are all rounding error.
+        floor = 1e-3 * np.sqrt(sum(np.sum(leaf**2) for leaf in ours))
+        for a, b in zip(ours, theirs, strict=True):
+            assert np.linalg.norm(a - b) <= tolerance * max(np.linalg.norm(a), floor), name
     assert metrics["loss"] == pytest.approx(one_metrics["loss"], rel=1e-5)
     assert (int(one.step), int(one.seen)) == (1, 16)
 

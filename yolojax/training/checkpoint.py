@@ -61,6 +61,7 @@ def open_manager(workdir: Path, keep: int) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
         save_decision_policy=policies.SpecificStepsPolicy(()),  # the loop decides; saves are forced
         preservation_policy=policies.AnyPreservationPolicy(preservation),
+        best_fn=lambda metrics: metrics["score"],  # without it no metrics are written
     )
     return ocp.CheckpointManager((Path(workdir) / "checkpoints").absolute(), options=options)
 
