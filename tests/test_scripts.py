@@ -84,7 +84,7 @@ def test_bad_input_is_one_line_and_status_1(tmp_path):
     ],
 )
 def test_a_value_of_another_kind_is_named(wrong, message, tmp_path):
-    ended = run("train.py", "--config=configs/quickstart.py", f"--workdir={tmp_path / 'w'}", wrong)
+    ended = run("train.py", wrong, "--config=configs/quickstart.py", f"--workdir={tmp_path / 'w'}")
     assert ended.returncode in (1, 2)
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr

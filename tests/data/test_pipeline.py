@@ -11,11 +11,11 @@ from yolojax.data.augment import augment as augment_picture
 from yolojax.data.geometry import GREY, boxes_to_original, letterbox, squash
 from yolojax.data.pipeline import (
     eval_loader,
-    fingerprint,
     record_at,
     train_loader,
     train_sample,
 )
+from yolojax.data.reading import fingerprint
 from yolojax.data.records import BadRecord, Record
 
 SIZE = (32, 64)

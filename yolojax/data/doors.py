@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import jax
 
 from yolojax.config import Config
-from yolojax.data.pipeline import Batch, eval_loader, train_loader
+from yolojax.data.pipeline import eval_loader, train_loader
+from yolojax.data.reading import Batch
 from yolojax.data.records import Source
 from yolojax.data.sources import load_source
 

@@ -2,15 +2,10 @@
 hosts, nor a restart change it. Grain supplies the threads, the read-ahead and the batching.
 """
 
-import hashlib
-import sys
-import threading
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import lru_cache
 
-import grain
 import numpy as np
 
 from yolojax.config import AugmentConfig
@@ -19,14 +14,8 @@ from yolojax.data.augment import augment as augment_picture
 from yolojax.data.augment import pad_truths
 from yolojax.data.geometry import Size
 from yolojax.data.multiscale import size_for
+from yolojax.data.reading import Batch, Handler, batches, check, handler, read_good, refuse
 from yolojax.data.records import BadRecord, Source, load_image
-
-Batch = dict[str, np.ndarray]
-Handler = Callable[[BadRecord], None]  # returns where the record is to be passed over
-
-
-def _refuse(error: BadRecord):
-    raise error
 
 
 def train_loader(
@@ -76,7 +65,7 @@ def train_loader(
         ValueError: an argument is out of its range.
         BadRecord: while iterating: a picture cannot be read, and `on_bad_record` is "error".
     """
-    _check(source, batch_size, host, hosts, threads, on_bad_record)
+    check(source, batch_size, host, hosts, threads, on_bad_record)
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must be in 0..2**32 - 1, got {seed}.")
     multiscale = {"seed": seed, "sizes": sizes, "every": sizes_every}
@@ -89,12 +78,12 @@ def train_loader(
         return side, side
 
     fixed = {"seed": seed, "augment": augment, "max_boxes": max_boxes}
-    fixed["on_bad"] = _handler(source, on_bad_record)
+    fixed["on_bad"] = handler(source, on_bad_record)
 
     def row(position):
         return train_sample(source, position, size=size_at(position), **fixed)
 
-    return _batches(row, start_batch, None, batch_size, host, hosts, threads)
+    return batches(row, start_batch, None, batch_size, host, hosts, threads)
 
 
 def train_sample(
@@ -105,14 +94,14 @@ def train_sample(
     size: Size,
     augment: AugmentConfig,
     max_boxes: int = 30,
-    on_bad: Handler = _refuse,
+    on_bad: Handler = refuse,
 ) -> Batch:
     """Row `position` of a training, counted in images from its start: a batch's arrays without B.
 
     Raises:
         BadRecord: the picture cannot be read and `on_bad` raises, or none of all can.
     """
-    index, record, image = _read_good(source, record_at(source, position, seed), on_bad)
+    index, record, image = read_good(source, record_at(source, position, seed), on_bad)
     generator = np.random.Generator(np.random.Philox(key=np.array([seed, position], np.uint64)))
     wanted = ~(record.difficult | record.crowd)  # voc_label.py of Darknet drops the difficult ones
     image, boxes, labels = augment_picture(
@@ -163,8 +152,8 @@ def eval_loader(
         ValueError: an argument is out of its range.
         BadRecord: while iterating: a picture cannot be read, and `on_bad_record` is "error".
     """
-    _check(source, batch_size, host, hosts, threads, on_bad_record)
-    on_bad = _handler(source, on_bad_record)
+    check(source, batch_size, host, hosts, threads, on_bad_record)
+    on_bad = handler(source, on_bad_record)
 
     def row(position):
         if position >= len(source):
@@ -176,7 +165,7 @@ def eval_loader(
             return _blank(image_size)
 
     last = -(-len(source) // batch_size)
-    return _batches(row, 0, last, batch_size, host, hosts, threads)
+    return batches(row, 0, last, batch_size, host, hosts, threads)
 
 
 def eval_sample(source: Source, index: int, *, size: Size, letterbox: bool) -> Batch:
@@ -202,81 +191,3 @@ def _eval_row(image, index, affine, picture):
         "affine": np.array(affine, np.float32),
         "size": np.array(picture, np.int32),
     }
-
-
-def fingerprint(batch: Mapping[str, np.ndarray]) -> str:
-    """12 hexadecimal digits that differ as soon as any name, type, shape or value does."""
-    digest = hashlib.sha256()
-    for name in sorted(batch):
-        array = np.ascontiguousarray(batch[name])
-        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()[:12]
-
-
-def _batches(
-    row: Callable[[int], Batch], first, last, batch_size, host, hosts, threads
-) -> Iterator[Batch]:
-    """This host's part of the global batches `first` up to `last` (None: for ever).
-
-    The global batch t is made of the rows t * batch_size ...; host h has the h-th run of them.
-    """
-    share = batch_size // hosts
-
-    def local_row(k):
-        batch, place = divmod(k, share)
-        return row(batch * batch_size + host * share + place)
-
-    stop = sys.maxsize if last is None else last * share
-    rows = grain.MapDataset.range(first * share, stop).map(local_row)
-    ahead = max(2 * share, threads) if threads else 0
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
-    return _until_closed(rows.to_iter_dataset(options).batch(share, drop_remainder=True))
-
-
-def _until_closed(dataset):
-    iterator = iter(dataset)
-    try:
-        yield from iterator
-    finally:  # also where the caller stops early: the threads end with the generator
-        iterator.close()
-
-
-def _read_good(source, index, on_bad):
-    """(index, Record, picture) of record `index` or, where `on_bad` lets it pass, of the next."""
-    for candidate in range(index, index + len(source)):
-        candidate %= len(source)
-        try:
-            record = source[candidate]
-            return candidate, record, load_image(record)
-        except BadRecord as error:
-            on_bad(error)
-    raise BadRecord(f"{source.name}: none of its {len(source)} pictures can be read.")
-
-
-def _handler(source, on_bad_record) -> Handler:
-    """What to do with a BadRecord: raise it, or warn the first time that it is met."""
-    met, lock = set(), threading.Lock()
-
-    def note(error):
-        with lock:
-            known = str(error) in met
-            met.add(str(error))
-        if not known:
-            message = f"{source.name}: left out, the {len(met)}. bad record so far: {error}"
-            warnings.warn(message, stacklevel=2)
-
-    return note if on_bad_record == "skip" else _refuse
-
-
-def _check(source, batch_size, host, hosts, threads, on_bad_record):
-    if not len(source):
-        raise ValueError(f"{source.name} has no records; check its split and directory.")
-    if not 0 <= host < hosts:
-        raise ValueError(f"host must be in 0..hosts - 1, got host {host} of {hosts}.")
-    if batch_size < 1 or batch_size % hosts:
-        raise ValueError(f"batch_size must be a multiple of hosts ({hosts}), got {batch_size}.")
-    if threads < 0:
-        raise ValueError(f"threads must be at least 0, got {threads}.")
-    if on_bad_record not in ("error", "skip"):
-        raise ValueError(f'on_bad_record must be "error" or "skip", got {on_bad_record!r}.')

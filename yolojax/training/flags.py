@@ -38,7 +38,9 @@ def parse_flags(argv: list[str]) -> list[str]:
     """absl's parser; whatever is wrong with the command line is a line on stderr and status 2."""
     problems = unknown_overrides(argv[1:])
     try:
-        rest = [] if problems else flags.FLAGS(argv)[1:]
+        # Overrides may stand in front of the config that they change.
+        first = sorted(argv[1:], key=lambda word: not word.startswith("--config="))
+        rest = [] if problems else flags.FLAGS([argv[0], *first])[1:]
         problems += [f"unknown argument {word!r}" for word in rest]
     except (flags.Error, FileNotFoundError, ValueError) as error:
         problems = [str(error)]

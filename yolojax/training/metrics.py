@@ -10,7 +10,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from yolojax.config import Config
-from yolojax.data.pipeline import fingerprint
+from yolojax.data.reading import fingerprint
 from yolojax.files import write_text
 from yolojax.progress import progress
 from yolojax.visual.report import plot_curves
