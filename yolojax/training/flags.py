@@ -38,9 +38,7 @@ def parse_flags(argv: list[str]) -> list[str]:
     """absl's parser; whatever is wrong with the command line is a line on stderr and status 2."""
     problems = unknown_overrides(argv[1:])
     try:
-        # Overrides may stand in front of the config that they change.
-        first = sorted(argv[1:], key=lambda word: not word.startswith("--config="))
-        rest = [] if problems else flags.FLAGS([argv[0], *first])[1:]
+        rest = [] if problems else flags.FLAGS(argv)[1:]
         problems += [f"unknown argument {word!r}" for word in rest]
     except (flags.Error, FileNotFoundError, ValueError) as error:
         problems = [str(error)]
@@ -61,4 +59,6 @@ def run_main(main) -> None:
             print(f"{argv[0]}: {error}", file=sys.stderr)
             sys.exit(1)
 
+    # Overrides may stand in front of the config that they change; ml_collections reads sys.argv.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: not word.startswith("--config="))
     app.run(guarded, flags_parser=parse_flags)
