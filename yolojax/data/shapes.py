@@ -15,10 +15,10 @@ from yolojax.data.records import Record
 SHAPES = ("circle", "square", "triangle", "star")
 SPLITS = {"train": 2000, "val": 200}  # scenes in each
 SIDE = 128  # pixels, of the square scene
-RADIUS = (9, 30)  # pixels, of a shape
-MAX_SHAPES = 6
+RADIUS = (16, 34)  # pixels, of a shape
+MAX_SHAPES = 4
 MAX_COVERED = 0.25  # of the smaller of two boxes
-CONTRAST = 70  # least distance of a shape's colour from the background, in one channel
+CONTRAST = 110  # least distance of a shape's colour from the background, in one channel
 SEED = 20161225  # of all scenes: the date of the YOLO9000 preprint
 
 
@@ -42,7 +42,7 @@ class ShapesSource:
 
 
 def load_shapes(split: str = "", *, name: str = "", classes: Sequence[str] = ()) -> ShapesSource:
-    """2000 scenes for "train", 200 for "val", both without a split; 1 to 6 shapes of 4 classes.
+    """2000 scenes for "train", 200 for "val", both without a split; 1 to 4 shapes of 4 classes.
 
     Raises:
         ValueError: no such split, or a shape that is not among the given classes.
