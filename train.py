@@ -62,6 +62,13 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
         batches = train_batches(train_source, config, start_batch=done)
         step = int(state.step)
         with closing(batches), RunLog(workdir, config, step, done, total) as log:
+
+            def evaluate(step, seen):
+                variables = inference_variables(state)
+                result = evaluate_source(detect, variables, val_source, config, mesh, workdir)
+                log.result(step, seen, result)
+                return result[config.eval.metric]
+
             for index in range(done, total):
                 batch = log.next_batch(batches)
                 if index == 0:
@@ -79,13 +86,7 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
                     log.flush()  # raises where this step's loss or gradient is not finite
                     score = None
                     try:
-                        if measure:
-                            variables = inference_variables(state)
-                            result = evaluate_source(
-                                detect, variables, val_source, config, mesh, workdir
-                            )
-                            log.result(step, seen, result)
-                            score = result[config.eval.metric]
+                        score = evaluate(step, seen) if measure else None
                     finally:  # what was trained is kept, even where it cannot be evaluated
                         checkpoint.save(manager, state, config, score)
                 if halt:

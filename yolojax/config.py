@@ -101,7 +101,7 @@ class EvalConfig:
     score_threshold: float = 0.005  # `detector valid` of Darknet
     iou_threshold: float = 0.45
     class_agnostic: bool = False
-    top_k: int = 1000  # boxes that enter NMS
+    top_k: int = 1000  # pairs of a box and a class that enter NMS
     max_detections: int = 100  # that leave it
     metric: str = "voc10"  # headline; the best checkpoint is kept by it
     bootstrap: int = 1000  # resamples for its 95 % interval
