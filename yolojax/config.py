@@ -20,10 +20,26 @@ class ModelConfig:
     """The network: which table, how wide, and what its outputs stand for."""
 
     name: str = "yolov2"  # a key of yolojax.models.NETWORKS
-    classes: tuple[str, ...] = ()  # names, in the order of the labels
-    anchors: tuple[tuple[float, float], ...] = ()  # priors (w, h) in cells of the /32 grid
+    classes: tuple[str, ...] = ()  # names, in the order of the labels; 9000: wnids of the nodes
+    anchors: tuple[tuple[float, float], ...] = ()  # v2: priors (w, h) in cells of the /32 grid
+    tree: tuple[int, ...] = ()  # 9000: the parent of each class in its WordTree, -1 for a root
+    class_names: tuple[str, ...] = ()  # shown instead of `classes`; two may be the same
+    tree_file: str = (
+        ""  # a .tree or a shipped one: classes, their names and `tree` are read from it
+    )
+    boxes: int = 2  # v1: boxes per cell (the paper's B)
+    side: int = 7  # v1: cells in a row (the paper's S)
+    square_root: bool = True  # v1: the output is the square root of width and height
+    class_softmax: bool = False  # v1: a softmax over the classes of a cell
     width: float = 1.0  # multiplies the filters of every layer but the last
+    cfg: str = ""  # the text of a Darknet .cfg, whose layers then take the place of `name`'s
+    epsilon: str = "gpu"  # of inference: sqrt(var + 1e-5); "cpu": sqrt(var) + 1e-6, as Darknet's
     dtype: str = "float32"  # of the computation; parameters, statistics and loss stay float32
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """What people read for each class."""
+        return self.class_names or self.classes
 
 
 @dataclass
@@ -39,11 +55,27 @@ class AugmentConfig:
 
 
 @dataclass
+class ClassifierAugmentConfig:
+    """Darknet's augmentation for classifiers (data.c), with the values of darknet19.cfg."""
+
+    scales: tuple[float, float] = (0.5, 1.75)  # shorter side of the picture, in sides of the input
+    angle: float = 7.0  # degrees, either way
+    aspect: float = 0.75  # factor, or its inverse
+    flip: float = 0.5
+    hue: float = 0.1
+    saturation: float = 0.75
+    exposure: float = 0.75
+
+
+@dataclass
 class DataConfig:
     """Where the pictures come from and the shape they are given."""
 
     train: str = "shapes:train"  # a SOURCE, or several joined with +
     val: str = "shapes:val"  # the SOURCE evaluated during training and by eval.py
+    labelled: str = ""  # 9000: a SOURCE of pictures with one class each, to mix into `train`
+    mix: tuple[int, int] = (4, 1)  # pictures of `train` to `labelled` ones (paper, section 4)
+    map: str = ""  # 9000: a .map, the node of each class of `train` and `val`; "" = by name
     dir: str = ""  # relative paths in a SOURCE start here; also tfds' data_dir
     image_size: tuple[int, int] = (416, 416)  # (height, width), multiples of 32
     multiscale: tuple[int, ...] = ()  # square sides to draw from in training; () = image_size only
@@ -51,25 +83,34 @@ class DataConfig:
     multiscale_last: int = 200  # batches at the end at the largest side (detector.c)
     max_boxes: int = 30  # truths kept per image; Darknet's 30
     letterbox: bool = True  # evaluation: keep the aspect and pad with grey; False = squash
+    resize: str = "opencv"  # evaluation: or "darknet", the C program's grid, for its weights
     on_bad_record: str = "error"  # or "skip": leave it out, count it
     threads: int = 2  # that decode and augment on each host
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    classifier: ClassifierAugmentConfig = field(default_factory=ClassifierAugmentConfig)
 
 
 @dataclass
 class LossConfig:
-    """The region loss (region_layer.c); defaults are those of yolov2-voc.cfg."""
+    """The loss takes those of these fields that it knows; the defaults are Darknet's.
 
-    name: str = "region"
-    coord_weight: float = 1.0
-    object_weight: float = 5.0
-    noobject_weight: float = 1.0
-    class_weight: float = 1.0
+    A weight of None is the loss's own: coord 1, object 5, noobject 1, class 1 in yolov2-voc.cfg; 5,
+    1, .5, 1 in yolov1.cfg.
+    """
+
+    name: str = ""  # a key of yolojax.tasks.LOSSES; "" = that of the network's head
+    coord_weight: float | None = None
+    object_weight: float | None = None
+    noobject_weight: float | None = None
+    class_weight: float | None = None
     ignore_threshold: float = 0.6  # IoU above which an unassigned box is not pushed to 0
     warmup_images: int = 12800  # boxes are drawn to their priors until so many were seen
     rescore: bool = True  # objectness target is the IoU; False = 1
     bias_match: bool = True  # choose the anchor by prior shape; False = by predicted shape
     small_box_weight: bool = True  # the factor (2 - w * h); Darknet since 2018, not in the paper
+    semantics: str = "darknet"  # v1: half the "paper"'s, as in detection_layer.c
+    image_semantics: str = "darknet9000"  # 9000: objectness of `labelled`; see joint_loss
+    label_smoothing: float = 0.0  # classifiers: share of the target that goes to all classes alike
 
 
 @dataclass
@@ -88,6 +129,7 @@ class OptimizerConfig:
     poly_power: float = 4.0
     momentum: float = 0.9
     weight_decay: float = 5e-4  # on kernels only; never on biases and BN scales
+    layer_rates: tuple[tuple[str, float], ...] = ()  # (start of layers' names, factor); 0 freezes
     clip_norm: float | None = None  # global norm of the gradient
     ema_decay: float | None = None  # average of the parameters used in evaluation; papers: none
 
@@ -101,6 +143,11 @@ class EvalConfig:
     score_threshold: float = 0.005  # `detector valid` of Darknet
     iou_threshold: float = 0.45
     class_agnostic: bool = False
+    nodes: tuple[int, ...] = ()  # 9000: those that are told apart; () = go down the tree (in
+    # evaluation: the nodes of the data's classes)
+    seen: tuple[int, ...] = ()  # 9000: those that had boxes in training; with a mean of their own
+    tree_threshold: float = 0.5  # go down while the probability of the path exceeds it
+    tree_semantics: str = "paper"  # or "darknet": its product of absolute probabilities
     top_k: int = 1000  # pairs of a box and a class that enter NMS
     max_detections: int = 100  # that leave it
     metric: str = "voc10"  # headline; the best checkpoint is kept by it
@@ -125,6 +172,7 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    init_from: str = ""  # a --workdir, .weights or .safetensors whose layers a new run starts with
     seed: int = 0
     log_every: int = 10  # steps between two lines of metrics.jsonl
 
@@ -144,7 +192,7 @@ def from_dict(fields: dict) -> Config:
     rules = dacite.Config(cast=[tuple, float], strict=True)
     try:
         return dacite.from_dict(Config, fields, config=rules)
-    except (dacite.DaciteError, ValueError, TypeError) as error:
+    except (dacite.DaciteError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"config: {error}.") from error
 
 

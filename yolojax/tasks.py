@@ -1,53 +1,124 @@
 """The one place where the names in a config become functions."""
 
+import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from yolojax.config import Config
-from yolojax.heads import yolov2
+from yolojax.config import Config, ModelConfig
+from yolojax.heads import classes as classes_head
+from yolojax.heads import yolo9000, yolov1, yolov2
+from yolojax.losses.classification import classification_loss
+from yolojax.losses.hierarchical import joint_loss
 from yolojax.losses.region import region_loss
-from yolojax.models import NETWORKS, build_network
+from yolojax.losses.tree_classification import tree_classification_loss
+from yolojax.losses.yolov1 import yolov1_loss
+from yolojax.models import NETWORKS, build_network, count_outputs
+from yolojax.models.cfg import count_last, parse_cfg
+from yolojax.models.layers import ROOTS
+from yolojax.models.network import Network
 from yolojax.naming import did_you_mean
 
-LOSSES = {"region": region_loss}
+DECODERS = {"region": yolov2.decode, "yolov1": yolov1.decode, "classes": classes_head.decode}
+TREE_DECODERS = {"region": yolo9000.decode, "classes": yolo9000.decode_classes}
+LOSSES = {
+    "region": region_loss,
+    "yolov1": yolov1_loss,
+    "classification": classification_loss,
+    "joint": joint_loss,
+    "tree_classification": tree_classification_loss,
+}
+OWN_LOSS = {"region": "region", "yolov1": "yolov1", "classes": "classification"}  # of each head
+TREE_LOSS = {"region": "joint", "classes": "tree_classification"}  # the same with a tree
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 class Task(NamedTuple):
     """A network and what its raw output means."""
 
-    model: Any  # linen module: images [B, h, w, 3] in 0..1 -> raw [B, H, W, A * (5 + C)]
-    decode: Callable  # raw -> Predictions(boxes, objectness, class_probs)
+    model: Any  # linen module: images [B, h, w, 3] in 0..1 -> raw
+    decode: Callable  # raw -> Predictions; of a classifier: class probabilities [B, C]
     loss: Callable  # (raw, batch, seen) -> (scalar, {name: scalar})
+    head: str = "region"  # what raw means: a key of DECODERS
 
 
 def build(config: Config) -> Task:
     """The task that `config` describes.
 
+    Decoders take from config.model and config.eval the arguments that they name, losses from
+    config.model and config.loss. With config.model.tree both are those of a WordTree.
+
     Raises:
-        ValueError: a name is unknown, or the model lacks its classes or anchors.
+        ValueError: a name is unknown, the model lacks its classes or anchors, or its tree does not
+            fit it.
     """
-    model, loss = config.model, config.loss
-    choose("model.name", model.name, NETWORKS)
-    for name in ("classes", "anchors"):
-        if not getattr(model, name):
-            raise ValueError(f"config.model.{name} is empty; a detector needs at least one.")
-    network = build_network(
-        model.name,
-        num_classes=len(model.classes),
-        num_anchors=len(model.anchors),
-        width=model.width,
-        dtype=choose("model.dtype", model.dtype, DTYPES),
-    )
-    make_loss = choose("loss.name", loss.name, LOSSES)
-    settings = {k: v for k, v in vars(loss).items() if k != "name"}
+    network, head = build_model(config.model)
+    _check_outputs(config.model, head, count_last(network.table))
+    model = vars(config.model)
+    decode = (TREE_DECODERS if config.model.tree else DECODERS)[head]
+    own = (TREE_LOSS if config.model.tree else OWN_LOSS)[head]
+    make_loss = choose("loss.name", config.loss.name or own, LOSSES)
     return Task(
         model=network,
-        decode=lambda raw: yolov2.decode(raw, model.anchors),
-        loss=make_loss(anchors=model.anchors, **settings),
+        decode=partial(decode, **_arguments(decode, model | vars(config.eval))),
+        loss=make_loss(**_arguments(make_loss, model | vars(config.loss))),
+        head=head,
     )
+
+
+def build_model(model: ModelConfig) -> tuple[Network, str]:
+    """The network of config.model, and the head (a key of DECODERS) that reads its output.
+
+    Raises:
+        ValueError: as `build`.
+    """
+    choose("model.epsilon", model.epsilon, ROOTS)
+    mode = {"dtype": choose("model.dtype", model.dtype, DTYPES), "epsilon": model.epsilon}
+    if model.cfg:
+        cfg = parse_cfg(model.cfg, f"config.model.cfg ({model.name})")
+        head = cfg.head.kind
+        _check_tree(model, head, getattr(cfg.head, "tree", ""))
+        return Network(cfg.table, **mode), head
+    head = choose("model.name", model.name, NETWORKS).head
+    for field in ("classes", "anchors") if head == "region" else ("classes",):
+        if not getattr(model, field):
+            raise ValueError(f"config.model.{field} is empty; a {head} head needs at least one.")
+    _check_tree(model, head, model.tree_file)
+    return build_network(model.name, _outputs(model, head), width=model.width, **mode), head
+
+
+def _outputs(model: ModelConfig, head: str) -> int:
+    """What the last layer must have for the classes and boxes of `model`."""
+    boxes = len(model.anchors) if head == "region" else model.boxes
+    return count_outputs(head, classes=len(model.classes), boxes=boxes, side=model.side)
+
+
+def _check_outputs(model: ModelConfig, head: str, found: int) -> None:
+    if found != _outputs(model, head):
+        raise ValueError(
+            f"config.model.cfg ends in {found} outputs, but {len(model.classes)} classes and the "
+            f"boxes of config.model need {_outputs(model, head)}; change the classes in the .cfg "
+            "and convert it again, or start from its layers with --config.init_from."
+        )
+
+
+def _check_tree(model: ModelConfig, head: str, file: str) -> None:
+    """Raises ValueError unless the tree, if there is one or a `file` of one, fits the model."""
+    if file and not model.tree:
+        raise ValueError(
+            f"the classes of {model.name} form the tree in {file}, but config.model.tree is empty; "
+            "read it with yolojax.data.nodes.tree_fields."
+        )
+    if model.tree and head not in TREE_DECODERS:
+        raise ValueError(f"config.model.tree: the classes of {model.name} cannot form a tree.")
+    for field in ("tree", "class_names"):
+        if getattr(model, field) and len(getattr(model, field)) != len(model.classes):
+            raise ValueError(
+                f"config.model.{field} has {len(getattr(model, field))} entries, but there are "
+                f"{len(model.classes)} classes; each class has one."
+            )
 
 
 def choose(field: str, name: str, table: dict):
@@ -61,3 +132,9 @@ def choose(field: str, name: str, table: dict):
 def to_float(image):
     """uint8 [..., 3] -> float32 in 0..1, what every network takes; floats pass."""
     return image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image
+
+
+def _arguments(function: Callable, settings: dict) -> dict:
+    """What `function` names of `settings`; what is None there keeps the function's own default."""
+    names = inspect.signature(function).parameters
+    return {k: settings[k] for k in names if settings.get(k) is not None}

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from yolojax.losses.terms import cross_entropy, reduce_terms, squared_error
+from yolojax.losses.terms import Square, cross_entropy, darknet_cost, reduce_terms, squared_error
 
 
 def test_squared_error_and_its_derivative():
@@ -38,3 +38,8 @@ def test_terms_are_summed_and_images_averaged():
     total, means = reduce_terms(terms)
     assert means == {"a": 3.0, "b": 12.0}
     assert total == 15.0
+
+
+def test_darknets_cost_squares_the_weights_and_averages_images():
+    squares = [Square(jnp.ones((2, 3)), 3.0, jnp.array(5.0)), Square(jnp.zeros(2), 1.0, 2.0)]
+    assert darknet_cost(squares) == (6 * (5 * 2) ** 2 + 2 * 2**2) / 2

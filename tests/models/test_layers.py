@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 from jax import lax
 
-from yolojax.models.layers import EPSILON, ConvLayer, batch_norm, convolve, leaky, reorg
-from yolojax.models.pooling import max_pool
-from yolojax.models.tables import Conv
+from yolojax.models.layers import (
+    ACTIVATIONS,
+    EPSILON,
+    batch_norm,
+    convolve,
+    crop,
+    flatten,
+    leaky,
+    normalise,
+    patches,
+    reorg,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -20,6 +29,20 @@ def nhwc(x):
 def test_leaky_keeps_positive_and_takes_a_tenth_of_negative():
     np.testing.assert_allclose(leaky(jnp.array([-2.0, 0.0, 3.0])), [-0.2, 0.0, 3.0], rtol=1e-6)
     np.testing.assert_allclose(jax.grad(lambda x: leaky(x).sum())(jnp.array([-2.0, 3.0])), [0.1, 1])
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("linear", [-2.0, 0.0, 3.0]),
+        ("relu", [0.0, 0.0, 3.0]),
+        ("ramp", [-0.2, 0.0, 3.3]),  # max(x, 0) + 0.1 x
+        ("logistic", [1 / (1 + np.exp(2)), 0.5, 1 / (1 + np.exp(-3))]),
+    ],
+)
+def test_activations_are_darknets(name, wanted):
+    x = jnp.array([-2.0, 0.0, 3.0])
+    np.testing.assert_allclose(ACTIVATIONS[name](x), wanted, rtol=1e-6)
 
 
 @pytest.mark.parametrize("case", ["a", "b", "c"])
@@ -54,6 +77,52 @@ def test_convolution_pads_both_sides_alike():
     np.testing.assert_array_equal(y[0, ..., 0], [[4, 6], [6, 9]])
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_convolution_without_padding_sees_whole_windows_alone(size):
+    y = convolve(jnp.ones((1, 4, 5, 1)), jnp.ones((size, size, 1, 1)), padding=0)
+    np.testing.assert_array_equal(y[0, ..., 0], np.full((5 - size, 6 - size), size**2))
+
+
+def test_a_one_by_one_convolution_may_be_padded():
+    y = convolve(jnp.ones((1, 1, 1, 1)), jnp.ones((1, 1, 1, 1)), padding=1)
+    np.testing.assert_array_equal(y[0, ..., 0], [[0, 0, 0], [0, 1, 0], [0, 0, 0]])
+
+
+def test_patches_are_in_order_of_channel_row_column():
+    x = np.arange(2 * 9).reshape(1, 2, 3, 3)  # the value says the place in Darknet's planar order
+    seen = patches(jnp.asarray(nhwc(x), jnp.float32), 3, 1, 1)
+    np.testing.assert_array_equal(seen[0, 1, 1], np.arange(18))
+    corner = [0, 0, 0, 0, 0, 1, 0, 3, 4]  # above and left of the map there are zeros
+    np.testing.assert_array_equal(seen[0, 0, 0, :9], corner)
+
+
+def test_flatten_goes_channel_by_channel():
+    x = np.arange(2 * 3 * 2 * 4).reshape(2, 3, 2, 4)  # planar: channel, row, column
+    np.testing.assert_array_equal(flatten(jnp.asarray(nhwc(x))), x.reshape(2, -1))
+    np.testing.assert_array_equal(flatten(jnp.ones((2, 5))), np.ones((2, 5)))
+
+
+def test_crop_takes_the_middle_and_moves_it_around_zero():
+    image = jnp.arange(5 * 4 * 3).reshape(1, 5, 4, 3) / 60
+    np.testing.assert_allclose(crop(image, 3, 2), 2 * image[:, 1:4, 1:3] - 1, atol=1e-6)
+    # (5 - 4) / 2 and (4 - 3) / 2 are 0 in whole numbers: the odd row and column go at the end.
+    np.testing.assert_allclose(crop(image, 4, 3), 2 * image[:, :4, :3] - 1, atol=1e-6)
+    np.testing.assert_allclose(crop(image, 0, 0), 2 * image - 1, atol=1e-6)  # all of it
+
+
+def test_crop_needs_images_of_its_size():
+    with pytest.raises(ValueError, match="at least 4x5 for the crop, got 4x4"):
+        crop(jnp.zeros((1, 4, 4, 3)), 4, 5)
+
+
+def test_each_program_keeps_the_root_from_zero_in_its_own_way():
+    x, zero, one = jnp.array([[2.0]]), jnp.zeros(1), jnp.ones(1)
+    var = jnp.array([1e-6])  # so small that it matters
+    settings = x, zero, var, one, jnp.array([5.0])
+    np.testing.assert_allclose(normalise(*settings, "gpu"), [[5 + 2 / np.sqrt(1.1e-5)]], rtol=1e-6)
+    np.testing.assert_allclose(normalise(*settings, "cpu"), [[5 + 2 / (1e-3 + 1e-6)]], rtol=1e-6)
+
+
 def test_batch_norm_divides_by_the_unbiased_deviation():
     x = jnp.array([1.0, 3.0]).reshape(1, 1, 2, 1)  # mean 2, variance (1 + 1) / (2 - 1) = 2
     y, mean, var = batch_norm(x, jnp.array([10.0]), jnp.array([5.0]))
@@ -86,45 +155,23 @@ def test_batch_norm_gradient_is_the_exact_one_but_for_one_in_n():
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
-def test_gradients_of_a_layer_equal_the_c_program():
-    # Layers 4 (3x3, 8 filters) and 5 (pool) of train_cls.cfg, in its first sub-batch.
-    golden = np.load(GOLDEN / "train_cls.npz")
-    layer, counts = ConvLayer(Conv(8, 3)), {0: (6, 3, 9), 2: (8, 6, 9), 3: (4, 8, 1)}
-    skipped = sum(4 * out + out * inputs * area for out, inputs, area in counts.values())
-    floats = np.fromfile(GOLDEN / "weights/train_cls_init.weights", "<f4", offset=20)[skipped:]
-    bias, scale = floats[:8], floats[8:16]
-    kernel = floats[32 : 32 + 288].reshape(8, 4, 3, 3).transpose(2, 3, 1, 0)
-    params = {"kernel": kernel, "scale": scale, "bias": bias}
-    x = nhwc(golden["s0_out_03"])
-    statistics = {"mean": jnp.zeros(8), "var": jnp.ones(8)}
-
-    def forward(params):
-        variables = {"params": params, "batch_stats": statistics}
-        y = layer.apply(variables, x, train=True, mutable=["batch_stats"])[0]
-        return max_pool(y, 2, 2), y
-
-    pooled, pull, y = jax.vjp(forward, params, has_aux=True)
-    np.testing.assert_allclose(y, nhwc(golden["s0_out_04"]), atol=5e-5)
-    np.testing.assert_allclose(pooled, nhwc(golden["s0_out_05"]), atol=5e-5)
-    gradients = pull(jnp.asarray(nhwc(golden["s0_delta_05"])))[0]
-    flat = gradients["kernel"].transpose(3, 2, 0, 1).ravel()
-    np.testing.assert_allclose(flat, golden["s0_wgrad_04"], atol=2e-5)
-    np.testing.assert_allclose(gradients["scale"], golden["s0_sgrad_04"], atol=2e-5)
-    np.testing.assert_allclose(gradients["bias"], golden["s0_bgrad_04"], atol=2e-5)
+def test_batch_norm_of_vectors_and_its_gradient_follow_the_c_program():
+    # batchnorm_layer.c: forward over N - 1, backward over N, for a connected layer's [B, C].
+    rng = np.random.default_rng(0)
+    x, g = rng.standard_normal((2, 6, 4))
+    scale, bias = rng.standard_normal((2, 4))
+    deviation = np.sqrt(((x - x.mean(0)) ** 2).sum(0) / 5 + EPSILON)
+    normal = (x - x.mean(0)) / deviation
+    y, pull = jax.vjp(lambda *a: batch_norm(*a)[0], *map(jnp.float32, (x, scale, bias)))
+    np.testing.assert_allclose(y, normal * scale + bias, atol=1e-5)
+    wanted = scale / deviation * (g - g.mean(0) - normal * (g * normal).mean(0))
+    for ours, plain in zip(
+        pull(jnp.float32(g)), (wanted, (g * normal).sum(0), g.sum(0)), strict=True
+    ):
+        np.testing.assert_allclose(ours, plain, atol=1e-5)
 
 
-def test_running_statistics_move_by_a_hundredth():
-    layer = ConvLayer(Conv(1, 1))
-    x = jnp.array([1.0, 3.0]).reshape(1, 1, 2, 1)
-    variables = layer.init(jax.random.key(0), x)
-    variables["params"]["kernel"] = jnp.ones((1, 1, 1, 1))
-    assert variables["batch_stats"] == {"mean": 0.0, "var": 1.0}
-    _, updates = layer.apply(variables, x, train=True, mutable=["batch_stats"])
-    np.testing.assert_allclose(updates["batch_stats"]["mean"], [0.02], rtol=1e-5)  # of mean 2
-    np.testing.assert_allclose(updates["batch_stats"]["var"], [1.01], rtol=1e-5)  # of variance 2
-
-
-def test_kernels_start_with_variance_two_over_fan_in():
-    x = jnp.zeros((1, 1, 1, 64))
-    kernel = ConvLayer(Conv(64, 3)).init(jax.random.key(0), x)["params"]["kernel"]
-    np.testing.assert_allclose(np.var(kernel), 2 / (3 * 3 * 64), rtol=0.03)  # 37k draws
+def test_batch_norm_of_one_vector_stays_finite():
+    y, _, var = batch_norm(jnp.array([[3.0, -4.0]]), jnp.ones(2), jnp.array([1.0, 2.0]))
+    np.testing.assert_array_equal(var, [0, 0])
+    np.testing.assert_allclose(y, [[1, 2]], atol=1e-5)

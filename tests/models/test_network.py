@@ -5,9 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from yolojax.models import NETWORKS, build_network
 from yolojax.models.network import Network, variable_shapes
-from yolojax.models.tables import Conv, MaxPool, Reorg, Route
+from yolojax.models.tables import (
+    AvgPool,
+    Connected,
+    Conv,
+    Crop,
+    Dropout,
+    Local,
+    MaxPool,
+    Reorg,
+    Route,
+)
 
 SMALL = (
     Conv(4, name="a"),
@@ -31,31 +40,60 @@ def train(model, values):
     return raw, updates["batch_stats"]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_raw_has_a_cell_for_32_pixels_and_the_head_s_channels(name):
-    model = build_network(name, num_classes=4, num_anchors=2)
-    shapes = variable_shapes(model, (64, 96))
-    image = jax.ShapeDtypeStruct((5, 64, 96, 3), jnp.float32)
-    assert jax.eval_shape(model.apply, shapes, image).shape == (5, 2, 3, 2 * (5 + 4))
-
-
-def test_variables_are_named_by_place():
-    shapes = variable_shapes(build_network("yolov2", num_classes=2, num_anchors=3), (32, 32))
-    assert set(shapes["params"]["stage3_conv2"]) == {"kernel", "scale", "bias"}
-    assert set(shapes["params"]["output"]) == {"kernel", "bias"}
-    assert set(shapes["batch_stats"]["stage3_conv2"]) == {"mean", "var"}
-    assert "output" not in shapes["batch_stats"]
-
-
 @pytest.mark.parametrize(("size", "name"), [((33, 64), "height"), ((64, 0), "width")])
-def test_image_size_must_be_a_multiple_of_32(size, name):
+def test_image_size_must_be_a_multiple_of_the_downsampling(size, name):
+    model = Network((Conv(2, stride=2, name="a"), *[MaxPool()] * 4, Conv(1, name="b")))
     with pytest.raises(ValueError, match=f"image {name} must be a multiple of 32.*try 32 or 64"):
-        variable_shapes(build_network("yolov2", num_classes=2, num_anchors=3), size)
+        variable_shapes(model, size)
 
 
-def test_unknown_network_gets_a_suggestion():
-    with pytest.raises(ValueError, match="Did you mean 'yolov2_tiny_voc'"):
-        build_network("yolov2_tiny_vco", num_classes=1, num_anchors=1)
+def test_a_connected_network_takes_one_image_size():
+    model = Network((MaxPool(), Local(2, name="local"), Connected(3, name="output")))
+    shapes = variable_shapes(model, (4, 6))
+    assert jax.tree.map(jnp.shape, shapes["params"]["output"]) == {"kernel": (12, 3), "bias": (3,)}
+    with pytest.raises(ValueError, match=r"'local'.*one image size alone"):
+        jax.eval_shape(model.apply, shapes, jnp.zeros((1, 6, 6, 3)))
+
+
+def test_all_outputs_are_those_of_each_layer_in_turn():
+    # Crop to -1..1, the mean of it, and the two of them (one cell each) side by side.
+    model = Network((Crop(2, 2), AvgPool(), Crop(1, 1), AvgPool(), Route((1, -1))))
+    image = jnp.arange(12.0).reshape(1, 2, 2, 3) / 12
+    outputs = model.apply({}, image, all_outputs=True)
+    np.testing.assert_allclose(outputs[0], 2 * image - 1, atol=1e-6)
+    mean = 2 * image.mean((1, 2), keepdims=True) - 1
+    np.testing.assert_allclose(outputs[1], mean, atol=1e-6)
+    np.testing.assert_array_equal(outputs[4], np.concatenate([outputs[1], outputs[3]], -1))
+    np.testing.assert_array_equal(model.apply({}, image), outputs[-1])
+
+
+def test_dropout_keeps_the_mean_and_happens_in_training_alone():
+    model, ones = Network((Dropout(0.25),)), jnp.ones((1, 40, 40, 3))
+    dropped = [
+        model.apply({}, ones, train=True, rngs={"dropout": jax.random.key(i)}) for i in (0, 0, 1)
+    ]
+    assert set(np.unique(dropped[0])) == {0, np.float32(4 / 3)}
+    assert np.mean(dropped[0] == 0) == pytest.approx(0.25, abs=0.03)  # 4800 draws
+    np.testing.assert_array_equal(dropped[0], dropped[1])
+    assert np.any(dropped[0] != dropped[2])
+    np.testing.assert_array_equal(model.apply({}, ones), ones)
+    with pytest.raises(Exception, match="dropout"):
+        model.apply({}, ones, train=True)
+
+
+def test_the_epsilon_reaches_every_layer_that_normalises():
+    table = (Conv(2, 1, name="a"), Connected(2, batch_norm=True, name="b"))
+    image = jax.random.uniform(jax.random.key(0), (1, 2, 2, 3))
+    gpu, cpu = (Network(table, epsilon=epsilon) for epsilon in ("gpu", "cpu"))
+    values = gpu.init(jax.random.key(0), image)
+    for name in ("a", "b"):  # such a variance is of the size of the epsilons
+        stats = values["batch_stats"]
+        small = {
+            **values,
+            "batch_stats": {**stats, name: {**stats[name], "var": jnp.full(2, 1e-4)}},
+        }
+        ratio = cpu.apply(small, image) / gpu.apply(small, image)
+        np.testing.assert_allclose(ratio, np.sqrt(1.1e-4) / 1.0001e-2, rtol=1e-4)
 
 
 def test_bfloat16_keeps_variables_and_raw_in_float32():
@@ -68,6 +106,18 @@ def test_bfloat16_keeps_variables_and_raw_in_float32():
     assert not np.array_equal(raw, exact_raw)  # it did compute in another precision
     np.testing.assert_allclose(raw, exact_raw, atol=0.1)  # of a deviation of about 1
     np.testing.assert_allclose(stats["b"]["var"], exact_stats["b"]["var"], rtol=1e-3)
+
+
+def test_bfloat16_keeps_the_variables_of_every_kind_of_layer_in_float32():
+    table = (Local(4, name="a"), Connected(4, batch_norm=True, name="b"), Connected(2, name="c"))
+    made = variable_shapes(Network(table, jnp.bfloat16), (4, 4))
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(made))
+    rounded = jax.eval_shape(
+        lambda v, x: Network(table, jnp.bfloat16).apply(v, x, all_outputs=True),
+        made,
+        jnp.zeros((1, 4, 4, 3)),
+    )
+    assert [output.dtype for output in rounded] == [jnp.bfloat16] * 3  # but they computed in it
 
 
 def test_evaluation_is_the_same_for_any_batch():

@@ -1,7 +1,19 @@
 import pytest
 
-from yolojax.models import NETWORKS
-from yolojax.models.tables import Conv, MaxPool, Reorg, Route, downsampling, scale_width
+from yolojax.models.tables import (
+    AvgPool,
+    Connected,
+    Conv,
+    Crop,
+    Dropout,
+    Local,
+    MaxPool,
+    Reorg,
+    Route,
+    downsampling,
+    scale_width,
+)
+from yolojax.models.yolov2 import yolov2
 
 FILTERS = [32, 64, 128, 64, 128, 256, 128, 256, 512, 256, 512, 256, 512]  # yolov2-voc.cfg
 FILTERS += [1024, 512, 1024, 512, 1024, 1024, 1024, 64, 1024, 125]
@@ -12,7 +24,7 @@ def filters(table):
 
 
 def test_yolov2_lists_the_layers_of_its_cfg():
-    table = NETWORKS["yolov2"](20, 5)
+    table = yolov2(125)
     assert filters(table) == FILTERS
     assert len(table) == 31
     assert [i for i, layer in enumerate(table) if isinstance(layer, MaxPool)] == [1, 3, 7, 11, 17]
@@ -21,20 +33,16 @@ def test_yolov2_lists_the_layers_of_its_cfg():
     assert table[28 - 4].name == "head_conv2"
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_places_have_one_name_each_and_outputs_fit_the_head(name):
-    table = NETWORKS[name](3, 2)
-    names = [layer.name for layer in table if isinstance(layer, Conv)]
-    assert all(names)
-    assert len(set(names)) == len(names)
-    assert table[-1] == Conv(2 * (5 + 3), 1, 1, False, "linear", "output")
-    assert downsampling(table) == 32
-
-
 def test_downsampling_takes_the_coarsest_branch():
     table = (MaxPool(), MaxPool(), Route((0,)), Conv(1, stride=2))
     assert downsampling(table) == 4
     assert downsampling((MaxPool(stride=1), Conv(1))) == 1
+
+
+def test_downsampling_ends_where_places_do():
+    assert downsampling((Crop(4, 4), Conv(1, 7, 2), Local(1, stride=2), Dropout())) == 4
+    assert downsampling((MaxPool(), AvgPool(), Conv(1, 1, 2))) == 2
+    assert downsampling((MaxPool(), Connected(4), Connected(2))) == 2
 
 
 def test_width_spares_the_last_layer():
@@ -47,8 +55,14 @@ def test_width_keeps_at_least_one_filter_and_what_reorg_can_deal_out():
     assert filters(scale_width(table, 0.3)) == [2, 20, 7]  # 64 * 0.3 = 19.2
 
 
+def test_width_reaches_every_layer_with_parameters_but_the_last():
+    table = (Crop(8, 8), Conv(8), Local(6), Connected(50), Dropout(), Connected(30), AvgPool())
+    half = (Crop(8, 8), Conv(4), Local(3), Connected(25), Dropout(), Connected(30), AvgPool())
+    assert scale_width(table, 0.5) == half
+
+
 def test_width_one_is_the_published_network():
-    assert scale_width(NETWORKS["yolov2"](20, 5), 1.0) == NETWORKS["yolov2"](20, 5)
+    assert scale_width(yolov2(125), 1.0) == yolov2(125)
 
 
 @pytest.mark.parametrize("width", [0, -1, float("nan")])

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from yolojax.config import OptimizerConfig
-from yolojax.training.optimizer import kernels, learning_rate, make_optimizer
+from yolojax.training.optimizer import (
+    frozen,
+    kernels,
+    layer_factors,
+    learning_rate,
+    make_optimizer,
+)
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "lr_schedule.npz")
 B = 64
@@ -77,3 +83,29 @@ def test_errors_name_the_field():
         learning_rate(OptimizerConfig(policy="cosine"))
     with pytest.raises(ValueError, match="step_images has 1 values and step_scales 0"):
         learning_rate(OptimizerConfig(step_images=(1,)))
+
+
+def test_the_last_entry_that_fits_a_layer_sets_its_rate():
+    config = OptimizerConfig(layer_rates=(("stage", 0.1), ("stage1_", 0.0)))
+    params = dict.fromkeys(("stage1_conv1", "stage2_conv1", "output"))
+    assert layer_factors(config, params) == {
+        "stage1_conv1": 0.0,
+        "stage2_conv1": 0.1,
+        "output": 1.0,
+    }
+
+
+@pytest.mark.parametrize("entry", [("stge", 0.1), ("stage", -1.0)])
+def test_a_rate_that_fits_nothing_is_refused(entry):
+    with pytest.raises(ValueError, match=r"start of a layer's name \(stage1_conv1\)"):
+        layer_factors(OptimizerConfig(layer_rates=(entry,)), {"stage1_conv1": None})
+
+
+def test_frozen_layers_get_no_gradient_and_need_none_behind_them():
+    def loss(params):
+        params = frozen(params, {"a": 0, "b": 1.0})
+        return params["a"]["kernel"] * params["b"]["kernel"]
+
+    params = {"a": {"kernel": 2.0}, "b": {"kernel": 3.0}}
+    grads = jax.grad(loss)(params)
+    assert (grads["a"]["kernel"], grads["b"]["kernel"]) == (0.0, 2.0)

@@ -15,13 +15,14 @@ from jax import monitoring
 import train as script
 from configs.yolov2_voc import smoke
 from yolojax.config import Config
+from yolojax.evaluation.kinds import kind_of
 from yolojax.sharding import make_mesh, to_devices
 from yolojax.tasks import build
 from yolojax.training import checkpoint
 from yolojax.training.metrics import NotFinite, RunLog
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.programs import compile_train_steps
-from yolojax.training.state import create_state
+from yolojax.training.state import create_state, inference_variables
 from yolojax.training.step import jit_train_step, make_train_step
 
 BATCH = 8
@@ -180,7 +181,9 @@ def test_what_was_trained_is_saved_though_it_cannot_be_evaluated(tmp_path, monke
     def fail(*_):
         raise ValueError("the evaluation is broken")
 
-    monkeypatch.setattr(script, "evaluate_source", fail)
+    monkeypatch.setattr(
+        script, "kind_of", lambda task: kind_of(task)._replace(evaluate_source=fail)
+    )
     with pytest.raises(ValueError, match="is broken"):
         train(tiny(), tmp_path)
     assert int(state_of(tmp_path).step) == 6
@@ -208,7 +211,8 @@ def test_a_batch_size_that_does_not_divide_what_was_seen_is_refused(straight):
 
 
 def test_the_average_is_what_is_evaluated(straight):
-    _, _, variables = checkpoint.restore_inference(straight)
+    _, best = checkpoint.restore_best(straight)
+    variables = inference_variables(best)
     state = state_of(straight)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(variables), state.ema)
     kernel = state.params["output"]["kernel"]

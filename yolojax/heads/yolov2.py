@@ -8,20 +8,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from yolojax.heads.predictions import Predictions
 from yolojax.ops.boxes import cxcywh_to_xyxy
 
 # exp overflows float32 at 88, and the area of such a box at 44. A box of exp(10) = 22026 times its
 # prior already overlaps nothing inside the image (IoU < 1e-6 for a prior of one cell in a grid of
 # 19), so this bound moves no assignment and no kept detection.
 MAX_LOG_SCALE = 10.0
-
-
-class Predictions(NamedTuple):
-    """Decoded boxes; N = H * W * A, ordered by (row, column, anchor)."""
-
-    boxes: jax.Array  # [B, N, 4] xyxy, 0..1 of the network input, not clipped to it
-    objectness: jax.Array  # [B, N] in 0..1
-    class_probs: jax.Array  # [B, N, C], sum to 1 over C
 
 
 class Slots(NamedTuple):
@@ -86,8 +79,3 @@ def decode(raw, anchors) -> Predictions:
         objectness=slots.objectness.reshape(batch, -1),
         class_probs=jax.nn.softmax(slots.logits).reshape(batch, -1, classes),
     )
-
-
-def scores(predictions: Predictions):
-    """Objectness times class probability, [B, N, C]: what detections are ranked by."""
-    return predictions.objectness[..., None] * predictions.class_probs

@@ -52,9 +52,7 @@ def assign(predicted, anchors, batch, *, bias_match: bool) -> Assignment:
 
 def _assign_image(predicted, anchors, boxes, labels, mask, bias_match):
     shape = predicted.shape[:-1]  # H, W, A
-    mask = mask & (boxes[:, 2:] - boxes[:, :2] > MIN_SIZE).all(axis=-1)
-    # Whatever stands in the padding, the logarithms and IoU of it stay finite.
-    boxes = jnp.where(mask[:, None], boxes, jnp.array([0.0, 0, 1, 1], boxes.dtype))
+    boxes, mask = real_truths(boxes, mask)
     truths = xyxy_to_cxcywh(boxes)
     slot = _slot_of_truth(truths, predicted, anchors if bias_match else None)
     owner = _last_truth_of_slot(slot, mask, predicted.size // 4)  # [N], -1 without a truth
@@ -71,13 +69,29 @@ def _assign_image(predicted, anchors, boxes, labels, mask, bias_match):
     )
 
 
+def real_truths(boxes, mask):
+    """The truths xyxy [..., M, 4] and which of them count, bool [..., M].
+
+    Truths narrower or lower than MIN_SIZE do not. What does not count becomes the whole image, so
+    that logarithms, roots and IoU of it stay finite.
+    """
+    mask = mask & (boxes[..., 2:] - boxes[..., :2] > MIN_SIZE).all(axis=-1)
+    return jnp.where(mask[..., None], boxes, jnp.array([0.0, 0, 1, 1], boxes.dtype)), mask
+
+
+def cell_of_centre(centres, grid):
+    """Column and row, int32 [..., 2], of the cell that centres [..., 2] fall in; `grid` is (W, H).
+
+    A centre on the right or bottom edge belongs to the last cell.
+    """
+    return jnp.clip(jnp.floor(centres * grid), 0, grid - 1).astype(jnp.int32)
+
+
 def _slot_of_truth(truths, predicted, anchors):
     """Slot [M] of truths [M, 4] cxcywh; by the shape of `predicted` where anchors is None."""
     rows, columns, num_anchors, _ = predicted.shape
     grid = jnp.array([columns, rows], truths.dtype)
-    # A centre on the right or bottom edge belongs to the last cell.
-    cell = jnp.clip(jnp.floor(truths[:, :2] * grid), 0, grid - 1).astype(jnp.int32)
-    column, row = cell[:, 0], cell[:, 1]
+    column, row = cell_of_centre(truths[:, :2], grid).T
     if anchors is None:
         shapes = xyxy_to_cxcywh(predicted[row, column])[..., 2:]  # [M, A, 2]
     else:

@@ -12,18 +12,18 @@ import numpy as np
 
 from yolojax.heads.yolov2 import Slots, cell_corners, slot_boxes, split
 from yolojax.losses.assign import Assignment, assign
-from yolojax.losses.terms import cross_entropy, reduce_terms, squared_error
+from yolojax.losses.terms import Square, cross_entropy, darknet_cost, reduce_terms, squared_error
 
 PRIOR_WEIGHT = 0.01  # region_layer.c: the pull of a box to its prior during the warm-up
 PRIOR_TARGET = (0.5, 0.5, 0.0, 0.0)  # the middle of the cell, the anchor's size
 
 
-class Square(NamedTuple):
-    """A squared term before it is computed; Darknet's delta is weight * (target - value)."""
+class ClassTerm(NamedTuple):
+    """What the classes add to the loss."""
 
-    value: jax.Array
-    target: jax.Array | float
-    weight: jax.Array
+    cost: jax.Array  # [B, ...], the term
+    darknet_cost: jax.Array  # sum(delta**2), averaged over B
+    class_prob: jax.Array  # [B, M], of each truth's class at its slot
 
 
 def region_loss(
@@ -66,6 +66,45 @@ def region_loss(
     Raises:
         ValueError: the anchors are not positive pairs.
     """
+    terms = region_terms(
+        anchors=anchors,
+        coord_weight=coord_weight,
+        object_weight=object_weight,
+        noobject_weight=noobject_weight,
+        ignore_threshold=ignore_threshold,
+        warmup_images=warmup_images,
+        rescore=rescore,
+        bias_match=bias_match,
+        small_box_weight=small_box_weight,
+    )
+
+    def loss(raw, batch, seen):
+        slots, found, squares = terms(raw, batch, seen)
+        return total(slots, found, squares, softmax_classes(slots, found, batch, class_weight))
+
+    return loss
+
+
+def region_terms(
+    *,
+    anchors,
+    coord_weight: float,
+    object_weight: float,
+    noobject_weight: float,
+    ignore_threshold: float,
+    warmup_images: int,
+    rescore: bool,
+    bias_match: bool,
+    small_box_weight: bool,
+):
+    """Make `terms(raw, batch, seen) -> (Slots, Assignment, {name: Square})`, all but the classes.
+
+    The squares are coord [B, H, W, A, 4], object and noobject [B, H, W, A]; the arguments are those
+    of `region_loss`.
+
+    Raises:
+        ValueError: the anchors are not positive pairs.
+    """
     anchors = np.asarray(anchors, np.float32)
     if anchors.ndim != 2 or anchors.shape[1] != 2 or not (anchors > 0).all():
         raise ValueError(
@@ -73,15 +112,13 @@ def region_loss(
             f"got {anchors.tolist()}; `yolojax anchors` computes them from a data set."
         )
 
-    def loss(raw, batch, seen):
+    def terms(raw, batch, seen):
         slots = split(raw, len(anchors))
         predicted = slot_boxes(slots, anchors)
         found = assign(predicted, anchors, batch, bias_match=bias_match)
-
         box_weight = coord_weight * (_small_box_factor(found) if small_box_weight else 1.0)
         prior_weight = jnp.where(seen < warmup_images, PRIOR_WEIGHT, 0.0)
         ignored = found.responsible | (found.best_iou > ignore_threshold)
-        label_weight = class_weight * found.responsible
         squares = {
             "coord": _coord(slots, found, anchors, box_weight, prior_weight),
             "object": Square(
@@ -91,17 +128,32 @@ def region_loss(
             ),
             "noobject": Square(slots.objectness, 0.0, noobject_weight * ~ignored),
         }
-        terms = {name: squared_error(*square) for name, square in squares.items()}
-        terms["coord"] = terms["coord"].sum(axis=-1)  # so that every term is [B, H, W, A]
-        terms["class"] = cross_entropy(slots.logits, found.labels, label_weight)
-        total, means = reduce_terms(terms)
+        return slots, found, squares
 
-        metrics = {"loss": total} | {f"loss_{name}": mean for name, mean in means.items()}
-        metrics["darknet_cost"] = _darknet_cost(squares, slots, found, label_weight)
-        metrics |= _quality(slots, found, batch["labels"])
-        return total, jax.lax.stop_gradient(metrics)
+    return terms
 
-    return loss
+
+def softmax_classes(slots: Slots, found: Assignment, batch, class_weight: float) -> ClassTerm:
+    """One softmax over all classes."""
+    weight = class_weight * found.responsible
+    wanted = jax.nn.one_hot(found.labels, slots.logits.shape[-1])
+    delta = Square(jax.nn.softmax(slots.logits), wanted, weight[..., None])
+    return ClassTerm(
+        cost=cross_entropy(slots.logits, found.labels, weight),
+        darknet_cost=darknet_cost([delta]),
+        class_prob=_class_prob(slots, found, batch["labels"]),
+    )
+
+
+def total(slots: Slots, found: Assignment, squares: dict[str, Square], classes: ClassTerm):
+    """The scalar and the metrics that `region_loss` describes."""
+    terms = {name: squared_error(*square) for name, square in squares.items()}
+    terms["class"] = classes.cost
+    scalar, means = reduce_terms(terms)
+    metrics = {"loss": scalar} | {f"loss_{name}": mean for name, mean in means.items()}
+    metrics["darknet_cost"] = darknet_cost([*squares.values()]) + classes.darknet_cost
+    metrics |= _quality(slots, found, classes.class_prob)
+    return scalar, jax.lax.stop_gradient(metrics)
 
 
 def _small_box_factor(found: Assignment):
@@ -121,24 +173,17 @@ def _coord(slots: Slots, found: Assignment, anchors, box_weight, prior_weight) -
     )
 
 
-def _darknet_cost(squares: dict[str, Square], slots: Slots, found: Assignment, label_weight):
-    """sum(delta**2) over B, the deltas taken before they pass the sigmoids."""
-    wanted = jax.nn.one_hot(found.labels, slots.logits.shape[-1])
-    classes = Square(jax.nn.softmax(slots.logits), wanted, label_weight[..., None])
-    total = sum(
-        jnp.sum((square.weight * (square.target - square.value)) ** 2)
-        for square in [*squares.values(), classes]
-    )
-    return total / len(slots.objectness)
-
-
-def _quality(slots: Slots, found: Assignment, labels):
-    """How well the slots that truths fell on do, averaged over truths."""
+def _class_prob(slots: Slots, found: Assignment, labels):
+    """The probability [B, M] of each truth's class at its slot."""
     batch, *_, classes = slots.logits.shape
-    objectness = slots.objectness.reshape(batch, -1)
     logits = slots.logits.reshape(batch, -1, classes)
     at_truth = jnp.take_along_axis(logits, found.truth_slot[..., None], axis=1)  # [B, M, C]
-    class_prob = jnp.sum(jax.nn.softmax(at_truth) * jax.nn.one_hot(labels, classes), axis=-1)
+    return jnp.sum(jax.nn.softmax(at_truth) * jax.nn.one_hot(labels, classes), axis=-1)
+
+
+def _quality(slots: Slots, found: Assignment, class_prob):
+    """How well the slots that truths fell on do, averaged over truths."""
+    objectness = slots.objectness.reshape(len(slots.objectness), -1)
     count = jnp.sum(found.truth_mask)
 
     def mean(values):

@@ -5,8 +5,18 @@ for the squares, weight * (one-hot - probability) for the classes. So the square
 that the papers do not write.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
+
+
+class Square(NamedTuple):
+    """A squared term before it is computed; Darknet's delta is weight * (target - value)."""
+
+    value: jax.Array  # [B, ...]
+    target: jax.Array | float
+    weight: jax.Array
 
 
 def squared_error(value, target, weight):
@@ -28,3 +38,9 @@ def reduce_terms(terms):
     """Named terms {name: [B, ...]} -> (their sum over everything, {name: sum}), images averaged."""
     means = {name: jnp.sum(term) / term.shape[0] for name, term in terms.items()}
     return sum(means.values()), means
+
+
+def darknet_cost(squares: list[Square]):
+    """What Darknet prints as loss: sum(delta**2), so with its weights squared; images averaged."""
+    total = sum(jnp.sum((weight * (target - value)) ** 2) for value, target, weight in squares)
+    return total / len(squares[0].value)

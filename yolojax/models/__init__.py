@@ -1,30 +1,55 @@
-"""Networks by name. Each maps images [B, h, w, 3] to raw [B, H, W, A * (5 + C)]."""
+"""Networks by name. Each maps images [B, h, w, 3] to raw, whose meaning its head knows."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from yolojax.models import classifier, yolov1, yolov2
 from yolojax.models.network import Network
 from yolojax.models.tables import Table, scale_width
-from yolojax.models.yolov2 import yolov2, yolov2_tiny_coco, yolov2_tiny_voc
 from yolojax.naming import did_you_mean
 
-NETWORKS: dict[str, Callable[[int, int], Table]] = {  # (classes, anchors) -> table
-    "yolov2": yolov2,
-    "yolov2_tiny_voc": yolov2_tiny_voc,
-    "yolov2_tiny_coco": yolov2_tiny_coco,
+
+class Architecture(NamedTuple):
+    """A network but for the number of its outputs."""
+
+    table: Callable[[int], Table]  # outputs of the last layer -> its layers
+    head: str  # what raw means: "region" (v2, 9000), "yolov1" or "classes"
+
+
+NETWORKS: dict[str, Architecture] = {
+    "yolov2": Architecture(yolov2.yolov2, "region"),
+    "yolov2_tiny_voc": Architecture(yolov2.yolov2_tiny_voc, "region"),
+    "yolov2_tiny_coco": Architecture(yolov2.yolov2_tiny_coco, "region"),
+    "yolo9000": Architecture(yolov2.yolo9000, "region"),
+    "yolov1": Architecture(yolov1.yolov1, "yolov1"),
+    "yolov1_paper": Architecture(yolov1.yolov1_paper, "yolov1"),
+    "yolov1_tiny": Architecture(yolov1.yolov1_tiny, "yolov1"),
+    "fast_yolo": Architecture(yolov1.fast_yolo, "yolov1"),
+    "darknet19": Architecture(classifier.darknet19, "classes"),
+    "extraction": Architecture(classifier.extraction, "classes"),
+    "darknet_reference": Architecture(classifier.darknet_reference, "classes"),
+    "tiny_darknet": Architecture(classifier.tiny_darknet, "classes"),
 }
 
 
 def build_network(
     name: str,
+    outputs: int,
     *,
-    num_classes: int,
-    num_anchors: int,
     width: float = 1.0,
     dtype: jnp.dtype = jnp.float32,
+    epsilon: str = "gpu",
 ) -> Network:
     """The network `name`, `width` times as wide, computing in `dtype` with float32 parameters.
+
+    Args:
+        name: a key of NETWORKS.
+        outputs: of its last layer; `count_outputs` of its head.
+        width: factor on the filters of all layers before that.
+        dtype: of the computation.
+        epsilon: which of Darknet's programs to normalise like (layers.ROOTS).
 
     Raises:
         ValueError: `name` is not in NETWORKS, or `width` is not above 0.
@@ -32,4 +57,15 @@ def build_network(
     if name not in NETWORKS:
         hint = did_you_mean(name, NETWORKS)
         raise ValueError(f"network {name!r} is unknown; known: {', '.join(NETWORKS)}.{hint}")
-    return Network(scale_width(NETWORKS[name](num_classes, num_anchors), width), dtype)
+    return Network(scale_width(NETWORKS[name].table(outputs), width), dtype, epsilon)
+
+
+def count_outputs(head: str, *, classes: int, boxes: int = 0, side: int = 0) -> int:
+    """Outputs of the last layer that `head` needs.
+
+    `boxes` is the number of anchors (region) or of boxes per cell (yolov1); `side` that of cells
+    in a row (yolov1).
+    """
+    if head == "region":
+        return boxes * (5 + classes)
+    return side**2 * (classes + 5 * boxes) if head == "yolov1" else classes

@@ -3,11 +3,11 @@
 from yolojax.models.tables import Conv, MaxPool, Table
 
 
-def stage(number: int, *shapes: tuple[int, int]) -> Table:
-    """Convolutions of (filters, size) `shapes`, named stage{number}_conv1 and on."""
+def stage(number: int, *shapes: tuple[int, ...], batch_norm: bool = True) -> Table:
+    """Convolutions of (filters, size[, stride]) `shapes`, named stage{number}_conv1 and on."""
     return tuple(
-        Conv(filters, size, name=f"stage{number}_conv{i}")
-        for i, (filters, size) in enumerate(shapes, 1)
+        Conv(*shape, batch_norm=batch_norm, name=f"stage{number}_conv{i}")
+        for i, shape in enumerate(shapes, 1)
     )
 
 
@@ -42,3 +42,25 @@ TINY: Table = (
     MaxPool(stride=1),
     *stage(7, (1024, 3)),
 )
+
+
+def extraction_backbone(batch_norm: bool = True) -> Table:
+    """The first 20 convolutions of YOLOv1 (paper, figure 3), pretrained as a classifier."""
+    shapes = (
+        ((64, 7, 2),),
+        ((192, 3),),
+        ((128, 1), (256, 3), (256, 1), (512, 3)),
+        (*((256, 1), (512, 3)) * 4, (512, 1), (1024, 3)),
+        ((512, 1), (1024, 3)) * 2,
+    )
+    stages = [stage(i, *s, batch_norm=batch_norm) for i, s in enumerate(shapes, 1)]
+    return sum(((MaxPool(), *convolutions) for convolutions in stages[1:]), stages[0])
+
+
+def tiny_v1_backbone(batch_norm: bool = True) -> Table:
+    """Six convolutions of 16 to 512 filters, each followed by a pool, then one of 1024.
+
+    The start of Fast YOLO and of yolov1-tiny.cfg, and the whole of darknet.cfg, the reference net.
+    """
+    stages = [stage(i, (8 * 2**i, 3), batch_norm=batch_norm) for i in range(1, 8)]
+    return sum(((MaxPool(), *convolutions) for convolutions in stages[1:]), stages[0])

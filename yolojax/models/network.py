@@ -4,17 +4,42 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from yolojax.models.layers import ConvLayer, reorg
+from yolojax.models.layers import crop, reorg
+from yolojax.models.parametric import ConnectedLayer, ConvLayer, LocalLayer
 from yolojax.models.pooling import max_pool
-from yolojax.models.tables import Conv, MaxPool, Reorg, Route, Table, downsampling
+from yolojax.models.tables import (
+    AvgPool,
+    Connected,
+    Conv,
+    Crop,
+    Dropout,
+    Local,
+    MaxPool,
+    Reorg,
+    Route,
+    Table,
+    downsampling,
+)
 
 
-def _conv(layer, x, outputs, *, train, dtype):
-    return ConvLayer(layer, dtype, name=layer.name)(x, train=train)
+def _conv(layer, x, outputs, *, train, dtype, epsilon):
+    return ConvLayer(layer, dtype, epsilon, name=layer.name)(x, train=train)
+
+
+def _local(layer, x, outputs, *, train, dtype, **mode):
+    return LocalLayer(layer, dtype, name=layer.name)(x, train=train)
+
+
+def _connected(layer, x, outputs, *, train, dtype, epsilon):
+    return ConnectedLayer(layer, dtype, epsilon, name=layer.name)(x, train=train)
 
 
 def _max_pool(layer, x, outputs, **mode):
-    return max_pool(x, layer.size, layer.stride)
+    return max_pool(x, layer.size, layer.stride, layer.padding)
+
+
+def _avg_pool(layer, x, outputs, **mode):
+    return x.mean((1, 2), keepdims=True)
 
 
 def _route(layer, x, outputs, **mode):
@@ -25,37 +50,66 @@ def _reorg(layer, x, outputs, **mode):
     return reorg(x, layer.stride)
 
 
+def _dropout(layer, x, outputs, *, train, **mode):
+    return nn.Dropout(layer.rate, deterministic=not train)(x)
+
+
+def _crop(layer, x, outputs, **mode):
+    return crop(x, layer.height, layer.width)
+
+
 # How each kind of layer turns x into its output; `outputs` are those of all layers before it.
-LAYERS = {Conv: _conv, MaxPool: _max_pool, Route: _route, Reorg: _reorg}
+LAYERS = {
+    Conv: _conv,
+    Local: _local,
+    Connected: _connected,
+    MaxPool: _max_pool,
+    AvgPool: _avg_pool,
+    Route: _route,
+    Reorg: _reorg,
+    Dropout: _dropout,
+    Crop: _crop,
+}
 
 
 class Network(nn.Module):
-    """The layers of `table`, one after the other; `dtype` is that of the computation."""
+    """The layers of `table`, one after the other; `dtype` is that of the computation.
+
+    `epsilon` is a key of layers.ROOTS: which of Darknet's two programs to normalise like.
+    """
 
     table: Table
     dtype: jnp.dtype = jnp.float32
+    epsilon: str = "gpu"
 
     @nn.compact
     def __call__(self, images, *, train: bool = False, all_outputs: bool = False):
-        """Images float [B, h, w, 3] in 0..1 -> raw float32 [B, H, W, A * (5 + C)].
+        """Images float [B, h, w, 3] in 0..1 -> raw float32, the output of the last layer.
 
         `train` normalises by the batch and, with mutable=["batch_stats"], moves the running
-        statistics. `all_outputs` returns the output of every layer instead, by Darknet's index.
+        statistics; a network with a Dropout then needs rngs={"dropout": key}. `all_outputs`
+        returns the output of every layer instead, by Darknet's index.
 
         Raises:
-            ValueError: h or w is not a multiple of the network's downsampling.
+            ValueError: h or w is not divided by what `table` needs.
         """
         check_image_size(images.shape[1:3], self.table)
         x, outputs = images.astype(self.dtype), []
+        mode = {"train": train, "dtype": self.dtype, "epsilon": self.epsilon}
         for layer in self.table:
-            x = LAYERS[type(layer)](layer, x, outputs, train=train, dtype=self.dtype)
+            x = LAYERS[type(layer)](layer, x, outputs, **mode)
             outputs.append(x)
         return outputs if all_outputs else x.astype(jnp.float32)
 
 
 def check_image_size(size: tuple[int, int], table: Table) -> None:
-    """Raises ValueError unless both of `size` (height, width) are divided by what `table` needs."""
-    multiple = downsampling(table)
+    """Raises ValueError unless both of `size` (height, width) are divided by what `table` needs.
+
+    That is its downsampling where the output is a map, whose cells must tile the image. The mean
+    over all cells and a connected layer take however many there are.
+    """
+    is_map = not any(isinstance(layer, AvgPool | Connected) for layer in table)
+    multiple = downsampling(table) if is_map else 1
     for name, pixels in zip(("height", "width"), size, strict=True):
         if pixels % multiple or pixels <= 0:
             low = max(pixels // multiple, 1) * multiple

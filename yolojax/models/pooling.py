@@ -7,28 +7,29 @@ import jax.numpy as jnp
 from jax import lax
 
 
-def max_pool(x, size, stride):
+def max_pool(x, size, stride, padding=None):
     """Maximum over size x size windows of x [B, H, W, C].
 
-    There are size - 1 rows and columns of padding in all, the odd one at the bottom and right
-    (maxpool_layer.c): size 2, stride 2 gives ceil(H / 2), size 2, stride 1 gives H.
+    There are `padding` rows and columns of padding in all, by default size - 1, the odd one at the
+    bottom and right (maxpool_layer.c): size 2, stride 2 gives ceil(H / 2), stride 1 gives H.
     """
-    windows = partial(pool_windows, size=size, stride=stride)
-    if (size, stride) != (2, 2):
+    padding = size - 1 if padding is None else padding
+    windows = partial(pool_windows, size=size, stride=stride, padding=padding)
+    if (size, stride, padding) != (2, 2, 1):
         return windows(x)
     return lax.platform_dependent(x, cpu=pool_halves, default=windows)
 
 
-def pool_windows(x, size, stride):
+def pool_windows(x, size, stride, padding):
     """`max_pool` in XLA's own operation; the gradient goes to the first maximum of a window."""
-    padding = ((size - 1) // 2, size - 1 - (size - 1) // 2)
+    around = (padding // 2, padding - padding // 2)
     return lax.reduce_window(
         x,
         -jnp.inf,
         lax.max,
         (1, size, size, 1),
         (1, stride, stride, 1),
-        ((0, 0), padding, padding, (0, 0)),
+        ((0, 0), around, around, (0, 0)),
     )
 
 

@@ -7,21 +7,21 @@ import jax
 import jax.numpy as jnp
 
 from yolojax.models.network import Network, variable_shapes
-from yolojax.models.tables import Conv, Layer, Route
-
-Shape = tuple[int, int, int]  # height, width, channels
+from yolojax.models.shapes import Shape, describe
+from yolojax.models.tables import Connected, Conv, Crop, Dropout, Layer, Local, Route
 
 
 class Row(NamedTuple):
     """One layer of a network."""
 
     index: int  # Darknet's
-    kind: str  # of layer: conv, maxpool, route, reorg
+    kind: str  # of layer: conv, local, connected, maxpool, route, ...
     name: str  # of its parameters; "" without
-    settings: str  # filters, size / stride or the layers routed
-    input: Shape  # of a route: of the first layer it takes
+    settings: str  # filters, size / stride, or what else the layer has
+    input: Shape  # (height, width, channels) or (values,); of a route: of the first layer it takes
     output: Shape
-    bflops: float  # 2 * multiplications of convolutions / 1e9, as Darknet counts
+    bflops: float  # 2 * multiplications / 1e9 of a convolution, as Darknet counts; else 0
+    bflops_all: float  # the same with local and connected layers
     params: int  # trainable
     floats: int  # in a .weights file: params and running statistics
 
@@ -47,10 +47,10 @@ def layer_table(model: Network, image_size: tuple[int, int]) -> list[Row]:
 def _row(index: int, layer: Layer, before: Shape, after: Shape, variables: dict) -> Row:
     name = getattr(layer, "name", "")
     params, statistics = (
-        sum(math.prod(leaf.shape) for leaf in variables[collection].get(name, {}).values())
+        sum(math.prod(leaf.shape) for leaf in variables.get(collection, {}).get(name, {}).values())
         for collection in ("params", "batch_stats")
     )
-    products = _products(layer, before[-1], after)
+    bflops = 2 * _products(layer, before, after) / 1e9
     return Row(
         index=index,
         kind=type(layer).__name__.lower(),
@@ -58,46 +58,63 @@ def _row(index: int, layer: Layer, before: Shape, after: Shape, variables: dict)
         settings=_settings(layer),
         input=before,
         output=after,
-        bflops=2 * products / 1e9,
+        bflops=bflops if isinstance(layer, Conv) else 0.0,
+        bflops_all=bflops,
         params=params,
         floats=params + statistics,
     )
 
 
-def _products(layer: Layer, channels: int, after: Shape) -> int:
-    return layer.size**2 * channels * math.prod(after) if isinstance(layer, Conv) else 0
+def _products(layer: Layer, before: Shape, after: Shape) -> int:
+    if isinstance(layer, Connected):
+        return math.prod(before) * layer.outputs
+    if isinstance(layer, Conv | Local):
+        return layer.size**2 * before[-1] * math.prod(after)
+    return 0
 
 
 def _settings(layer: Layer) -> str:
     if isinstance(layer, Route):
         return ", ".join(map(str, layer.layers))
-    filters = f"{layer.filters:>5}  " if isinstance(layer, Conv) else " " * 7
+    if isinstance(layer, Connected):
+        return f"{layer.outputs:>5}"
+    if isinstance(layer, Dropout):
+        return f"{'':<7}p = {layer.rate:g}"
+    if isinstance(layer, Crop):
+        return f"{'':<7}{layer.height} x {layer.width}" if layer.height else ""
+    if not hasattr(layer, "stride"):
+        return ""
+    filters = f"{layer.filters:>5}  " if hasattr(layer, "filters") else " " * 7
     size = getattr(layer, "size", layer.stride)
     return f"{filters}{size} x {size} / {layer.stride}"
 
 
 def totals(rows: list[Row]) -> dict[str, float]:
-    """The sums over `rows`: "params", "floats" and "bflops"."""
-    return {key: sum(getattr(row, key) for row in rows) for key in ("params", "floats", "bflops")}
+    """The sums over `rows`: "params", "floats", "bflops" and "bflops_all"."""
+    keys = ("params", "floats", "bflops", "bflops_all")
+    return {key: sum(getattr(row, key) for row in rows) for key in keys}
 
 
 def format_table(rows: list[Row]) -> str:
     """`rows` in the manner of Darknet's own listing, with the totals below."""
-    head = f"{'#':>3} {'layer':<8}{'filters  size':<17}{'input':>16}    {'output':>16}"
-    lines = [f"{head}{'BFLOPs':>9}{'params':>12}  name", *map(_line, rows)]
+    head = f"{'#':>3} {'layer':<10}{'filters  size':<17}{'input':>16}    {'output':>16}"
+    lines = [f"{head}{'BFLOPs':>9}{'params':>13}  name", *map(_line, rows)]
     total = totals(rows)
+    bflops = f"{total['bflops']:.3f} BFLOPs in convolutions"
+    if total["bflops_all"] > total["bflops"]:
+        bflops += f", {total['bflops_all']:.3f} with local and connected layers"
     return "\n".join(
         [
             *lines,
             "",
             f"{total['params']:,} trainable parameters, {total['floats']:,} floats in a .weights "
-            f"file, {total['bflops']:.3f} BFLOPs in convolutions",
+            f"file, {bflops}",
         ]
     )
 
 
 def _line(row: Row) -> str:
-    before, after = (f"{h} x {w} x {c}" for h, w, c in (row.input, row.output))
-    bflops, params = (f"{row.bflops:.3f}", f"{row.params:,}") if row.params else ("", "")
-    text = f"{row.index:>3} {row.kind:<8}{row.settings:<17}{before:>16} -> {after:>16}"
-    return f"{text}{bflops:>9}{params:>12}  {row.name}".rstrip()
+    before, after = describe(row.input), describe(row.output)
+    cost = f"{row.bflops_all:>9.3f}{row.params:>13,}" if row.params else " " * 22
+    text = f"{row.index:>3} {row.kind:<10}{row.settings:<17}{before:>16} -> {after:>16}"
+    return f"{text}{cost}  {row.name}".rstrip()

@@ -1,10 +1,10 @@
-"""YOLOv2 and its tiny forms: images -> raw [B, h / 32, w / 32, A * (5 + C)]."""
+"""YOLOv2, its tiny forms and YOLO9000: images -> raw [B, h / 32, w / 32, A * (5 + C)]."""
 
 from yolojax.models.backbones import DARKNET19, TINY
 from yolojax.models.tables import Conv, Reorg, Route, Table
 
 
-def yolov2(classes: int, anchors: int) -> Table:
+def yolov2(outputs: int) -> Table:
     """YOLOv2: Darknet-19, three 3x3 convolutions and the passthrough (yolov2-voc.cfg).
 
     The paper (section 2, "Fine-Grained Features") stacks the 26x26x512 map as it is; the published
@@ -19,19 +19,27 @@ def yolov2(classes: int, anchors: int) -> Table:
         Reorg(2),
         Route((-1, -4)),
         Conv(1024, name="head_conv3"),
-        _output(classes, anchors),
+        _output(outputs),
     )
 
 
-def yolov2_tiny_voc(classes: int, anchors: int) -> Table:
+def yolov2_tiny_voc(outputs: int) -> Table:
     """Tiny YOLOv2 as published for VOC (yolov2-tiny-voc.cfg)."""
-    return (*TINY, Conv(1024, name="head_conv"), _output(classes, anchors))
+    return (*TINY, Conv(1024, name="head_conv"), _output(outputs))
 
 
-def yolov2_tiny_coco(classes: int, anchors: int) -> Table:
+def yolov2_tiny_coco(outputs: int) -> Table:
     """Tiny YOLOv2 as published for COCO (yolov2-tiny.cfg): half as wide before the output."""
-    return (*TINY, Conv(512, name="head_conv"), _output(classes, anchors))
+    return (*TINY, Conv(512, name="head_conv"), _output(outputs))
 
 
-def _output(classes: int, anchors: int) -> Conv:
-    return Conv(anchors * (5 + classes), 1, batch_norm=False, activation="linear", name="output")
+def yolo9000(outputs: int) -> Table:
+    """YOLO9000: Darknet-19 and one 1x1 convolution, no passthrough (yolo9000.cfg).
+
+    The paper (section 4) speaks of the whole YOLOv2 with three priors; this is what was released.
+    """
+    return (*DARKNET19, _output(outputs))
+
+
+def _output(outputs: int) -> Conv:
+    return Conv(outputs, 1, batch_norm=False, activation="linear", name="output")

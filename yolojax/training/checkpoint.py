@@ -16,7 +16,7 @@ from yolojax.files import write_text
 from yolojax.sharding import make_mesh, replicated
 from yolojax.tasks import Task, build
 from yolojax.training.optimizer import make_optimizer
-from yolojax.training.state import TrainState, create_state, inference_variables
+from yolojax.training.state import TrainState, create_state
 
 PACKAGES = ("yolojax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 UNSCORED = -1.0  # metric of a checkpoint made between two evaluations: never the best
@@ -119,21 +119,14 @@ def _score(manager, step) -> float:
     return metrics["score"] if metrics else UNSCORED
 
 
-def restore_inference(workdir: Path, config: Config | None = None) -> tuple[Task, Config, dict]:
-    """The task, config and variables of the best checkpoint in `workdir`.
-
-    `config` replaces the one saved there, all but its model.
+def restore_best(workdir: Path) -> tuple[Task, TrainState]:
+    """The task and the state of the best checkpoint in `workdir`.
 
     Raises:
         FileNotFoundError: no config.json or no checkpoint.
-        ValueError: `config` describes another model.
+        ValueError: the checkpoint is damaged.
     """
     saved = load_config(workdir)
-    if config is not None and config.model != saved.model:
-        raise ValueError(
-            f"{workdir} was trained with {saved.model}; config.model cannot be changed afterwards, "
-            f"got {config.model}."
-        )
     with open_manager(Path(workdir), saved.checkpoint.keep) as manager:
         step = best_step(manager)
         if step is None:
@@ -141,8 +134,7 @@ def restore_inference(workdir: Path, config: Config | None = None) -> tuple[Task
         item = ocp.args.Composite(config=ocp.args.JsonRestore())
         of_step = from_dict(manager.restore(step, args=item)["config"])
         task = build(of_step)
-        state = restore(manager, abstract_state(task, of_step), step)
-    return task, config or saved, inference_variables(state)
+        return task, restore(manager, abstract_state(task, of_step), step)
 
 
 def abstract_state(task: Task, config: Config) -> TrainState:

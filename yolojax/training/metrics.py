@@ -16,8 +16,14 @@ from yolojax.progress import progress
 from yolojax.visual.report import plot_curves
 
 TERMS = ("loss_coord", "loss_object", "loss_noobject", "loss_class")
-SHOWN = {"loss": "loss", "avg_iou": "IoU", "objectness_on": "Obj", "objectness_off": "NoObj"}
-EVALUATED = ("voc07_11pt", "voc10", "coco_AP", "coco_AP50", "coco_AP75")
+SHOWN = {
+    "loss": "loss",
+    "top1": "top-1",
+    "avg_iou": "IoU",
+    "objectness_on": "Obj",
+    "objectness_off": "NoObj",
+}
+EVALUATED = ("voc07_11pt", "voc10", "coco_AP", "coco_AP50", "coco_AP75", "top1", "top5")
 
 
 class NotFinite(FloatingPointError):
@@ -84,7 +90,7 @@ class RunLog:
 
     def result(self, step: int, images: int, result: dict) -> None:
         """The numbers of an evaluation; the curves are drawn anew."""
-        found = {f"eval/{name}": result[name] for name in EVALUATED}
+        found = {f"eval/{name}": result.get(name) for name in EVALUATED}
         self.write(step, images, {k: v for k, v in found.items() if v is not None})
         self.since, self.waited, self.steps = time.monotonic(), 0.0, 0
         plot_curves(self.workdir / "metrics.jsonl", self.workdir / "plots" / "curves.png")

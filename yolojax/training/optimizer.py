@@ -61,3 +61,29 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 def kernels(params: dict) -> dict:
     """True where a leaf is a kernel: Darknet decays neither biases nor BN scales."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
+
+def layer_factors(config: OptimizerConfig, params: dict) -> dict:
+    """The factor on the rate of each layer of `params`, by config.layer_rates; the last one wins.
+
+    Raises:
+        ValueError: an entry fits no layer, or its factor is negative.
+    """
+    factors = dict.fromkeys(params, 1.0)
+    for start, factor in config.layer_rates:
+        fitting = [layer for layer in params if layer.startswith(start)]
+        if not fitting or factor < 0:
+            raise ValueError(
+                f"optimizer.layer_rates has ({start!r}, {factor}): it must be the start of a "
+                f"layer's name ({', '.join(params)}) and a factor of 0 or more."
+            )
+        factors |= dict.fromkeys(fitting, factor)
+    return factors
+
+
+def frozen(params: dict, factors: dict) -> dict:
+    """`params` with no gradient through the layers whose factor is 0 (Darknet's stopbackward)."""
+    return {
+        layer: jax.tree.map(jax.lax.stop_gradient, leaves) if factors[layer] == 0 else leaves
+        for layer, leaves in params.items()
+    }

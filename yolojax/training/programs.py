@@ -29,22 +29,24 @@ def train_sizes(config: Config) -> list[tuple[int, int]]:
     return [(s, s) for s in sorted(set(sides))] if sides else [tuple(config.data.image_size)]
 
 
-def abstract_batch(config: Config, size: tuple[int, int], mesh: Mesh) -> dict:
-    """Shapes and places of a training batch with images of `size`."""
+def abstract_batch(config: Config, head: str, size: tuple[int, int], mesh: Mesh) -> dict:
+    """Shapes and places of a training batch with images of `size`, for a network with `head`."""
     b, m = config.optimizer.batch_size, config.data.max_boxes
-    shapes = {
-        "image": ((b, *size, 3), jnp.uint8),
+    truths = {
         "boxes": ((b, m, 4), jnp.float32),
         "labels": ((b, m), jnp.int32),
         "mask": ((b, m), jnp.bool_),
-        "image_id": ((b,), jnp.int32),
     }
+    shapes = {"image": ((b, *size, 3), jnp.uint8), "image_id": ((b,), jnp.int32)}
+    shapes |= {} if head == "classes" else truths
+    if head == "classes" or config.data.labelled:
+        shapes["label"] = ((b,), jnp.int32)
     place = split(mesh)
     return {k: jax.ShapeDtypeStruct(s, d, sharding=place) for k, (s, d) in shapes.items()}
 
 
 def compile_train_steps(
-    jitted: Callable, state: TrainState, config: Config, mesh: Mesh
+    jitted: Callable, state: TrainState, config: Config, head: str, mesh: Mesh
 ) -> dict[tuple[int, int], Callable]:
     """The train step compiled for each image size, so that nothing compiles during the run."""
     sizes = train_sizes(config)
@@ -55,5 +57,5 @@ def compile_train_steps(
     with progress(sizes, desc="compiling", unit="size") as bar:
         for size in bar:
             bar.set_postfix_str(f"train step {size[0]}x{size[1]}")
-            programs[size] = jitted.lower(like, abstract_batch(config, size, mesh)).compile()
+            programs[size] = jitted.lower(like, abstract_batch(config, head, size, mesh)).compile()
     return programs

@@ -1,6 +1,7 @@
 """One update: forward, loss, gradient, Darknet's SGD."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from jax.sharding import Mesh
 from yolojax.config import Config
 from yolojax.sharding import replicated, split
 from yolojax.tasks import Task, to_float
-from yolojax.training.optimizer import learning_rate
+from yolojax.training.optimizer import frozen, layer_factors, learning_rate
 from yolojax.training.state import TrainState
 
 
@@ -29,9 +30,13 @@ def make_train_step(
 
     def gradients(params, batch_stats, seen, batch):
         def objective(params):
+            params = frozen(params, layer_factors(settings, params))
             variables = {"params": params, "batch_stats": batch_stats}
             image = to_float(batch["image"])
-            raw, new = task.model.apply(variables, image, train=True, mutable=["batch_stats"])
+            dropout = jax.random.fold_in(jax.random.key(config.seed), seen)
+            raw, new = task.model.apply(
+                variables, image, train=True, mutable=["batch_stats"], rngs={"dropout": dropout}
+            )
             loss, metrics = task.loss(raw, batch, seen)
             return loss, (new.get("batch_stats", {}), metrics)
 
@@ -57,12 +62,19 @@ def make_train_step(
             grads, stats, metrics = accumulate(state, batch)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         lr = rate(seen)
-        params = jax.tree.map(lambda p, u: p - lr * u, state.params, updates)
+        params = {
+            layer: jax.tree.map(partial(_move, lr * factor), state.params[layer], updates[layer])
+            for layer, factor in layer_factors(settings, state.params).items()
+        }
         ema = _average(state.ema, {"params": params, "batch_stats": stats}, state.step, settings)
         metrics |= {"lr": lr, "grad_norm": optax.global_norm(grads)}
         return TrainState(state.step + 1, seen, params, stats, opt_state, ema), metrics
 
     return train_step
+
+
+def _move(rate, parameter, direction):
+    return parameter - rate * direction
 
 
 def _subdivide(batch, settings):

@@ -1,0 +1,26 @@
+"""What the raw output of a classifier means."""
+
+import jax
+
+
+def decode(raw):
+    """Class probabilities [B, C] of raw [B, 1, 1, C] or [B, C], the logits (softmax_layer.c).
+
+    Raises:
+        ValueError: as `flat_logits`.
+    """
+    return jax.nn.softmax(flat_logits(raw))
+
+
+def flat_logits(raw):
+    """The logits [B, C] of raw [B, 1, 1, C] or [B, C].
+
+    Raises:
+        ValueError: raw has another shape, such as that of a map with several cells.
+    """
+    if raw.ndim == 2 or (raw.ndim == 4 and raw.shape[1:3] == (1, 1)):
+        return raw.reshape(len(raw), -1)
+    raise ValueError(
+        f"raw must be [B, C] or [B, 1, 1, C], got {raw.shape}; a classifier ends in an average "
+        "over all cells ([avgpool]) or in a connected layer."
+    )

@@ -1,0 +1,86 @@
+"""What raw output means whose classes form a WordTree (YOLO9000 paper, section 4).
+
+As in YOLOv2, but the class logits are in the order of `bucket_layout`, with a softmax for each set
+of siblings.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from yolojax.heads.classes import flat_logits
+from yolojax.heads.predictions import Predictions
+from yolojax.heads.yolov2 import slot_boxes, split
+from yolojax.ops.wordtree import bucket_layout, check_nodes, leaves, make_tree
+from yolojax.ops.wordtree_descent import check_semantics, descend
+from yolojax.ops.wordtree_softmax import (
+    absolute_log_probs,
+    absolute_log_probs_of,
+    group_log_softmax,
+)
+
+
+def decode(
+    raw,
+    anchors,
+    tree,
+    *,
+    nodes=(),
+    tree_threshold: float = 0.5,
+    tree_semantics: str = "paper",
+    max_slots: int = 300,
+) -> Predictions:
+    """Predictions of a batch, at the `max_slots` slots of each image with the best objectness.
+
+    With `nodes` these are told apart, in `labels`: class_probs [B, K, S] are their absolute
+    probabilities.
+    Without, each slot has one class, in `labels`: the node that `descend` reaches, with its
+    absolute probability; in Darknet's semantics that is 1, so that the score is the objectness
+    (get_region_detections).
+
+    Args:
+        raw: [B, H, W, A * (5 + N)], the network's output.
+        anchors: [A, 2], (w, h) in grid cells.
+        tree: the parent of each node, -1 for a root.
+        nodes: the nodes that are the classes of a data set, such as coco9k.map's.
+        tree_threshold: see `descend`.
+        tree_semantics: see `descend`.
+        max_slots: the best first; only for them the N probabilities are computed.
+
+    Raises:
+        ValueError: `raw` does not fit the number of anchors or of nodes; the tree, the nodes or the
+            semantics are none.
+    """
+    check_semantics(tree_semantics)
+    layout = bucket_layout(make_tree(tree))
+    check_nodes(nodes, layout.tree)
+    slots = split(raw, len(anchors))
+    batch, *_, classes = slots.logits.shape
+    objectness = slots.objectness.reshape(batch, -1)
+    objectness, best = jax.lax.top_k(objectness, min(max_slots, objectness.shape[1]))
+    rows = jnp.take_along_axis(raw.reshape(batch, -1, 5 + classes), best[..., None], axis=1)
+    boxes = slot_boxes(slots, anchors).reshape(batch, -1, 4)
+    boxes = jnp.take_along_axis(boxes, best[..., None], axis=1)
+    conditional = group_log_softmax(rows[..., 5:], layout)
+    if len(nodes):
+        log_probs = absolute_log_probs_of(conditional, nodes, layout)
+        labels = jnp.broadcast_to(jnp.asarray(nodes, jnp.int32), log_probs.shape)
+        return Predictions(boxes, objectness, jnp.exp(log_probs), labels)
+    labels, log_prob = descend(conditional, tree_threshold, layout, tree_semantics)
+    probs = jnp.ones_like(log_prob) if tree_semantics == "darknet" else jnp.exp(log_prob)
+    return Predictions(boxes, objectness, probs[..., None], labels[..., None])
+
+
+def decode_classes(raw, tree, *, nodes=()):
+    """Absolute probabilities [B, N] of a classifier's raw [B, 1, 1, N] or [B, N].
+
+    Only `nodes`, by default the leaves, have one; that of the others is 0, so that the best classes
+    are among them (tree.c, hierarchy_predictions with only_leaves).
+
+    Raises:
+        ValueError: raw has another shape; the tree or the nodes are none.
+    """
+    layout = bucket_layout(make_tree(tree))
+    logits = flat_logits(raw)
+    shown = check_nodes(nodes, layout.tree) if len(nodes) else leaves(layout.tree)
+    probs = jnp.exp(absolute_log_probs(group_log_softmax(logits, layout), layout))
+    return jnp.zeros_like(probs).at[:, shown].set(probs[:, shown])

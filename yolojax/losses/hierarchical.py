@@ -1,0 +1,215 @@
+"""Losses of classes that form a WordTree (YOLO9000 paper, section 4; Darknet's region_layer.c).
+
+The class loss of a label is -log of its probability, a cross-entropy in each group on its path;
+what lies below the label learns nothing. An image known by its label alone teaches the slot that
+finds the label likeliest.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from yolojax.heads.yolov2 import Slots
+from yolojax.losses.region import ClassTerm, region_terms, total
+from yolojax.losses.terms import Square
+from yolojax.ops.wordtree import Layout, bucket_layout, check_nodes, make_tree
+from yolojax.ops.wordtree_softmax import (
+    group_log_softmax,
+    group_sum,
+    groups_on_path,
+    path_log_prob,
+    path_log_probs,
+)
+
+IMAGE_IOU = 0.3  # paper, section 4: what the box of an image without boxes overlaps "at least"
+IMAGE_SEMANTICS = ("paper", "darknet9000", "darknet")
+
+
+class Examples(NamedTuple):
+    """What the classes learn from, M places per image."""
+
+    slot: jax.Array  # int32 [B, M], index in H * W * A
+    node: jax.Array  # int32 [B, M]
+    mask: jax.Array  # bool [B, M], the places in use
+
+
+def joint_loss(
+    *,
+    anchors,
+    tree,
+    nodes=(),
+    image_semantics: str = "darknet9000",
+    coord_weight: float = 1.0,
+    object_weight: float = 5.0,
+    noobject_weight: float = 1.0,
+    class_weight: float = 1.0,
+    ignore_threshold: float = 0.6,
+    warmup_images: int = 12800,
+    rescore: bool = True,
+    bias_match: bool = True,
+    small_box_weight: bool = True,
+):
+    """Make `loss(raw, batch, seen) -> (scalar, metrics)` for images with boxes or a label alone.
+
+    Args:
+        tree: the parent of each node, -1 for a root.
+        nodes: the node of each label of a box, such as coco9k.map's; () if labels are nodes.
+        image_semantics: what the objectness of the chosen slot learns from an image that has a
+            label alone:
+
+            * paper: to be IMAGE_IOU, the overlap that is assumed;
+            * darknet9000: to be IMAGE_IOU if it is less (Darknet at the time of the paper);
+            * darknet: nothing (Darknet since).
+
+    The other arguments, raw, batch, seen and the metrics are those of `region_loss`, with two
+    differences. The class channels of raw are in the order of `bucket_layout`. And an image without
+    boxes has a label if its batch has label int32 [B], a node, of 0 or more (-1: it is an image
+    with nothing on it). Then
+
+    * its classes are those of the slot with the largest objectness times probability of the label;
+    * the objectness of all other slots is drawn to 0, with noobject_weight (Darknet; of them the
+      paper says nothing);
+    * its boxes learn nothing, during the warm-up neither.
+
+    More metrics, averaged over such images, 0 without any:
+
+    * image_objectness, image_class_prob: of the chosen slot and of the label there;
+    * image_count: the number of such images.
+
+    Raises:
+        ValueError: the anchors, the tree, the nodes or the semantics are none; or, from `loss`, the
+            tree is not that of raw.
+    """
+    layout = bucket_layout(make_tree(tree))
+    nodes = check_nodes(nodes, layout.tree)
+    if image_semantics not in IMAGE_SEMANTICS:
+        raise ValueError(
+            f"image_semantics must be one of {', '.join(IMAGE_SEMANTICS)}; got {image_semantics!r}."
+        )
+    terms = region_terms(
+        anchors=anchors,
+        coord_weight=coord_weight,
+        object_weight=object_weight,
+        noobject_weight=noobject_weight,
+        ignore_threshold=ignore_threshold,
+        warmup_images=warmup_images,
+        rescore=rescore,
+        bias_match=bias_match,
+        small_box_weight=small_box_weight,
+    )
+
+    def loss(raw, batch, seen):
+        slots, found, squares = terms(raw, batch, seen)
+        labels = jnp.asarray(nodes)[batch["labels"]] if len(nodes) else batch["labels"]
+        examples = Examples(found.truth_slot, labels, found.truth_mask)
+        if "label" not in batch:
+            classes = tree_classes(raw, examples, layout, slots, class_weight)
+            return total(slots, found, squares, classes)
+        alone = (batch["label"] >= 0) & ~batch["mask"].any(axis=1)
+        chosen = _likeliest_slot(slots, batch["label"], layout)
+        examples = _with_images(examples, alone, chosen, batch["label"])
+        squares = _image_squares(squares, alone, chosen, object_weight, image_semantics)
+        classes = tree_classes(raw, examples, layout, slots, class_weight)
+        scalar, metrics = total(slots, found, squares, classes)
+        return scalar, metrics | _image_quality(slots, alone, chosen, classes)
+
+    return loss
+
+
+def tree_classes(raw, examples: Examples, layout: Layout, slots: Slots, weight) -> ClassTerm:
+    """The class term along the paths of `examples`.
+
+    Only their slots are looked at, so nothing but the gradient is as large as `raw`. Of two that
+    share a slot, the later rules in each group that it meets (delta_region_class).
+    """
+    batch, *_, values = raw.shape
+    per_slot = values // slots.objectness.shape[3]
+    rows = raw.reshape(batch, -1, per_slot)
+    rows = jnp.take_along_axis(rows, examples.slot[..., None], axis=1)
+    logits = rows[..., 5:]  # [B, M, N]
+    log_probs = path_log_probs(logits, examples.node, layout)  # [B, M, D]
+    weight = weight * _ruling(examples, layout)
+    return ClassTerm(
+        cost=-jnp.sum(weight * log_probs, axis=-1),
+        darknet_cost=jnp.sum(weight**2 * _squared_deltas(logits, examples.node, layout)) / batch,
+        class_prob=jnp.exp(jnp.sum(log_probs, axis=-1)),
+    )
+
+
+def _ruling(examples: Examples, layout: Layout):
+    """Which groups on its path, bool [B, M, D], each example teaches."""
+    path = jnp.asarray(layout.path)[examples.node]
+    group = jnp.where(path >= 0, jnp.asarray(layout.tree.group)[path], -1)
+    order = jnp.arange(examples.slot.shape[1])
+    meets = (examples.slot[:, :, None] == examples.slot[:, None]) & examples.mask[:, None]
+    meets &= order[:, None] < order  # [B, M, M]: the second is the later
+    # Paths have one node at each depth, so a group is met at its own depth or not at all.
+    overruled = meets[..., None] & (group[:, :, None] == group[:, None])
+    return examples.mask[..., None] & (group >= 0) & ~overruled.any(axis=2)
+
+
+def _squared_deltas(logits, nodes, layout: Layout):
+    """sum((one-hot - p)**2) of each group on the path, [..., D]; a metric."""
+    logits = jax.lax.stop_gradient(logits)
+    squares = group_sum(jnp.exp(2 * group_log_softmax(logits, layout)), layout)
+    right = jnp.exp(path_log_probs(logits, nodes, layout))
+    return 1 - 2 * right + groups_on_path(squares, nodes, layout)
+
+
+def _likeliest_slot(slots: Slots, label, layout: Layout):
+    """The slot int32 [B] of the largest objectness times probability of `label` int32 [B]."""
+    batch, *_, nodes = slots.logits.shape
+    logits, objectness = jax.lax.stop_gradient((slots.logits, slots.objectness))
+    log_prob = path_log_prob(logits.reshape(batch, -1, nodes), label[:, None], layout)
+    return jnp.argmax(jnp.log(objectness.reshape(batch, -1)) + log_prob, axis=1).astype(jnp.int32)
+
+
+def _with_images(examples: Examples, alone, chosen, label) -> Examples:
+    """`examples` with the label of an image that has it `alone` in the first place."""
+    first = alone[:, None] & (jnp.arange(examples.slot.shape[1]) == 0)
+    return Examples(
+        slot=jnp.where(first, chosen[:, None], examples.slot),
+        node=jnp.where(first, label[:, None], examples.node),
+        mask=first | examples.mask,
+    )
+
+
+def _image_squares(squares, alone, chosen, object_weight, semantics) -> dict[str, Square]:
+    """`squares` with what images that have a label `alone` teach instead."""
+    objectness = squares["object"].value
+    batch, *shape = objectness.shape
+    here = jax.nn.one_hot(chosen, np.prod(shape), dtype=bool) & alone[:, None]
+    here = here.reshape(batch, *shape)
+    weight = {
+        "paper": object_weight,
+        "darknet9000": object_weight * (objectness < IMAGE_IOU),
+        "darknet": 0.0,
+    }[semantics]
+    coord, found, none = (squares[name] for name in ("coord", "object", "noobject"))
+    return {
+        "coord": coord._replace(weight=coord.weight * ~alone.reshape(-1, 1, 1, 1, 1)),
+        "object": Square(
+            objectness,
+            jnp.where(here, IMAGE_IOU, found.target),
+            jnp.where(here, weight, found.weight),
+        ),
+        "noobject": none._replace(weight=none.weight * ~here),
+    }
+
+
+def _image_quality(slots: Slots, alone, chosen, classes: ClassTerm):
+    objectness = slots.objectness.reshape(len(chosen), -1)
+    objectness = jnp.take_along_axis(objectness, chosen[:, None], axis=1)[:, 0]
+    count = jnp.sum(alone)
+
+    def mean(values):
+        return jnp.sum(jnp.where(alone, values, 0)) / jnp.maximum(count, 1)
+
+    metrics = {
+        "image_objectness": mean(objectness),
+        "image_class_prob": mean(classes.class_prob[:, 0]),
+        "image_count": count,
+    }
+    return jax.lax.stop_gradient(metrics)

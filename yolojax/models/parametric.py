@@ -1,0 +1,134 @@
+"""The layers with parameters, as linen modules.
+
+Parameters are float32, named kernel, bias and, with batch normalisation, scale; its running
+statistics are mean and var in batch_stats. The computation is in `dtype`.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from yolojax.models.layers import (
+    ACTIVATIONS,
+    MOMENTUM,
+    batch_norm,
+    convolve,
+    flatten,
+    normalise,
+    patches,
+)
+from yolojax.models.tables import Connected, Conv, Local
+
+
+class ConvLayer(nn.Module):
+    """One Conv of a table: convolution, batch normalisation or bias, activation.
+
+    Its kernel is [k, k, in, out].
+    """
+
+    layer: Conv
+    dtype: jnp.dtype = jnp.float32
+    epsilon: str = "gpu"
+
+    @nn.compact
+    def __call__(self, x, *, train: bool = False):
+        """x [B, H, W, in] -> [B, H', W', filters]; `train` normalises by the batch."""
+        layer = self.layer
+        # Darknet: N(0, 1) * sqrt(2 / (k * k * in)), convolutional_layer.c.
+        he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+        shape = (layer.size, layer.size, x.shape[-1], layer.filters)
+        kernel = self.param("kernel", he_normal, shape)
+        bias = self.param("bias", nn.initializers.zeros, (layer.filters,))
+        # The network's output is float32 from its convolution on: the loss needs all its digits.
+        dtype = self.dtype if layer.batch_norm or layer.activation != "linear" else jnp.float32
+        x = convolve(x.astype(dtype), kernel.astype(dtype), layer.stride, layer.padding)
+        return _finish(self, x, bias, train)
+
+
+class LocalLayer(nn.Module):
+    """One Local of a table; its kernel is [H', W', in * k * k, filters], its bias [H', W', out]."""
+
+    layer: Local
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, *, train: bool = False):
+        """x [B, H, W, in] -> [B, H', W', filters].
+
+        Raises:
+            ValueError: the kernel was made for a map of another size.
+        """
+        layer = self.layer
+        windows = patches(x.astype(self.dtype), layer.size, layer.stride, layer.padding)
+        places = windows.shape[1:3]
+        kernel = _sized_kernel(self, (*places, windows.shape[-1], layer.filters))
+        bias = self.param("bias", nn.initializers.zeros, (*places, layer.filters))
+        x = jnp.einsum("bhwi,hwio->bhwo", windows, kernel.astype(self.dtype))
+        return ACTIVATIONS[layer.activation](x + bias.astype(x.dtype))
+
+
+class ConnectedLayer(nn.Module):
+    """One Connected of a table; its kernel is [in, outputs], `in` channel by channel."""
+
+    layer: Connected
+    dtype: jnp.dtype = jnp.float32
+    epsilon: str = "gpu"
+
+    @nn.compact
+    def __call__(self, x, *, train: bool = False):
+        """x [B, H, W, C] or [B, in] -> [B, outputs]; `train` normalises by the batch.
+
+        Raises:
+            ValueError: the kernel was made for another number of values.
+        """
+        layer, x = self.layer, flatten(x)
+        kernel = _sized_kernel(self, (x.shape[-1], layer.outputs))
+        bias = self.param("bias", nn.initializers.zeros, (layer.outputs,))
+        dtype = self.dtype if layer.batch_norm or layer.activation != "linear" else jnp.float32
+        return _finish(self, x.astype(dtype) @ kernel.astype(dtype), bias, train)
+
+
+def _sized_kernel(module: nn.Module, shape: tuple[int, ...]):
+    """The kernel [..., in, out] of a layer that fixes the image size."""
+    if module.has_variable("params", "kernel"):
+        made = module.get_variable("params", "kernel").shape
+        if made != shape:
+            raise ValueError(
+                f"layer {module.layer.name!r} has a kernel of shape {made}, images of this size "
+                f"need {shape}: the network works at one image size alone, that of its weights."
+            )
+    return module.param("kernel", _he_uniform(shape[-2]), shape)
+
+
+def _finish(module: nn.Module, x, bias, train: bool):
+    """Batch normalisation or bias, then the activation, as `module.layer` says."""
+    if module.layer.batch_norm:
+        scale = module.param("scale", nn.initializers.ones, bias.shape)
+        x = _normalise(module, x, scale, bias, train)
+    else:
+        x = x + bias.astype(x.dtype)
+    return ACTIVATIONS[module.layer.activation](x)
+
+
+def _normalise(module: nn.Module, x, scale, bias, train: bool):
+    mean = module.variable("batch_stats", "mean", jnp.zeros, scale.shape)
+    # Darknet starts at 0, which would blow activations up by 1 / sqrt(eps) in each layer of an
+    # untrained network. From 1 it stays finite; of the start, 0.99**updates is left.
+    var = module.variable("batch_stats", "var", jnp.ones, scale.shape)
+    if not train:
+        return normalise(x, mean.value, var.value, scale, bias, module.epsilon)
+    y, batch_mean, batch_var = batch_norm(x, scale, bias)
+    if not module.is_initializing():
+        mean.value = MOMENTUM * mean.value + (1 - MOMENTUM) * batch_mean
+        var.value = MOMENTUM * var.value + (1 - MOMENTUM) * batch_var
+    return y
+
+
+def _he_uniform(inputs: int):
+    """U(-1, 1) * sqrt(2 / inputs), connected_layer.c; local_layer.c fills only its first place."""
+    bound = (2 / inputs) ** 0.5
+
+    def init(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
