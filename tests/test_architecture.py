@@ -22,13 +22,22 @@ ROOMS = {  # room -> the rooms it may import, besides itself and those; "*" is a
     "tasks": {"config", "models", "heads", "losses"},
     "evaluation": {"ops", "heads", "config", "sharding", "tasks", "data", "visual"},
     "training": {"ops", "config", "sharding", "tasks", "data", "visual"},
-    "convert": {"models"},
-    "predict": {"config", "tasks", "training", "convert", "data", "evaluation", "visual"},
+    "convert": {"config", "ops", "models", "heads", "data", "tasks", "evaluation"},
+    "loading": {"config", "models", "data", "tasks", "convert", "training"},
+    "saving": {"sharding", "convert", "training", "loading"},
+    "saved_config": {"config", "loading"},
+    "initial": {"config", "tasks", "convert", "training", "loading"},
+    "predict": {"config", "tasks", "loading", "data", "evaluation", "visual"},
+    "wordtree": {"data"},
     "cli": {"*"},
     "__main__": {"cli"},
     "__init__": {"predict"},
 }
-DOORS = {"data/doors.py", "data/pipeline.py"}  # where the config enters data/
+DOORS = {
+    "data/doors.py",
+    "data/pipeline.py",
+    "data/classification.py",
+}  # where the config enters data/
 
 
 def imports(path):

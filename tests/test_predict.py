@@ -3,26 +3,21 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from yolojax import models, predict
+from yolojax import predict
 from yolojax.config import Config, DataConfig, ModelConfig
 from yolojax.convert.darknet_weights import save_weights
-from yolojax.data.geometry import boxes_to_original, letterbox
 from yolojax.data.records import BadRecord
 from yolojax.evaluation.detect import make_programs
-from yolojax.heads.yolov2 import Predictions
-from yolojax.models.tables import Conv, MaxPool
-from yolojax.ops.anchors import PUBLISHED_PRIORS
+from yolojax.heads.predictions import Predictions
 from yolojax.tasks import Task, build
 from yolojax.training.checkpoint import abstract_state, open_manager, save, save_config
 
-SHARED = Path(__file__).parents[2] / "shared"
-WEIGHTS = SHARED / "data" / "weights"
+GOLDEN = Path(__file__).parent / "golden"
 SMALL = Config(
     model=ModelConfig("yolov2_tiny_voc", ("cat", "dog"), ((1.0, 1.0), (2.0, 3.0)), width=1 / 16),
     data=DataConfig(image_size=(64, 96)),
@@ -46,9 +41,9 @@ def white_boxes(images):
 
 
 @functools.cache
-def make_detector(batch_size=1, letterbox=True):
+def make_detector(batch_size=1, letterbox=True, resize="opencv"):
     model = SimpleNamespace(apply=lambda variables, images, train: images)
-    data = DataConfig(image_size=(96, 128), letterbox=letterbox)
+    data = DataConfig(image_size=(96, 128), letterbox=letterbox, resize=resize)
     config = Config(model=ModelConfig(classes=("white thing", "other")), data=data)
     task = Task(model=model, decode=white_boxes, loss=None)
     return predict.Detector(task, config, {}, batch_size=batch_size)
@@ -61,12 +56,14 @@ def picture(height, width, box):
     return image
 
 
+@pytest.mark.parametrize("resize", ["opencv", "darknet"])
 @pytest.mark.parametrize("letterbox", [True, False])
 @pytest.mark.parametrize("size", [(192, 256), (100, 400), (400, 100), (60, 50)])
-def test_boxes_come_back_in_pixels_of_the_picture(size, letterbox):
+def test_boxes_come_back_in_pixels_of_the_picture(size, letterbox, resize):
     height, width = size
     box = (width // 5, height // 4, width // 2, height * 3 // 4)
-    result = make_detector(letterbox=letterbox).predict(picture(height, width, box))
+    detector = make_detector(letterbox=letterbox, resize=resize)
+    result = detector.predict(picture(height, width, box))
     pixel = max(height / 96, width / 128, 1)  # of the network's input, in the picture
     np.testing.assert_allclose(result.boxes_pixels, [box], atol=1.5 * pixel)
     np.testing.assert_allclose(result.scores, [0.72], rtol=1e-6)
@@ -82,6 +79,36 @@ def test_many_pictures_of_many_sizes_take_one_program():
         np.testing.assert_allclose(result.boxes_pixels, [box], atol=3)
     detector.predict(pictures, threshold=0.5, iou=0.3)
     assert [program._cache_size() for program in detector._programs] == [1, 1]
+
+
+def corner_boxes(images):
+    """150 boxes that do not meet, of one class each, the first the surest."""
+    place = jnp.arange(150)
+    x, y = place % 15 / 15, place // 15 / 10
+    boxes = jnp.stack([x, y, x + 1 / 16, y + 1 / 11], axis=-1)
+    objectness = 0.9 - place / 1000
+    one = Predictions(boxes, objectness, jnp.ones((150, 1)))
+    return jax.tree.map(lambda leaf: jnp.tile(leaf, (len(images), *[1] * leaf.ndim)), one)
+
+
+def test_more_detections_than_the_config_s_are_kept_where_asked_for():
+    model = SimpleNamespace(apply=lambda variables, images, train: images)
+    config = Config(model=ModelConfig(classes=("thing",)), data=DataConfig(image_size=(96, 128)))
+    config.eval.max_detections, config.eval.top_k = 100, 120
+    detector = predict.Detector(Task(model, corner_boxes, loss=None), config, {})
+    image = picture(96, 128, (0, 0, 9, 9))
+    counts = [len(detector.predict(image, max_detections=n).scores) for n in (7, 100, 140, 7, 999)]
+    assert counts == [7, 100, 140, 7, 150]
+    assert detector._programs.network._cache_size() == 1
+
+
+def test_names_are_those_that_are_shown_and_the_tree_is_known():
+    model = SimpleNamespace(apply=lambda variables, images, train: images)
+    names = {"classes": ("n01", "n02"), "class_names": ("animal", "dog"), "tree": (-1, 0)}
+    config = Config(model=ModelConfig(**names), data=DataConfig(image_size=(96, 128)))
+    detector = predict.Detector(Task(model, white_boxes, loss=None), config, {})
+    result = detector.predict(picture(96, 128, (20, 20, 60, 60)))
+    assert (result.names, result.classes, result.tree) == (["animal"], ("animal", "dog"), (-1, 0))
 
 
 def test_the_best_candidate_is_known_though_it_is_below_the_threshold():
@@ -153,6 +180,7 @@ def test_a_bad_picture_stops_or_is_told(tmp_path):
         (np.zeros((9, 9), np.uint8), {}, r"got uint8 \[9, 9\]"),
         (picture(9, 9, (0, 0, 3, 3)), {"threshold": 25}, "threshold must be from 0 to 1; got 25"),
         (picture(9, 9, (0, 0, 3, 3)), {"iou": -1}, "iou must be from 0 to 1; got -1"),
+        (picture(9, 9, (0, 0, 3, 3)), {"max_detections": 0}, "max_detections must be 1 or more"),
     ],
 )
 def test_bad_arguments_are_named(image, options, message):
@@ -187,48 +215,49 @@ def test_a_run_and_its_weights_file_are_the_same_detector(tmp_path):
     assert 0 < len(result.scores) <= 100
 
 
+@pytest.mark.parametrize("name", ["v2tiny_narrow", "v1tiny_narrow"])
+def test_weights_with_their_cfg_and_names(name, tmp_path):
+    weights, cfg = GOLDEN / "weights" / f"{name}.weights", GOLDEN / "cfg" / f"{name}.cfg"
+    names = tmp_path / "a.names"
+    names.write_text("".join(f"thing {i}\n" for i in range(20)))
+    detector = predict.load(weights, cfg=cfg, names=names, batch_size=2)
+    assert detector.config.data.resize == "darknet"
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 60, 90, 3), np.uint8)
+    results = detector.predict(list(pictures), threshold=0.01)
+    assert all(len(result.scores) for result in results)
+    assert results[0].names[0] == f"thing {results[0].labels[0]}"
+
+
+def golden(name):
+    """Arguments of `load`."""
+    cfg = GOLDEN / "cfg" / f"{name}.cfg"
+    return {"path": GOLDEN / "weights" / f"{name}.weights", "cfg": cfg}
+
+
+@pytest.mark.parametrize(("size", "expected"), [(96, (96, 96)), ((64, 96), (64, 96))])
+def test_an_image_size_is_height_and_width_or_the_side_of_a_square(size, expected):
+    assert predict.load(**golden("v2tiny_narrow"), image_size=size).image_size == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("v2tiny_narrow", {"image_size": "416"}, r"image_size must be \(height, width\).*'416'"),
+        ("v2tiny_narrow", {"image_size": (96, 96, 3)}, r"must be \(height, width\)"),
+        ("v2tiny_narrow", {"image_size": 96.5}, r"must be \(height, width\).*96\.5"),
+        ("v2tiny_narrow", {"image_size": 100}, "multiple of 32"),
+        ("v1_narrow", {"image_size": 256}, "image_size must be"),
+        ("v2tiny_narrow", {"batch_size": 0}, "batch_size must be 1 or more; got 0"),
+    ],
+)
+def test_what_the_network_does_not_take_is_refused_when_loading(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        predict.load(**golden(name), **options)
+
+
 def test_load_says_what_is_missing(tmp_path):
-    (tmp_path / "a.weights").write_bytes(b"")
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(FileNotFoundError, match="nothing: not found"):
         predict.load(tmp_path / "nothing")
-    with pytest.raises(ValueError, match="give a config too"):
-        predict.load(tmp_path / "a.weights")
-    with pytest.raises(ValueError, match=r"neither a --workdir nor a \.weights file"):
+    with pytest.raises(ValueError, match=r"a\.txt: not a Darknet \.weights file"):
         predict.load(tmp_path / "a.txt")
-
-
-def yolo_lite(classes, anchors):
-    """The network of tiny-yolov2-trial3.cfg (YOLO-LITE)."""
-    body = [(Conv(f, name=f"c{f}{i}"), MaxPool()) for i, f in enumerate((16, 32, 64, 128, 128))]
-    output = Conv(anchors * (5 + classes), 1, batch_norm=False, activation="linear", name="output")
-    return (*sum(body, ()), Conv(256, name="c256"), output)
-
-
-@pytest.mark.skipif(not WEIGHTS.exists(), reason="needs published weights beside the project")
-@pytest.mark.parametrize("name", ["dog", "person"])
-def test_published_weights_detect_what_darknet_detects(monkeypatch, name):
-    """Darknet's own detections (threshold .25, NMS .45) on Darknet's own letterboxed input."""
-    monkeypatch.setitem(models.NETWORKS, "yolo_lite", yolo_lite)
-    classes = tuple((SHARED / "data" / "wordtree" / "voc.names").read_text().split("\n")[:20])
-    config = Config(
-        model=ModelConfig("yolo_lite", classes, PUBLISHED_PRIORS["yolov2_tiny_voc"]),
-        data=DataConfig(image_size=(224, 224)),
-    )
-    detector = predict.load(WEIGHTS / "yolo-lite" / "tiny-yolov2-trial3.weights", config=config)
-    planar = np.load(WEIGHTS / "golden" / f"input_{name}_letterbox224.npz")["x"]
-    truth = np.load(WEIGHTS / "golden" / f"voc_bn_{name}.npz")["dets"]
-    truth = truth[np.argsort(-truth[:, 1])]
-    size = cv2.imread(str(WEIGHTS / f"{name}.jpg")).shape
-    _, affine = letterbox(np.zeros(size, np.uint8), (224, 224))
-    image = planar.reshape(1, 3, 224, 224).transpose(0, 2, 3, 1)
-    raw = detector._programs.network(detector._variables, image)
-    found = jax.device_get(detector._programs.detect(raw, 0.25, 0.45).detections)
-    kept = found.valid[0]
-    np.testing.assert_array_equal(found.labels[0][kept], truth[:, 0])
-    np.testing.assert_allclose(found.scores[0][kept], truth[:, 1], atol=1e-3)
-    boxes = boxes_to_original(found.boxes[0][kept], affine, (224, 224), size[:2])
-    height, width = size[:2]
-    np.testing.assert_allclose(
-        boxes, np.clip(truth[:, 2:], 0, [width, height, width, height]), atol=0.1
-    )

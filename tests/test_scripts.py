@@ -15,7 +15,6 @@ from yolojax.tasks import build
 from yolojax.training.flags import unknown_overrides
 from yolojax.training.optimizer import learning_rate, make_optimizer
 from yolojax.training.programs import abstract_batch, train_sizes
-from yolojax.training.saved_config import with_saved_config
 from yolojax.training.state import create_state
 from yolojax.training.step import make_train_step
 
@@ -97,7 +96,7 @@ def test_a_variant_that_is_not_there_is_refused():
             read_config(f"{ROOT / 'configs' / name}:smok")
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", ["quickstart.py", "fast_yolo_voc.py"])  # the second imports more
 def test_summary_reads_a_config_from_anywhere(name, tmp_path):
     command = [sys.executable, "-m", "yolojax", "summary", str(ROOT / "configs" / name), "--json"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -112,15 +111,6 @@ def test_overrides_are_checked_against_every_field():
     ]
 
 
-def test_eval_takes_the_config_of_the_run_unless_one_is_given():
-    for argv in (["eval.py", "--workdir=w"], ["eval.py", "--workdir", "w"]):
-        given = with_saved_config(argv)
-        assert given[1].endswith("saved_config.py:w")
-        assert given[2:] == argv[1:]
-    argv = ["eval.py", "--workdir=w", "--config=c.py"]
-    assert with_saved_config(argv) == argv
-
-
 @pytest.mark.parametrize("arg", ["", ":smoke"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_describes_a_step_that_traces(name, arg):
@@ -131,7 +121,7 @@ def test_every_config_describes_a_step_that_traces(name, arg):
     state = jax.eval_shape(lambda: create_state(task, optimizer, config, mesh))
     step = make_train_step(config, task, optimizer)
     size = max(train_sizes(config))
-    after, metrics = jax.eval_shape(step, state, abstract_batch(config, size, mesh))
+    after, metrics = jax.eval_shape(step, state, abstract_batch(config, task.head, size, mesh))
     assert jax.tree.map(lambda x: x.shape, after) == jax.tree.map(lambda x: x.shape, state)
     assert metrics["loss"].shape == ()
 

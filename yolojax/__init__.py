@@ -7,9 +7,9 @@ result = yolojax.load("runs/quickstart").predict("a.jpg")
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from yolojax.predict import Detector, Result, load
+    from yolojax.predict import Classification, Classifier, Detector, Result, load
 
-__all__ = ["Detector", "Result", "load"]
+__all__ = ["Classification", "Classifier", "Detector", "Result", "load"]
 
 
 def __getattr__(name: str):

@@ -1,21 +1,63 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and small ones that are read with suspicion."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+MAX_TEXT = 1_000_000  # bytes; the largest published .cfg has 30 kB, list of names 250 kB
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write `data` under a temporary name, then rename; folders are made where they are missing."""
+@contextmanager
+def open_whole(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to write bytes to, that takes the name `path` once all of them are written.
+
+    Until then it has a temporary name beside it; folders are made where they are missing.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(data)
+        with open(temporary, "wb") as file:
+            yield file
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write `data` under a temporary name, then rename; folders are made where they are missing."""
+    with open_whole(path) as file:
+        file.write(data)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """As `write_bytes`, in UTF-8."""
     write_bytes(path, text.encode())
+
+
+def read_text(path: str | Path, what: str) -> str:
+    """The text in `path`; `what` says what should be in it ("a .cfg").
+
+    Bytes that are not UTF-8 are replaced: they are found in comments, where Darknet allows them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is larger than MAX_TEXT, or holds zero bytes.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; give {what} file.")
+    with path.open("rb") as file:
+        data = file.read(MAX_TEXT + 1)
+    check_length(len(data), path)
+    if b"\0" in data:
+        raise ValueError(f"{path}: must be {what} file, which is text; this is a binary file.")
+    return data.decode("utf-8-sig", errors="replace")
+
+
+def check_length(length: int, file: str | Path) -> None:
+    """Raises ValueError if a text of `length` is too long to be what it should be."""
+    if length > MAX_TEXT:
+        raise ValueError(f"{file}: longer than {MAX_TEXT:,} bytes; is it the right file?")

@@ -9,7 +9,7 @@ import pytest
 from yolojax.cli import predict as cli
 from yolojax.cli.main import main
 from yolojax.data.records import BadRecord, decode_image
-from yolojax.predict import Result
+from yolojax.predict import Classification, Classifier, Result
 
 CLASSES = ("cat", "dog")
 
@@ -27,7 +27,7 @@ def result(path="a.png", image=None, score=0.75, threshold=0.25):
 class FakeDetector:
     """Finds a dog in every picture, as sure as the picture is bright."""
 
-    def stream(self, paths, *, threshold, iou, max_detections, on_bad):
+    def stream(self, paths, *, on_bad, threshold=0.25, iou=0.45, max_detections=100):
         for path in paths:
             try:
                 image = decode_image(cli.Path(path).read_bytes(), path)
@@ -35,6 +35,18 @@ class FakeDetector:
                 on_bad(error)
                 continue
             yield result(path, image, image.max() / 255, threshold)
+
+
+class FakeClassifier(Classifier):
+    """Sees a dog in every picture."""
+
+    def __init__(self):
+        pass
+
+    def stream(self, paths, *, on_bad):
+        for path in paths:
+            image = np.zeros((40, 80, 3), np.uint8)
+            yield Classification(path, image, np.array([1, 0]), np.array([0.8, 0.2]), CLASSES)
 
 
 @pytest.fixture
@@ -150,7 +162,8 @@ def test_two_text_files_of_one_name_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--weights", "w.weights"], "--weights needs --config"),
+        (["--workdir", "run", "--cfg", "a.cfg"], "--cfg and --names are for --weights"),
+        (["--weights", "w", "--config", "c.py", "--cfg", "a.cfg"], "leave --cfg and --names out"),
         (["--workdir", "run", "--txt"], "--txt needs --out"),
         (["--workdir", "run", "--json", "-", "--csv", "-"], "only one of"),
         (["--workdir", "run", "--max-detections", "0"], "must be 1 or more; got 0"),
@@ -169,17 +182,27 @@ def test_the_parser_refuses_the_rest(options):
 
 
 @pytest.mark.parametrize(
-    ("score", "words"),
-    [
-        (0.12, "dog at 0.12: try --threshold 0.1"),
-        (0.1, "try --threshold 0.09"),
-        (0.0345, "try --threshold 0.03"),
-        (0.001, "is the network trained"),
-        (float("nan"), "its weights are broken"),
-    ],
+    "options",
+    [["--threshold", ".5"], ["--iou", ".5"], ["--max-detections", "9"], ["--txt", "--out", "o"]],
 )
-def test_nothing_found_has_a_reason(score, words):
-    assert words in cli.why_nothing(result(score=score, threshold=0.5))
+def test_options_of_boxes_are_not_for_a_classifier(monkeypatch, tmp_path, capsys, options):
+    monkeypatch.setattr("yolojax.predict.load", lambda path, **options: FakeClassifier())
+    monkeypatch.setattr("yolojax.training.programs.use_compilation_cache", lambda: None)
+    argv = ["predict", str(write(tmp_path / "a.png")), "--weights", "tiny.weights"]
+    assert main(argv) == 0
+    assert capsys.readouterr().out == f"{tmp_path}/a.png: dog 0.80, cat 0.20\n"
+    assert main([*argv, *options]) == 2
+    message = "tiny.weights is a classifier, which finds no boxes; leave out --"
+    assert message in capsys.readouterr().err
+
+
+def test_what_names_the_network_is_handed_on(predict, tmp_path):
+    write(tmp_path / "a.png")
+    flags = ["--weights", "w.weights", "--cfg", "w.cfg", "--names", "w.names"]
+    assert main(["predict", str(tmp_path / "a.png"), *flags]) == 0
+    ((path, options),) = predict.loads
+    named = {"path": path} | {name: options[name] for name in ("config", "cfg", "names")}
+    assert named == {"path": "w.weights", "config": None, "cfg": "w.cfg", "names": "w.names"}
 
 
 def test_the_batch_is_no_larger_than_the_pictures_are_many(predict, tmp_path):

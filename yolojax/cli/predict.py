@@ -1,21 +1,20 @@
-"""Detect objects in pictures.
+"""Detect objects in pictures, or tell with a classifier what they show.
 
 PATHS are files, folders (with all below them) and quoted globs. One line a picture is printed;
 --out takes drawn pictures, --json, --csv and --txt the numbers. Boxes are x1 y1 x2 y2 in pixels of
 the original, from its left top corner; --txt writes class cx cy w h score in 0..1, as Darknet does.
+Of a classifier they are the five likeliest classes; the options of boxes are not for it.
 
 examples:
   yolojax predict dog.jpg --workdir runs/shapes --out drawn
   yolojax predict photos "more/*.png" --workdir runs/voc --json detections.json --threshold 0.4
-  yolojax predict dog.jpg --weights yolov2-voc.weights --config configs/yolov2_voc.py --json -
+  yolojax predict dog.jpg --weights yolov2-voc.weights --json -
+  yolojax predict dog.jpg --weights tiny.weights
+  yolojax predict dog.jpg --weights my.weights --cfg my.cfg --names my.names --threshold 0.2
 """
 
 import argparse
-import csv
 import glob
-import io
-import json
-import math
 import os
 import sys
 from pathlib import Path
@@ -24,7 +23,7 @@ from yolojax.files import write_text
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 BATCH = 8  # pictures that go through the network together, where there are so many
-NOISE = 0.01  # a best score below it means that the network has not learned these pictures
+BOX_OPTIONS = ("threshold", "iou", "max_detections")  # where not given, those of Detector.stream
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,15 +32,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("paths", nargs="+", metavar="PATHS")
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--workdir", help="folder of a training run; its best checkpoint is used")
-    model.add_argument("--weights", help="Darknet .weights file; needs --config")
-    add("--config", help="the configs/NAME.py that describes the network")
+    model.add_argument("--weights", help="Darknet .weights, or .safetensors of `yolojax convert`")
+    add("--cfg", help="the Darknet .cfg of .weights that are none of the published ones")
+    add("--names", help="the class names of .weights, a line each")
+    add("--config", help="the configs/NAME.py that describes the network, instead of --cfg")
     add("--out", metavar="DIR", help="write drawn pictures here, in the folders of the inputs")
     add("--json", metavar="FILE", help="write all detections as JSON; - prints them")
     add("--csv", metavar="FILE", help="write all detections as CSV; - prints them")
     add("--txt", action="store_true", help="write a Darknet text file beside each drawn picture")
-    add("--threshold", type=_share, default=0.25, help="least score (default: %(default)s)")
-    add("--iou", type=_share, default=0.45, help="overlap that NMS allows (default: %(default)s)")
-    add("--max-detections", type=int, default=100, help="in a picture (default: %(default)s)")
+    add("--threshold", type=_share, help="least score (default: 0.25)")
+    add("--iou", type=_share, help="overlap that NMS allows (default: 0.45)")
+    add("--max-detections", type=int, help="in a picture (default: 100)")
     add("--image-size", type=int, nargs=2, metavar=("H", "W"), help="default: the config's")
 
 
@@ -54,6 +55,8 @@ def _share(text: str) -> float:
 
 def run(args) -> int:
     """Find the pictures, predict, write what was asked for -> 1 if one could not be read."""
+    from yolojax.cli.result_text import as_csv, as_json, one_line
+
     check_options(args)
     paths = find_pictures(args.paths)
     targets = plan_outputs(paths, Path(args.out), args.txt) if args.out else {}
@@ -62,7 +65,7 @@ def run(args) -> int:
     rows = []
     for result in predictions(args, paths, failed.append):
         rows.append(result.to_dict())
-        if not quiet or not len(result.scores):
+        if not quiet or not len(result.labels):
             _say(one_line(result), sys.stderr if quiet else sys.stdout)
         if args.out:
             write_outputs(result, targets[result.file], args.txt)
@@ -74,7 +77,7 @@ def run(args) -> int:
 
 def predictions(args, paths: list[str], on_bad):
     """An iterator over the results, with a progress bar; `on_bad` gets each unreadable picture."""
-    from yolojax.predict import load
+    from yolojax.predict import Classifier, load
     from yolojax.progress import progress
     from yolojax.training.programs import use_compilation_cache
 
@@ -83,15 +86,30 @@ def predictions(args, paths: list[str], on_bad):
         on_bad(error)
 
     use_compilation_cache()
-    detector = load(
+    model = load(
         args.workdir or args.weights,
         config=args.config,
+        cfg=args.cfg,
+        names=args.names,
         image_size=args.image_size,
         batch_size=min(BATCH, len(paths)),
     )
-    options = {name: getattr(args, name) for name in ("threshold", "iou", "max_detections")}
-    results = detector.stream(paths, on_bad=report, **options)
+    if isinstance(model, Classifier):
+        _refuse_boxes(args)
+    given = {name: getattr(args, name) for name in BOX_OPTIONS if getattr(args, name) is not None}
+    results = model.stream(paths, on_bad=report, **given)
     return progress(results, total=len(paths), unit="picture")
+
+
+def _refuse_boxes(args) -> None:
+    """Raises argparse.ArgumentError for options that a classifier cannot heed."""
+    given = [name for name in BOX_OPTIONS if getattr(args, name) is not None]
+    flags = [f"--{name.replace('_', '-')}" for name in given] + ["--txt"] * args.txt
+    if flags:
+        problem = "is a classifier, which finds no boxes; leave out"
+        raise argparse.ArgumentError(
+            None, f"{args.workdir or args.weights} {problem} {', '.join(flags)}."
+        )
 
 
 def _say(text: str, file) -> None:
@@ -104,10 +122,17 @@ def _say(text: str, file) -> None:
 def check_options(args) -> None:
     """Raises argparse.ArgumentError for options that contradict each other."""
     problems = (
-        (args.weights and not args.config, "--weights needs --config, which names the network"),
+        (not args.weights and (args.cfg or args.names), "--cfg and --names are for --weights"),
+        (
+            args.config and (args.cfg or args.names),
+            "--config names network and classes; leave --cfg and --names out",
+        ),
         (args.txt and not args.out, "--txt needs --out DIR"),
         (args.json == "-" and args.csv == "-", "only one of --json and --csv can be -"),
-        (args.max_detections < 1, f"--max-detections must be 1 or more; got {args.max_detections}"),
+        (
+            args.max_detections is not None and args.max_detections < 1,
+            f"--max-detections must be 1 or more; got {args.max_detections}",
+        ),
     )
     for wrong, message in problems:
         if wrong:
@@ -167,59 +192,12 @@ def plan_outputs(paths: list[str], out: Path, txt: bool) -> dict[str, Path]:
 
 def write_outputs(result, target: Path, txt: bool) -> None:
     """The drawing of `result`, and with `txt` the text file beside it."""
+    from yolojax.cli.result_text import as_darknet
     from yolojax.visual.draw import save_image
 
     save_image(target, result.draw())
     if txt:
         _write(target.with_suffix(".txt"), as_darknet(result))
-
-
-def one_line(result) -> str:
-    """What is said of a picture: its detections, or why there are none."""
-    if not len(result.scores):
-        return f"{result.file}: {why_nothing(result)}"
-    found = ", ".join(f"{n} {s:.2f}" for n, s in zip(result.names, result.scores, strict=True))
-    return f"{result.file}: {len(result.scores)} found: {found}"
-
-
-def why_nothing(result) -> str:
-    """Why there is no detection, and the way out."""
-    score, name = result.best_score, result.classes[result.best_label]
-    if not math.isfinite(score):
-        return "nothing found: the network's output is not a number; its weights are broken"
-    best = f"nothing above the threshold; the best candidate is {name} at {score:.2g}"
-    if score < NOISE:
-        return f"{best}: is the network trained for such pictures, and does --config fit it?"
-    digit = 10.0 ** math.floor(math.log10(score))
-    lower = math.floor(0.999 * score / digit) * digit or 0.9 * digit
-    return f"{best}: try --threshold {lower:.2g}"
-
-
-def as_json(rows: list[dict]) -> str:
-    """`rows`, the to_dict() of each result, as a JSON list."""
-    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
-
-
-def as_csv(rows: list[dict]) -> str:
-    """One line a detection."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("file", "class", "class_id", "score", "x1", "y1", "x2", "y2"))
-    for row in rows:
-        for d in row["detections"]:
-            table.writerow((row["file"], d["class"], d["class_id"], d["score"], *d["box"]))
-    return text.getvalue()
-
-
-def as_darknet(result) -> str:
-    """One line a detection: class cx cy w h score, in 0..1 of the picture."""
-    height, width = result.image.shape[:2]
-    lines = []
-    for label, score, box in zip(result.labels, result.scores, result.boxes_pixels, strict=True):
-        x1, y1, x2, y2 = box / (width, height, width, height)
-        place = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
-        lines.append(" ".join([str(label), *(f"{v:.6f}" for v in place), f"{score:.4f}\n"]))
-    return "".join(lines)
 
 
 def _write(target: str | Path, text: str) -> None:

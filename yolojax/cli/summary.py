@@ -1,16 +1,20 @@
 """The layers of a network: shapes, parameters and operations; no weights are made.
 
-NAME is a published detector or a config file. BFLOPs are Darknet's: 2 * multiplications / 1e9 of
-the convolutions, for one image.
+NAME is a published network or its .weights, a config file, a Darknet .cfg, the folder of a training
+run or a .safetensors file. BFLOPs are 2 * multiplications / 1e9 for one image; the total of the
+convolutions alone is the one that Darknet prints.
 
 examples:
   yolojax summary yolov2_voc
   yolojax summary yolov2_coco --image-size 416 416 --json
   yolojax summary configs/yolov2_voc.py --width 0.25
+  yolojax summary my.cfg
+  yolojax summary runs/mine
 """
 
 import argparse
 import json
+from pathlib import Path
 
 from yolojax.naming import did_you_mean
 
@@ -20,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from yolojax.models.published import PUBLISHED
 
     add = parser.add_argument
-    add("name", metavar="NAME", help=f"{', '.join(PUBLISHED)}, or a config: FILE.py[:ARGUMENT]")
+    files = "a config FILE.py[:ARGUMENT], FILE.cfg, a run's folder, .safetensors or .weights"
+    add("name", metavar="NAME", help=f"{', '.join(PUBLISHED)}, {files}")
     add("--image-size", type=int, nargs=2, metavar=("H", "W"), help="input, multiples of 32")
     add("--width", type=float, help="factor on the filters of every layer but the last")
     add("--classes", type=int, metavar="N", help="number of classes")
@@ -29,47 +34,120 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args) -> int:
     """Print the table of the network that `args` describe."""
-    from yolojax.models import build_network
     from yolojax.models.summary import format_table, layer_table, totals
+    from yolojax.tasks import build_model
 
-    is_config = args.name.partition(":")[0].endswith(".py")
-    settings, image_size = (_of_config if is_config else _of_published)(args.name)
-    if args.classes is not None:
-        settings["num_classes"] = args.classes
-    if args.width is not None:
-        settings["width"] = args.width
-    if settings["num_classes"] < 1:
-        raise argparse.ArgumentError(None, f"--classes must be 1 or more; got {args.classes}.")
+    try:
+        model, image_size, options = _describe(args.name)
+    except FileNotFoundError as error:
+        raise argparse.ArgumentError(None, str(error)) from error
+    _override(model, args)
     image_size = tuple(args.image_size or image_size)
-    rows = layer_table(build_network(**settings), image_size)
+    network, head = build_model(model)
+    rows = layer_table(network, image_size)
     if args.json:
+        about = {"name": args.name, "network": model.name, "width": model.width, "head": head}
         layers = {"layers": [row._asdict() for row in rows]}
-        print(json.dumps(settings | {"image_size": image_size} | totals(rows) | layers, indent=2))
+        about |= {"options": options, "image_size": image_size}
+        print(json.dumps(about | totals(rows) | layers, indent=2))
     else:
         print(format_table(rows))
+        if options:
+            print(f"{head}: {', '.join(f'{key} {value}' for key, value in options.items())}")
     return 0
 
 
-def _of_published(name: str) -> tuple[dict, tuple[int, int]]:
-    """Arguments of build_network and the image size of the published detector `name`."""
+def _describe(name: str):
+    """The ModelConfig, the image size and, of a .cfg, the options of the head of NAME."""
     from yolojax.models.published import PUBLISHED
 
-    if name not in PUBLISHED:
-        hint = did_you_mean(name, PUBLISHED)
-        known = f"a published detector ({', '.join(PUBLISHED)}) nor a config file (FILE.py)"
-        raise argparse.ArgumentError(None, f"{name!r} is neither {known}.{hint}")
-    network, classes, anchors, image_size = PUBLISHED[name]
-    return {"name": network, "num_classes": classes, "num_anchors": anchors}, image_size
+    if name in PUBLISHED:
+        return *_of_published(PUBLISHED[name]), {}
+    if name.endswith(".cfg"):
+        return _of_cfg(name)
+    if name.partition(":")[0].endswith(".py"):
+        return *_of_config(name), {}
+    if Path(name).is_dir() or name.endswith(".safetensors"):
+        return *_of_model(name), {}
+    if Path(name).is_file() or name.endswith(".weights"):
+        return *_of_weights(name), {}
+    raise argparse.ArgumentError(None, _unknown(name, PUBLISHED))
 
 
-def _of_config(name: str) -> tuple[dict, tuple[int, int]]:
-    """Arguments of build_network and the image size of the config FILE.py or FILE.py:ARGUMENT."""
+def _override(model, args) -> None:
+    """Put --width and --classes into `model`."""
+    if model.cfg and (args.width, args.classes) != (None, None):
+        raise argparse.ArgumentError(None, "a .cfg has its width and classes in its own text.")
+    if args.width is not None:
+        model.width = args.width
+    if args.classes is not None:
+        model.classes = ("",) * args.classes
+    if not (model.classes or model.cfg):
+        raise argparse.ArgumentError(None, f"--classes must be 1 or more; got {args.classes}.")
+
+
+def _unknown(name: str, published) -> str:
+    """What to say of a NAME that is nothing known."""
+    forms = [known for known, entry in published.items() if entry.network == name]
+    if forms:
+        return f"{name!r} was published as {' and as '.join(forms)}; name one of them."
+    either = f"a published network ({', '.join(published)}) nor a file or folder"
+    return f"{name!r} is neither {either}.{did_you_mean(name, published)}"
+
+
+def _of_published(known):
+    """The ModelConfig and the image size of a `Published`."""
+    from yolojax.config import ModelConfig
+
+    model = ModelConfig(
+        name=known.network,
+        classes=("",) * known.classes,
+        anchors=((1.0, 1.0),) * known.boxes,
+        boxes=known.boxes,
+        side=known.side,
+    )
+    return model, known.image_size
+
+
+def _of_config(name: str):
     from yolojax.config import read_config
 
-    try:
-        config = read_config(name)
-    except FileNotFoundError as error:
-        raise argparse.ArgumentError(None, str(error)) from error
-    model = config.model
-    settings = {"num_classes": len(model.classes), "num_anchors": len(model.anchors)}
-    return settings | {"name": model.name, "width": model.width}, config.data.image_size
+    config = read_config(name)
+    return config.model, config.data.image_size
+
+
+def _of_model(path: str):
+    from yolojax.loading import describe
+
+    config = describe(path)
+    return config.model, config.data.image_size
+
+
+def _of_weights(path: str):
+    from yolojax.convert.zoo import recognise
+    from yolojax.models.published import PUBLISHED
+
+    entry = recognise(path)
+    if entry is None:
+        size = Path(path).stat().st_size
+        problem = f"{path}: no published .weights file has {size} bytes; name its .cfg instead."
+        raise argparse.ArgumentError(None, problem)
+    model, image_size = _of_published(PUBLISHED[entry.network])
+    model.boxes = entry.boxes or model.boxes
+    return model, image_size
+
+
+def _of_cfg(name: str):
+    from yolojax.config import ModelConfig
+    from yolojax.files import read_text
+    from yolojax.models.cfg import known_name, parse_cfg
+
+    text = read_text(name, "a .cfg")
+    cfg = parse_cfg(text, name)
+    model = ModelConfig(name=known_name(cfg.table) or "", cfg=text)
+    return model, (cfg.net.height, cfg.net.width), _given(cfg.head)
+
+
+def _given(head) -> dict:
+    """The options of a .cfg's head, but for the files that it does not name."""
+    return {key: value for key, value in head._asdict().items() if value != ""}

@@ -1,0 +1,55 @@
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from yolojax.cli.result_text import as_csv, one_line, why_nothing
+from yolojax.predict import Classification, Result
+
+IMAGE = np.zeros((40, 80, 3), np.uint8)
+ANIMALS = ("animal", "dog", "terrier", "vehicle")
+
+
+def nothing(score):
+    no = np.zeros(0)
+    return Result("a.png", IMAGE, no.reshape(0, 4), no, no, ("cat", "dog"), score, 1)
+
+
+def classification(*probs):
+    labels = np.array([2, 0, 1], np.int32)
+    return Classification("a.png", IMAGE, labels, np.float32(probs), ("cat", "dog", "owl"))
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        (0.12, "dog at 0.12: try --threshold 0.1"),
+        (0.1, "try --threshold 0.09"),
+        (0.0345, "try --threshold 0.03"),
+        (0.001, "is the network trained"),
+        (float("nan"), "its weights are broken"),
+    ],
+)
+def test_nothing_found_has_a_reason(score, words):
+    assert words in why_nothing(nothing(score))
+
+
+def test_a_node_of_a_tree_is_shown_with_its_way():
+    boxes, labels = np.zeros((2, 4), np.float32), np.array([2, 3])
+    scores = np.array([0.41, 0.3], np.float32)
+    result = Result("a.png", IMAGE, boxes, scores, labels, ANIMALS, 0.41, 2, (-1, 0, 1, -1))
+    assert one_line(result) == "a.png: 2 found: animal > dog > terrier 0.41, vehicle 0.30"
+    assert result.names == ["terrier", "vehicle"]
+
+
+def test_the_classes_of_a_classifier_stand_on_a_line():
+    assert one_line(classification(0.7, 0.2, 0.1)) == "a.png: owl 0.70, cat 0.20, dog 0.10"
+    broken = classification(*[float("nan")] * 3)
+    assert one_line(broken).endswith("its weights are broken")
+
+
+def test_the_table_of_a_classifier_has_no_boxes():
+    rows = list(csv.DictReader(io.StringIO(as_csv([classification(0.7, 0.2, 0.1).to_dict()]))))
+    assert rows[0] == {"file": "a.png", "class": "owl", "class_id": "2", "probability": "0.7"}
+    assert len(rows) == 3

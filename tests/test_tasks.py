@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import jax.numpy as jnp
+import pytest
+
+from yolojax.config import Config, ModelConfig
+from yolojax.tasks import build
+
+CFG = Path(__file__).parent / "golden" / "cfg" / "v2tiny_narrow.cfg"
+ANCHORS = ((1.0, 1.0),) * 5
+
+
+def model(**fields):
+    return Config(model=ModelConfig("my", classes=tuple("abcdefghijklmnopqrst"), **fields))
+
+
+def test_the_layers_of_a_cfg_are_those_of_its_text():
+    task = build(model(cfg=CFG.read_text(), anchors=ANCHORS))
+    assert (task.head, task.model.table[-1].filters) == ("region", 125)
+
+
+def test_a_cfg_with_another_number_of_classes_is_refused():
+    config = model(cfg=CFG.read_text(), anchors=ANCHORS)
+    config.model.classes = ("cat", "dog")
+    with pytest.raises(ValueError, match="ends in 125 outputs, but 2 classes .* need 35"):
+        build(config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("epsilon", "gppu", "config.model.epsilon is 'gppu'.*Did you mean 'gpu'"),
+        ("dtype", "float16", "config.model.dtype is 'float16'; known: float32, bfloat16"),
+        ("name", "yolov3", "config.model.name is 'yolov3'.*Did you mean 'yolov"),
+    ],
+)
+def test_an_unknown_name_gets_a_suggestion(field, value, message):
+    config = model(anchors=ANCHORS)
+    config.model.name = "yolov2"
+    setattr(config.model, field, value)
+    with pytest.raises(ValueError, match=message):
+        build(config)
+
+
+@pytest.mark.parametrize(("name", "weight"), [("yolov2", 5.0), ("yolov1", 1.0)])
+def test_a_weight_that_is_not_set_is_the_loss_s_own(name, weight):
+    """yolov2-voc.cfg and yolov1.cfg differ, so none of their values can be the config's."""
+
+    def loss(value):
+        config = model(anchors=((1.0, 1.0),), side=2)
+        config.model.name, config.loss.object_weight = name, value
+        raw = jnp.full((1, 2, 2, 25) if name == "yolov2" else (1, 4 * 30), 0.2)
+        boxes = jnp.array([[[0.1, 0.1, 0.5, 0.6]]])
+        truth = {"boxes": boxes, "labels": jnp.zeros((1, 1), int), "mask": jnp.ones((1, 1), bool)}
+        return build(config).loss(raw, truth, 10**6)[0]
+
+    assert loss(None) == loss(weight) != loss(2 * weight)

@@ -1,0 +1,195 @@
+"""Convert a model from one form into another.
+
+SRC is a .weights file with its .cfg beside it on the command line, published .weights (known by
+their size), .weights with --config, a .safetensors file that this command wrote, or the --workdir
+of a run. DST says by its suffix what is written:
+
+  DST              the folder of a run, that train.py, eval.py and `yolojax predict` take;
+                   schedules go on from the images seen, the optimizer starts anew
+  DST.weights      for Darknet and OpenCV, with DST.cfg and DST.names beside it
+  DST.conv.23      the layers before 23 alone, for Darknet or --config.init_from
+  DST.safetensors  the parameters by name, and the config
+  DST.onnx         for ONNX Runtime and others; images float32 [B, 3, H, W] in 0..1
+  DST.stablehlo    for jax.export (with jax and flatbuffers alone), any batch size, on CPU, GPU and
+                   TPU; images [B, H, W, 3], uint8 (float32 in 0..1 where config.data.resize is
+                   "darknet")
+
+examples:
+  yolojax convert yolov2-voc.cfg yolov2-voc.weights --names voc.names --to runs/voc
+  yolojax convert yolov2-voc.weights --to yolov2-voc.onnx --nms --verify dog.jpg
+  yolojax convert runs/mine --to mine.weights
+  yolojax convert my.cfg darknet19_448.conv.23 --upto 23 --to runs/start
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+WITH_NMS = (".onnx", ".stablehlo")
+VERSIONS = {"0.2": (0, 2, 0), "0.1": (0, 1, 0)}  # of the header; 0.1: `seen` has 32 bits
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `yolojax convert`."""
+    add = parser.add_argument
+    add("sources", nargs="+", metavar="SRC", help="a model, and the .cfg of .weights")
+    add("--to", required=True, metavar="DST", help="what to write, by its suffix")
+    add("--config", help="the configs/NAME.py of .weights, instead of a .cfg")
+    add("--names", metavar="FILE", help="class names of .weights, a line each")
+    add("--upto", type=int, metavar="N", help="the .weights hold only the layers before N")
+    add("--image-size", type=int, nargs=2, metavar=("H", "W"), help="default: the source's")
+    add("--nms", action="store_true", help="suppress boxes inside the .onnx or .stablehlo")
+    add(
+        "--darknet-version", choices=VERSIONS, help="of the .weights header (default: the source's)"
+    )
+    add(
+        "--clear", action="store_true", help="forget how many images were seen, as Darknet's -clear"
+    )
+    add("--force", action="store_true", help="replace files that exist; never a folder")
+    add("--verify", metavar="PICTURE", help="show how far the outputs of both forms lie apart")
+
+
+def run(args) -> int:
+    """Read, write, say what was done -> 1 if --verify finds that the forms differ."""
+    from yolojax.saving import check_free, save_model
+
+    source, cfg = split_sources(args.sources)
+    options = check_options(args, cfg)
+    check_free(args.to, force=args.force)
+    picture = read_picture(args.verify) if args.verify else None
+    start = time.monotonic()
+    model = load_source(args, source, cfg)
+    save_model(args.to, model, **options)
+    print(report(args, source, model, time.monotonic() - start))
+    return verify(args, model, picture) if args.verify else 0
+
+
+def split_sources(sources: list[str]) -> tuple[str, str | None]:
+    """The model and its .cfg, if there is one.
+
+    Raises:
+        argparse.ArgumentError: there are more, or no model.
+    """
+    cfgs = [source for source in sources if source.endswith(".cfg")]
+    models = [source for source in sources if not source.endswith(".cfg")]
+    if len(models) != 1 or len(cfgs) > 1:
+        raise argparse.ArgumentError(
+            None, f"SRC must be one model, and of .weights its .cfg; got {' '.join(sources)}."
+        )
+    return models[0], cfgs[0] if cfgs else None
+
+
+def check_options(args, cfg: str | None) -> dict:
+    """The options of `save_model`; raises argparse.ArgumentError for those that contradict."""
+    from yolojax.saving import form_of
+
+    form = form_of(args.to)
+    problems = (
+        (cfg and args.config, "a .cfg and --config both name the network; give one of them"),
+        (args.nms and form not in WITH_NMS, f"--nms is for {' and '.join(WITH_NMS)}"),
+        (args.darknet_version and form != ".weights", "--darknet-version is for .weights"),
+        (
+            args.upto is not None and not (cfg or args.config),
+            "--upto needs the .cfg or --config of the whole network",
+        ),
+    )
+    for wrong, message in problems:
+        if wrong:
+            raise argparse.ArgumentError(None, f"{message}.")
+    if form == ".weights":
+        return {"version": VERSIONS.get(args.darknet_version)}
+    return {"nms": args.nms} if form in WITH_NMS else {}
+
+
+def load_source(args, source: str, cfg: str | None):
+    """The model that `args` describe, at --image-size, and with --clear as if not trained yet."""
+    from yolojax.config import read_config
+    from yolojax.loading import load_model, resized
+
+    config = read_config(args.config) if args.config else None
+    model = load_model(source, config, cfg=cfg, names=args.names, upto=args.upto)
+    model = resized(model, tuple(args.image_size)) if args.image_size else model
+    return model._replace(seen=0) if args.clear else model
+
+
+def read_picture(path: str):
+    """The picture in `path`, uint8 RGB [h, w, 3]."""
+    from yolojax.data.records import decode_image, read_bytes
+
+    return decode_image(read_bytes(Path(path)), path)
+
+
+def report(args, source: str, model, seconds: float) -> str:
+    """What was done, with --upto which layers are new, and that a training is over if it is."""
+    import jax
+
+    from yolojax.saving import RUN, files_of, form_of
+
+    table = model.task.model.table
+    floats = sum(leaf.size for leaf in jax.tree.leaves(model.variables))
+    text = (
+        f"{source} -> {', '.join(map(str, files_of(args.to)))}\n"
+        f"{model.config.model.name}: {len(table)} layers, {floats:,} floats, {model.seen:,} images "
+        f"seen, {seconds:.1f} s"
+    )
+    length = model.config.optimizer.images
+    if form_of(args.to) == RUN and model.seen >= length:
+        text += (
+            f"\nits training of {length:,} images is over: train.py has nothing left to do; "
+            f"start a new run with --config.init_from={args.to}, or convert it with --clear"
+        )
+    if args.upto is None:
+        return text
+    new = [layer.name for layer in table[args.upto :] if getattr(layer, "name", "")]
+    return (
+        f"{text}\nloaded: the layers before {args.upto}; new, random by config.seed "
+        f"{model.config.seed}: {', '.join(new) or 'none'}"
+    )
+
+
+def verify(args, model, picture) -> int:
+    """Print how far the new form is from `model` for `picture` -> 1 if too far.
+
+    A form may compute in another dtype or normalise by another epsilon than its source. Both are
+    compared in one mode, and what this mode changes of the source is a line of its own.
+    """
+    from yolojax.convert.verify import LIMIT, Mode, format_differences, format_mode, worst
+    from yolojax.data.geometry import fitter
+
+    data = model.config.data
+    image, _ = fitter(data.letterbox, data.resize)(picture, tuple(data.image_size))
+    mode, rows = compare(args.to, model, image[None], nms=args.nms)
+    print(format_differences(rows))
+    if mode != Mode.of(model.config):
+        print(format_mode(model, mode, image[None]))
+    largest = worst(rows)
+    good = largest <= LIMIT  # not so for NaN
+    words = "the forms agree" if good else "the forms differ"
+    print(f"{words}: the largest difference is {largest:.2g} standard deviations of its layer")
+    return 0 if good else 1
+
+
+def compare(target: str, model, image, *, nms: bool):
+    """The Mode in which `model` and the form in `target` are compared, and their differences.
+
+    `image` is [1, H, W, 3].
+    """
+    from yolojax.convert import verify
+    from yolojax.loading import load_model
+    from yolojax.saving import form_of, upto_of
+
+    form, path, mode = form_of(target), Path(target), verify.Mode.of(model.config)
+    if form == ".onnx":
+        mode = mode._replace(dtype="float32")
+        return mode, verify.compare_onnx(verify.in_mode(model, mode), image, nms=nms)
+    if form == ".stablehlo":
+        # Two programs round bfloat16 in different places, so one in float32 stands for the file.
+        path, mode = (path if mode.dtype == "float32" else None), mode._replace(dtype="float32")
+        return mode, verify.compare_stablehlo(path, verify.in_mode(model, mode), image, nms=nms)
+    if (upto := upto_of(path)) is not None:
+        again = load_model(path, model.config, upto=upto)
+        return mode, verify.compare_layers(model, again, image)[:upto]
+    files = {"cfg": path.with_suffix(".cfg"), "names": path.with_suffix(".names")}
+    again = load_model(path, **files if form == ".weights" else {})
+    mode = verify.Mode.of(again.config)
+    return mode, verify.compare_layers(verify.in_mode(model, mode), again, image)

@@ -1,0 +1,208 @@
+"""A model in any of its forms on disk -> its task, config, variables and the images it has seen.
+
+The forms are a --workdir, a .safetensors file of ours and Darknet .weights with what names their
+network: a .cfg, a config, or being one of the published files.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from yolojax.config import Config
+from yolojax.convert import zoo
+from yolojax.convert.darknet_config import config_from_cfg, name_fields, names_of
+from yolojax.convert.darknet_header import VERSION, read_header
+from yolojax.convert.darknet_tree import from_darknet
+from yolojax.convert.darknet_weights import load_weights
+from yolojax.convert.tensors_file import load_tensors, read_about
+from yolojax.data.darknet_files import read_names
+from yolojax.files import read_text
+from yolojax.models import NETWORKS
+from yolojax.models.cfg import parse_cfg
+from yolojax.models.network import variable_shapes
+from yolojax.tasks import Task, build
+from yolojax.training import checkpoint
+from yolojax.training.state import inference_variables
+
+TENSORS = ".safetensors"
+File = str | Path
+
+
+class Loaded(NamedTuple):
+    """A model, ready to be used or written in another form."""
+
+    task: Task
+    config: Config
+    variables: dict[str, Any]  # {"params": {layer: {leaf: array}}, "batch_stats": likewise}
+    seen: int  # images trained on
+    version: tuple[int, int, int] = VERSION  # of the header of the .weights it was read from
+
+
+def load_model(
+    path: File,
+    config: Config | None = None,
+    *,
+    cfg: File | None = None,
+    names: File | None = None,
+    upto: int | None = None,
+) -> Loaded:
+    """The model in `path`: a --workdir, a .safetensors file or a .weights file.
+
+    Args:
+        path: of a --workdir the best checkpoint is taken, averaged where it has an average.
+        config: describes the network of .weights; of the other forms it replaces the config that
+            was saved, all but its model.
+        cfg: the Darknet .cfg of .weights, instead of a config.
+        names: its class names, a line each; of a tree, the names of its nodes.
+        upto: .weights hold the layers before this Darknet index alone; the others are random, by
+            config.seed.
+
+    Raises:
+        FileNotFoundError: a file does not exist, or there is no config or checkpoint in `path`.
+        ValueError: the parts are missing, too many, damaged or do not fit each other.
+    """
+    path = Path(path)
+    if config is not None and (cfg or names):
+        raise ValueError(f"{path}: a config names network and classes; leave cfg and names out.")
+    if is_weights(path):
+        return _from_weights(path, config or describe(path, cfg=cfg, names=names), upto)
+    _refuse(path, cfg=cfg, names=names, upto=upto)
+    return (_from_run if path.is_dir() else _from_tensors)(path, config)
+
+
+def describe(path: File, *, cfg: File | None = None, names: File | None = None) -> Config:
+    """The config of the model in `path`, without its variables; arguments as of `load_model`.
+
+    Raises:
+        FileNotFoundError: a file does not exist, or there is no config in `path`.
+        ValueError: nothing names the network, or what does is damaged.
+    """
+    path = Path(path)
+    if is_weights(path):
+        return _from_cfg(cfg, names) if cfg else _from_zoo(path, names)
+    _refuse(path, cfg=cfg, names=names)
+    return checkpoint.load_config(path) if path.is_dir() else read_about(path)[0]
+
+
+def resized(model: Loaded, image_size: tuple[int, int]) -> Loaded:
+    """`model` with images of `image_size` (height, width).
+
+    Raises:
+        ValueError: its weights are of another size, or the network's grid does not divide it.
+    """
+    before, data = model.config.data.image_size, model.config.data
+    if _shapes(variable_shapes(model.task.model, image_size)) != _shapes(model.variables):
+        raise ValueError(
+            f"image_size must be {tuple(before)}, got {tuple(image_size)}: this network has local "
+            "or connected layers, whose weights fit one size alone."
+        )
+    config = replace(model.config, data=replace(data, image_size=tuple(image_size)))
+    return model._replace(config=config)
+
+
+def is_weights(path: Path) -> bool:
+    """Whether `path` must be Darknet's: neither a folder nor a .safetensors file.
+
+    Partial .weights have no suffix of their own (darknet19_448.conv.23).
+
+    Raises:
+        FileNotFoundError: it does not exist.
+    """
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: not found; give a --workdir, a .weights file or a {TENSORS} file."
+        )
+    return not path.is_dir() and path.suffix != TENSORS
+
+
+def _shapes(variables: dict) -> dict:
+    return jax.tree.map(lambda leaf: tuple(leaf.shape), dict(variables["params"]))
+
+
+def _refuse(path: Path, **options) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise ValueError(
+            f"{path}: {' and '.join(given)} belong to .weights files; this one says itself what it "
+            "holds."
+        )
+
+
+def _from_cfg(cfg: File, names: File | None) -> Config:
+    classes = read_names(names) if names else None
+    text = read_text(cfg, "a .cfg")
+    parsed = parse_cfg(text, str(cfg))
+    path = Path(cfg)
+    return config_from_cfg(parsed, name=path.stem, classes=classes, text=text, folder=path.parent)
+
+
+def _from_zoo(path: Path, names: File | None) -> Config:
+    read_header(path)
+    entry = zoo.recognise(path)
+    if entry is None:
+        raise ValueError(
+            f"{path}: a .weights file does not name its network, and no published file has "
+            f"{path.stat().st_size} bytes; give --cfg, or --config."
+        )
+    if entry.upto:
+        raise ValueError(
+            f"{path} is {entry.name}, the layers before {entry.upto} of a network, no whole one; "
+            f"complete it with `yolojax convert WHOLE.cfg {path} --upto {entry.upto} --to RUN`."
+        )
+    config = zoo.config_of(entry)
+    return _renamed(config, names) if names else config
+
+
+def _renamed(config: Config, names: File) -> Config:
+    """`config` with the class names in the file `names`, as `config_from_cfg` takes them."""
+    model, is_classifier = config.model, NETWORKS[config.model.name].head == "classes"
+    shown = names_of(read_names(names), len(model.classes), str(names), longer=is_classifier)
+    return replace(config, model=replace(model, **name_fields(shown)))
+
+
+def _from_run(workdir: Path, config: Config | None) -> Loaded:
+    saved = checkpoint.load_config(workdir)
+    _same_model(workdir, saved, config)
+    task, state = checkpoint.restore_best(workdir)
+    return Loaded(task, config or saved, inference_variables(state), int(state.seen))
+
+
+def _from_tensors(path: Path, config: Config | None) -> Loaded:
+    saved, variables, seen = load_tensors(path)
+    _same_model(path, saved, config)
+    return Loaded(build(saved), config or saved, variables, seen)
+
+
+def _same_model(path: Path, saved: Config, config: Config | None) -> None:
+    if config is not None and config.model != saved.model:
+        raise ValueError(
+            f"{path} was trained with {saved.model}; config.model cannot be changed afterwards, "
+            f"got {config.model}."
+        )
+
+
+def _from_weights(path: Path, config: Config, upto: int | None) -> Loaded:
+    task, size = build(config), config.data.image_size
+    variables, seen = load_weights(path, task.model, image_size=size, upto=upto)
+    variables = from_darknet(variables, task.model.table, config.model)
+    if upto is not None:
+        variables = _completed(variables, task, config)
+    return Loaded(task, config, variables, seen, read_header(path).version)
+
+
+def _completed(variables: dict, task: Task, config: Config) -> dict:
+    """`variables` of some layers, and of the others what training would start from."""
+    image = jnp.zeros((1, *config.data.image_size, 3))
+
+    def missing(key):  # what is not returned is not compiled either
+        start = task.model.init(key, image)
+        return {
+            collection: {k: v for k, v in layers.items() if k not in variables["params"]}
+            for collection, layers in start.items()
+        }
+
+    new = jax.jit(missing)(jax.random.key(config.seed))
+    return {name: {**variables.get(name, {}), **new[name]} for name in new}

@@ -1,0 +1,89 @@
+"""What detectors and classifiers share: pictures are read, and go through a network in batches."""
+
+import itertools
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from yolojax.data.records import BadRecord, decode_image, read_bytes
+
+Picture = str | Path | np.ndarray  # a file, or uint8 RGB [h, w, 3]
+Read = tuple[str, np.ndarray]  # the file as it was given ("" for an array), uint8 RGB [h, w, 3]
+OnBad = Callable[[BadRecord], None] | None
+
+
+def height_and_width(image_size: int | Iterable[int]) -> tuple[int, int]:
+    """`image_size` as (height, width); a single number is both.
+
+    Raises:
+        ValueError: it is neither a whole number nor two.
+    """
+    try:
+        pair = image_size if isinstance(image_size, Iterable) else (image_size, image_size)
+        height, width = map(operator.index, pair)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"image_size must be (height, width), or one number for both; got {image_size!r}."
+        ) from None
+    return height, width
+
+
+def one_or_many(stream: Callable, pictures: Picture | Iterable[Picture], options: dict):
+    """`stream` of one picture -> its result; of several -> the list of theirs."""
+    single = isinstance(pictures, str | Path | np.ndarray)
+    results = list(stream([pictures] if single else pictures, **options))
+    return results[0] if single else results
+
+
+def in_batches(
+    pictures: Iterable[Picture],
+    batch_size: int,
+    on_bad: OnBad,
+    start: Callable[[list[Read]], tuple],
+    finish: Callable[..., Iterator],
+) -> Iterator:
+    """What `finish` makes of what `start` began with each batch of `pictures`, in their order.
+
+    The next batch is read while the device works on this one.
+
+    Raises: as `read_pictures`.
+    """
+    read = read_pictures(pictures, on_bad)
+    running = None
+    while batch := list(itertools.islice(read, batch_size)):
+        started = start(batch)
+        if running:
+            yield from finish(*running)
+        running = started
+    if running:
+        yield from finish(*running)
+
+
+def read_pictures(pictures: Iterable[Picture], on_bad: OnBad) -> Iterator[Read]:
+    """Each of `pictures` that can be read, turned upright by its EXIF tag.
+
+    Raises:
+        BadRecord: a picture cannot be read, unless there is `on_bad`, which is told instead.
+        ValueError: an array is not a picture.
+    """
+    for picture in pictures:
+        try:
+            if isinstance(picture, np.ndarray):
+                yield "", _checked(picture)
+            else:
+                yield str(picture), decode_image(read_bytes(Path(picture)), picture)
+        except BadRecord as error:
+            if on_bad is None:
+                raise
+            on_bad(error)
+
+
+def _checked(image):
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(
+            f"a picture must be uint8 RGB [h, w, 3], got {image.dtype} {list(image.shape)}; "
+            "turn BGR round with image[..., ::-1], and 0..1 with (255 * image).astype('uint8')."
+        )
+    return image
