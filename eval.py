@@ -1,10 +1,15 @@
-"""Evaluate a run, or Darknet weights: VOC 2007, VOC 2010 and COCO numbers in one pass.
+"""Evaluate a run, or Darknet weights: VOC and COCO numbers, or a classifier's top-1 and top-5.
 
     python eval.py --workdir=runs/bccd --data=voc:bccd:test
-    python eval.py --workdir=runs/bccd --config.eval.iou_threshold=.5
-    python eval.py --workdir=/tmp/w --weights=yolov2-voc.weights --config=configs/yolov2_voc.py
+    python eval.py --workdir=runs/bccd --config.eval.iou_threshold=.5 --errors
+    python eval.py --workdir=/tmp/w --weights=yolov2-voc.weights --data=voc:VOCdevkit/VOC2007:test
+    python eval.py --workdir=/tmp/w --weights=my.weights --cfg=my.cfg --names=my.names --data=...
+    python eval.py --workdir=/tmp/w --weights=my.weights --config=configs/yolov2_voc.py
 
-Writes WORKDIR/eval/NAME.json and, beside it, COCO results and VOC comp4 files.
+The config of published .weights is known by their size; --config.FIELD changes it all the same.
+
+Writes WORKDIR/eval/NAME.json and, beside it, COCO results and VOC comp4 files; with --errors also
+WORKDIR/plots/NAME_errors.png.
 """
 
 import re
@@ -16,20 +21,22 @@ from absl import flags
 from ml_collections import config_flags
 
 from yolojax.config import checked
-from yolojax.data.doors import open_source
-from yolojax.evaluation.detect import make_programs
-from yolojax.evaluation.evaluator import METRICS
-from yolojax.evaluation.run import evaluate_source
-from yolojax.predict import load_task
+from yolojax.data.doors import open_source, with_tree
+from yolojax.data.nodes import nodes_of
+from yolojax.evaluation.kinds import kind_of
+from yolojax.loading import load_model
+from yolojax.saved_config import with_saved_config
 from yolojax.sharding import make_mesh, replicated
 from yolojax.tasks import choose
 from yolojax.training.flags import run_main
 from yolojax.training.programs import use_compilation_cache
-from yolojax.training.saved_config import with_saved_config
 
 WORKDIR = flags.DEFINE_string("workdir", None, "the run to evaluate, and where the results go")
-WEIGHTS = flags.DEFINE_string("weights", None, "a Darknet .weights file instead of a checkpoint")
+WEIGHTS = flags.DEFINE_string("weights", None, "a .weights or .safetensors file instead of a run")
+CFG = flags.DEFINE_string("cfg", None, "the Darknet .cfg of --weights, instead of --config")
+NAMES = flags.DEFINE_string("names", None, "the class names of --weights, a line each")
 DATA = flags.DEFINE_string("data", None, "a SOURCE; the default is config.data.val")
+ERRORS = flags.DEFINE_bool("errors", False, "what kinds of error are made (YOLO paper, figure 4)")
 NAME = flags.DEFINE_string("name", None, "of the result; the default is made from the SOURCE")
 CONFIG = config_flags.DEFINE_config_file("config", None, "the default is the run's own")
 flags.mark_flags_as_required(["workdir", "config"])
@@ -38,14 +45,17 @@ flags.mark_flags_as_required(["workdir", "config"])
 def main() -> None:
     """Evaluate what the command line says."""
     use_compilation_cache()
-    config, workdir, mesh = checked(CONFIG.value), Path(WORKDIR.value), make_mesh()
-    choose("eval.metric", config.eval.metric, METRICS)
-    task, _, variables = load_task(WEIGHTS.value or workdir, config)
+    config, workdir, mesh = with_tree(checked(CONFIG.value)), Path(WORKDIR.value), make_mesh()
+    task, _, variables, *_ = load_model(WEIGHTS.value or workdir, config)
+    kind = kind_of(task)
+    choose("eval.metric", config.eval.metric, dict.fromkeys(kind.metrics))
     variables = jax.device_put(variables, replicated(mesh))
     source = open_source(DATA.value or config.data.val, config)
     name = NAME.value or (re.sub(r"\W+", "_", DATA.value).strip("_") if DATA.value else "val")
-    programs = make_programs(task, config.eval)
-    evaluate_source(programs, variables, source, config, mesh, workdir, name)
+    programs = kind.make_programs(task, config.eval, nodes_of(source))
+    kind.evaluate_source(
+        programs, variables, source, config, mesh, workdir, name, errors=ERRORS.value
+    )
     print(f"written: {workdir / 'eval' / name}.json")
 
 

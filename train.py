@@ -1,12 +1,13 @@
-"""Train a detector: config -> mesh -> task -> data -> state -> restore -> loop -> save.
+"""Train: config -> mesh -> task -> data -> state -> restore -> loop -> save.
 
     python train.py --config=configs/quickstart.py --workdir=runs/quickstart
     python train.py --config=configs/bccd.py:smoke --workdir=/tmp/w --config.optimizer.batch_size=8
 
-The same command on the same --workdir goes on from the newest checkpoint. SIGTERM and Ctrl-C save
-one and end the run with status 0.
+The same command on the same --workdir goes on from the newest checkpoint, and there --config may
+be left out. SIGTERM and Ctrl-C save one and end the run with status 0.
 """
 
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from jax.sharding import Mesh
 from ml_collections import config_flags
 
 from yolojax.config import Config, checked
-from yolojax.data.doors import open_source, train_batches
-from yolojax.evaluation.detect import make_programs, warm_up
-from yolojax.evaluation.evaluator import METRICS
-from yolojax.evaluation.run import evaluate_source
+from yolojax.data.doors import open_source, open_train_source, train_batches, with_tree
+from yolojax.data.nodes import nodes_of
+from yolojax.evaluation.kinds import kind_of
+from yolojax.initial import start_from
+from yolojax.saved_config import with_saved_config
 from yolojax.sharding import check_batch_size, make_mesh, to_devices
 from yolojax.tasks import build, choose
 from yolojax.training import checkpoint
@@ -40,14 +42,18 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
     """Run the experiment in `workdir`, from its newest checkpoint to its end or a signal."""
     batch_size = config.optimizer.batch_size
     check_batch_size(batch_size, config.optimizer.subdivisions, mesh)
-    choose("eval.metric", config.eval.metric, METRICS)
     task, optimizer = build(config), make_optimizer(config.optimizer)
-    train_source = open_source(config.data.train, config)
+    evaluation = kind_of(task)
+    choose("eval.metric", config.eval.metric, dict.fromkeys(evaluation.metrics))
+    train_source = open_train_source(config, task.head)
     val_source = open_source(config.data.val, config)
 
     keep = config.checkpoint.keep
     with stop_requested() as stop, checkpoint.open_manager(workdir, keep) as manager:
-        state = checkpoint.resume(manager, create_state(task, optimizer, config, mesh))
+        state = create_state(task, optimizer, config, mesh)
+        if config.init_from and manager.latest_step() is None:
+            state = start_from(config.init_from, state, task, config)
+        state = checkpoint.resume(manager, state)
         checkpoint.save_config(workdir, config)
         done, total = batches_done(state, batch_size), config.optimizer.images // batch_size
         print(f"{workdir}: {done} of {total} batches are done")
@@ -55,24 +61,26 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
             return
 
         train_step = jit_train_step(make_train_step(config, task, optimizer), mesh)
-        programs = compile_train_steps(train_step, state, config, mesh)
-        detect = make_programs(task, config.eval)
-        warm_up(detect, inference_variables(state), config, mesh)
+        programs = compile_train_steps(train_step, state, config, task.head, mesh)
+        inference = evaluation.make_programs(task, config.eval, nodes_of(val_source))
+        evaluation.warm_up(inference, inference_variables(state), config, mesh)
 
-        batches = train_batches(train_source, config, start_batch=done)
+        batches = train_batches(train_source, config, task.head, start_batch=done)
         step = int(state.step)
         with closing(batches), RunLog(workdir, config, step, done, total) as log:
 
             def evaluate(step, seen):
                 variables = inference_variables(state)
-                result = evaluate_source(detect, variables, val_source, config, mesh, workdir)
+                result = evaluation.evaluate_source(
+                    inference, variables, val_source, config, mesh, workdir
+                )
                 log.result(step, seen, result)
                 return result[config.eval.metric]
 
             for index in range(done, total):
                 batch = log.next_batch(batches)
                 if index == 0:
-                    mosaic = draw_batch(batch, config.model.classes)
+                    mosaic = draw_batch(batch, config.model.shown)
                     save_image(workdir / "plots" / "train_batch0.jpg", mosaic)
 
                 program = programs[batch["image"].shape[1:3]]
@@ -97,8 +105,9 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
 def main() -> None:
     """Train what the command line says."""
     use_compilation_cache()
-    train(checked(CONFIG.value), Path(WORKDIR.value), make_mesh())
+    train(with_tree(checked(CONFIG.value)), Path(WORKDIR.value), make_mesh())
 
 
 if __name__ == "__main__":
+    sys.argv = with_saved_config(sys.argv)
     run_main(main)

@@ -10,13 +10,16 @@ from yolojax.data.geometry import (
     Affine,
     Placement,
     affine_of,
+    blank,
     boxes_to_input,
     boxes_to_original,
+    fitter,
     letterbox,
     place_letterbox,
     place_squash,
     render,
     squash,
+    to_uint8,
 )
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "image_synth.npz")
@@ -106,6 +109,43 @@ def test_crop_repeats_the_edge():
     np.testing.assert_allclose(found, golden("crop"), atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["resize_64x48", "letterbox_128x64"])
+def test_fitter_gives_darknets_input_for_darknets_weights(name):
+    fit = fitter(letterbox=name.startswith("letterbox"), resize="darknet")
+    found, _ = fit(IMAGE, shape_of(name))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found * 255, golden(name), atol=1e-4)
+
+
+def test_fitter_gives_this_projects_input():
+    assert fitter(letterbox=True, resize="opencv") is letterbox
+    assert fitter(letterbox=False, resize="opencv") is squash
+
+
+@pytest.mark.parametrize("make", [fitter, blank])
+def test_another_grid_is_refused(make):
+    with pytest.raises(ValueError, match=r'data.resize must be "opencv" or "darknet", got "?\W*cv'):
+        make(*{fitter: (True, "cv"), blank: ("cv", (1,))}[make])
+
+
+@pytest.mark.parametrize("resize", ["opencv", "darknet"])
+def test_blank_input_is_that_of_a_fitter(resize):
+    fitted, _ = fitter(letterbox=True, resize=resize)(IMAGE, (64, 128))
+    grey = blank(resize, (64, 128, 3))
+    assert (grey.dtype, grey.shape) == (fitted.dtype, fitted.shape)
+    np.testing.assert_array_equal(grey[0, 0], fitted[0, 0])  # a corner lies in the margin
+    np.testing.assert_array_equal(to_uint8(grey), np.full((64, 128, 3), GREY))
+
+
+def test_darknet_takes_boxes_back_from_the_exact_middle():
+    # 100 x 50 into 40 x 45: 40 x 20, 25 rows of grey: 12 above, but 12.5 are taken off.
+    found, affine = fitter(letterbox=True, resize="darknet")(
+        np.zeros((50, 100, 3), np.uint8), (45, 40)
+    )
+    assert affine == Affine(0.4, 0.4, 0, 12.5)
+    np.testing.assert_array_equal(np.flatnonzero(found[:, 0, 0] == 0), np.arange(12, 32))
+
+
 def test_letterbox_of_a_wide_picture():
     # 100 x 50 into 40 x 40: 40 wide, 20 high, 10 rows of grey above and below.
     assert place_letterbox((50, 100), (40, 40)).target == (0, 10, 40, 20)
@@ -127,6 +167,24 @@ def test_boxes_follow_a_mirror():
     affine = affine_of(place_squash((50, 100), (40, 40))._replace(flip=True), 40)
     found = boxes_to_input([[0.1, 0.2, 0.3, 0.6]], affine, (50, 100), (40, 40))
     np.testing.assert_allclose(found, [[0.7, 0.2, 0.9, 0.6]], atol=1e-6)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_box_inside_out_stays_so(flip):
+    affine = affine_of(place_squash((50, 100), (40, 40))._replace(flip=flip), 40)
+    box = [[0.3, 0.6, 0.1, 0.2]]
+    there = boxes_to_input(box, affine, (50, 100), (40, 40))
+    expected = [[0.9, 0.6, 0.7, 0.2]] if flip else box
+    np.testing.assert_allclose(there, expected, atol=1e-6)
+    back = boxes_to_original(there, affine, (40, 40), (50, 100))
+    np.testing.assert_allclose(back, [[30, 30, 10, 10]], atol=1e-4)
+
+
+def test_maps_of_a_batch_mirror_or_not_each_for_itself():
+    affine = np.array([[1, 1, 0, 0], [-1, 1, 32, 0]], np.float32)
+    boxes = np.tile(np.array([0.25, 0, 0.5, 1], np.float32), (2, 1, 1))
+    found = boxes_to_original(boxes, affine, (32, 32), np.array([[32, 32], [32, 32]]))
+    np.testing.assert_allclose(found, [[[8, 0, 16, 32]], [[16, 0, 24, 32]]])
 
 
 def test_predictions_are_clipped_to_the_picture():

@@ -8,7 +8,7 @@ import pytest
 
 from yolojax.config import AugmentConfig
 from yolojax.data.augment import augment as augment_picture
-from yolojax.data.geometry import GREY, boxes_to_original, letterbox, squash
+from yolojax.data.geometry import GREY, boxes_to_original, fitter, letterbox, squash
 from yolojax.data.pipeline import (
     eval_loader,
     record_at,
@@ -247,6 +247,16 @@ def test_evaluation_has_each_picture_once_in_order(keep_aspect, expected):
     np.testing.assert_allclose(batches[1]["affine"][1], affine, rtol=1e-6)
     assert batches[1]["size"][1].tolist() == [35, 40]
     assert (batches[1]["image"][3] == GREY).all()
+
+
+def test_evaluation_gives_darknets_weights_darknets_input():
+    source = pictures()
+    batches = evaluation(source, resize="darknet")
+    image, affine = fitter(letterbox=True, resize="darknet")(source[5].image, SIZE)
+    assert {batch["image"].dtype for batch in batches} == {np.dtype(np.float32)}
+    np.testing.assert_array_equal(batches[1]["image"][1], image)
+    np.testing.assert_allclose(batches[1]["affine"][1], affine, rtol=1e-6)
+    assert (batches[1]["image"][3] == 0.5).all()
 
 
 def test_evaluation_carries_the_way_back():

@@ -157,3 +157,11 @@ def test_a_corrupt_picture_stops_or_is_left_out(tmp_path):
     written = prepare_dataset({"train": source}, tmp_path / "out", on_bad_record="skip")
     assert written["train"].images == len(load_source(f"tfds:{tmp_path / 'out'}:train")) == 2
     assert "not a picture" in written["train"].left_out[0]
+
+
+def test_pictures_with_a_label_alone_are_refused(tmp_path):
+    picture(tmp_path / "cat_1.png", 0)
+    source = load_source(f"folder:{tmp_path}")
+    with pytest.raises(ValueError, match="a class for each picture and no boxes"):
+        prepare_dataset({"train": source}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

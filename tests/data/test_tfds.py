@@ -160,15 +160,30 @@ def test_the_label_of_voc_is_not_its_pose(tmp_path):
     assert (source[0].labels, source[0].difficult, source[0].area) == (1, True, 200)
 
 
-def test_a_set_without_boxes_is_refused(tmp_path):
+def test_a_set_of_labelled_pictures(tmp_path):
     import tensorflow_datasets as tfds
 
     features = {
         "image": tfds.features.Image(encoding_format="png"),
-        "label": tfds.features.ClassLabel(names=["cat"]),
+        "label": tfds.features.ClassLabel(names=["cat", "dog"]),
+        "file_name": tfds.features.Text(),
     }
-    build(tmp_path, features, {"image": png(), "label": 0})
-    with pytest.raises(ValueError, match=r"no detection set.*its features are image, label"):
+    build(tmp_path, features, {"image": png(), "label": 1, "file_name": "n02_7.JPEG"})
+    source = load_tfds("other", "train", data_dir=str(tmp_path))
+    assert (source.classes, source[0].label, source[0].image_id) == (("cat", "dog"), 1, "n02_7")
+    assert source[0].boxes.shape == (0, 4)
+    turned = load_tfds("other", "train", data_dir=str(tmp_path), classes=("dog", "cat"))
+    assert turned[0].label == 0
+    with pytest.raises(BadRecord, match="class 'dog' is not one of the classes"):
+        load_tfds("other", "train", data_dir=str(tmp_path), classes=("cat",))
+
+
+def test_a_set_without_boxes_and_labels_is_refused(tmp_path):
+    import tensorflow_datasets as tfds
+
+    features = {"image": tfds.features.Image(encoding_format="png"), "text": tfds.features.Text()}
+    build(tmp_path, features, {"image": png(), "text": "a"})
+    with pytest.raises(ValueError, match=r"nor for classification.*its features are image, text"):
         load_tfds("other", "train", data_dir=str(tmp_path))
 
 

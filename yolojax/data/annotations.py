@@ -1,6 +1,7 @@
 """From annotations to records: what the readers of VOC, COCO, Darknet and TFDS sets share."""
 
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from yolojax.data import darknet_files
 from yolojax.data.records import BadRecord, Record, decode_image, read_bytes
 from yolojax.naming import did_you_mean
 
@@ -150,12 +152,13 @@ def unique_ids(stems: Iterable[str]) -> list[str]:
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """Class names, one a line; empty lines are left out.
+    """Class names, one a line, by which labels are found.
 
     Raises:
-        ValueError: there is none, or one comes twice.
+        FileNotFoundError, ValueError: as `darknet_files.read_names`.
+        ValueError: one comes twice.
     """
-    return check_names([line for line in read_lines(path) if line], path)
+    return check_names(darknet_files.read_names(path), path)
 
 
 def read_lines(path: Path) -> list[str]:
@@ -177,7 +180,7 @@ def check_names(names: Sequence[str], where: Path | str) -> tuple[str, ...]:
     Raises:
         ValueError: there is none, or one comes twice.
     """
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if not names or twice:
         what = f"class names must differ, these come twice: {twice}" if twice else "no class names"
         raise ValueError(f"{where}: {what}.")

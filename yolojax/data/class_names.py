@@ -1,5 +1,7 @@
 """Class names in the order in which published weights number them."""
 
+from importlib import resources
+
 COCO_CLASSES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
     "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat",
@@ -15,3 +17,9 @@ COCO_CLASSES = (
 
 # The ids of the same classes in COCO's own files: 1 to 90 with ten left out.
 COCO_CATEGORY_IDS = tuple(sorted({*range(1, 91)} - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}))
+
+
+def imagenet_wnids() -> tuple[str, ...]:
+    """The WordNet ids of the 1000 classes of ILSVRC 2012, sorted, as tfds numbers them."""
+    package = resources.files("tensorflow_datasets") / "datasets" / "imagenet2012"
+    return tuple((package / "labels.txt").read_text().split())

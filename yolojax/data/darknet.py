@@ -20,6 +20,7 @@ from yolojax.data.annotations import (
     read_names,
     unique_ids,
 )
+from yolojax.data.darknet_files import read_data
 from yolojax.data.records import BadRecord, Record
 
 SPLITS = ("train", "val", "test")
@@ -50,7 +51,7 @@ def load_darknet(
         raise FileNotFoundError(
             f"{path}: no such file; write darknet:FILE.yaml or darknet:FILE.data."
         )
-    read_description = _read_data if path.suffix == ".data" else _read_yaml
+    read_description = _read_dot_data if path.suffix == ".data" else _read_yaml
     names, entries, bases = read_description(path)
     pictures = [p for entry in _choose(path, entries, split) for p in _pictures(entry, bases, path)]
     _check_labels(path, pictures)
@@ -65,15 +66,9 @@ def load_darknet(
     return RecordList(name or f"darknet:{path}:{split}", classes, records, skipped)
 
 
-def _read_data(path: Path) -> tuple[tuple[str, ...], dict[str, list[str]], list[Path]]:
+def _read_dot_data(path: Path) -> tuple[tuple[str, ...], dict[str, list[str]], list[Path]]:
     """`key = value` lines -> names, {split: lists of pictures}, folders where paths start."""
-    lines = ["" if line.startswith(("#", ";")) else line for line in read_lines(path)]
-    for number, line in enumerate(lines, 1):
-        if line and "=" not in line:
-            raise ValueError(f"{path}:{number}: must be `key = value`, got {line!r}.")
-    pairs = (line.partition("=")[::2] for line in lines if line)
-    values = {key.strip(): value.strip() for key, value in pairs}
-    bases = [path.parent, Path()]
+    values, bases = read_data(path), [path.parent, Path()]
     if "names" not in values:
         raise ValueError(f"{path}: has no line `names = FILE` with the names of the classes.")
     names = read_names(_resolve(values["names"], bases, path))

@@ -1,47 +1,98 @@
 """Where the config enters the data: sources and loaders as a `Config` describes them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import jax
 
 from yolojax.config import Config
+from yolojax.data import classification, joint
+from yolojax.data.joint import JointSource
+from yolojax.data.nodes import to_nodes, tree_fields
 from yolojax.data.pipeline import eval_loader, train_loader
 from yolojax.data.reading import Batch
 from yolojax.data.records import Source
 from yolojax.data.sources import load_source
 
 
+def with_tree(config: Config) -> Config:
+    """`config` with the tree in its model.tree_file, and that field empty.
+
+    So a run folder holds the tree itself, and goes on without the file.
+
+    Raises:
+        FileNotFoundError: there is no such tree.
+        ValueError: it or its names are damaged.
+    """
+    if not config.model.tree_file:
+        return config
+    fields = tree_fields(config.model.tree_file)
+    return replace(config, model=replace(config.model, tree_file="", **fields))
+
+
 def open_source(spec: str, config: Config) -> Source:
-    """The SOURCE `spec` with the labels of config.model.classes; raises as `load_source`."""
-    data = config.data
-    source = load_source(
-        spec, dir=data.dir, on_bad_record=data.on_bad_record, classes=config.model.classes
-    )
+    """The SOURCE `spec` with the labels of config.model.classes; raises as `load_source`.
+
+    Where these are the nodes of a tree, the source's own classes find theirs as config.data.map
+    says; raises as `to_nodes` too.
+    """
+    return _open(spec, config, config.data.map)
+
+
+def open_train_source(config: Config, head: str) -> Source | JointSource:
+    """What config.data.train, labelled and mix say, for a network with this `head`.
+
+    Raises:
+        ValueError: there are labelled pictures to mix in, but no tree, or no boxes to predict.
+        FileNotFoundError, BadRecord: as `open_source`.
+    """
+    data, source = config.data, open_source(config.data.train, config)
+    if not data.labelled:
+        return source
+    if head != "region" or not config.model.tree:
+        raise ValueError(
+            f"config.data.labelled is {data.labelled!r}, but only a YOLOv2 or YOLO9000 with a "
+            f"config.model.tree learns from both kinds; {config.model.name} here does not."
+        )
+    return JointSource(source, _open(data.labelled, config, map=""), data.mix)
+
+
+def _open(spec: str, config: Config, map: str) -> Source:
+    data, model = config.data, config.model
+    own = () if model.tree else model.classes
+    source = load_source(spec, dir=data.dir, on_bad_record=data.on_bad_record, classes=own)
     left_out = f", {len(source.skipped)} records left out" if source.skipped else ""
     print(f"{source.name}: {len(source)} pictures{left_out}")
-    return source
+    return to_nodes(source, model.classes, model.shown, map) if model.tree else source
 
 
-def train_batches(source: Source, config: Config, *, start_batch: int) -> Iterator[Batch]:
-    """This host's training batches from number `start_batch` on; see `pipeline.train_loader`."""
+def train_batches(
+    source: Source | JointSource, config: Config, head: str, *, start_batch: int
+) -> Iterator[Batch]:
+    """This host's training batches from number `start_batch` on, for a network with this `head`.
+
+    See `pipeline.train_loader`; for classifiers `classification.train_loader`, for a JointSource
+    `joint.train_loader`.
+    """
     data, settings = config.data, config.optimizer
-    return train_loader(
-        source,
-        image_size=data.image_size,
-        batch_size=settings.batch_size,
-        seed=config.seed,
-        augment=data.augment,
-        max_boxes=data.max_boxes,
-        sizes=data.multiscale,
-        sizes_every=data.multiscale_every,
-        sizes_last=data.multiscale_last,
-        total_batches=settings.images // settings.batch_size,
-        start_batch=start_batch,
-        host=jax.process_index(),
-        hosts=jax.process_count(),
-        threads=data.threads,
-        on_bad_record=data.on_bad_record,
-    )
+    common = {
+        "image_size": data.image_size,
+        "batch_size": settings.batch_size,
+        "seed": config.seed,
+        "sizes": data.multiscale,
+        "sizes_every": data.multiscale_every,
+        "sizes_last": data.multiscale_last,
+        "total_batches": settings.images // settings.batch_size,
+        "start_batch": start_batch,
+        "host": jax.process_index(),
+        "hosts": jax.process_count(),
+        "threads": data.threads,
+        "on_bad_record": data.on_bad_record,
+    }
+    if head == "classes":
+        return classification.train_loader(source, augment=data.classifier, **common)
+    load = joint.train_loader if isinstance(source, JointSource) else train_loader
+    return load(source, augment=data.augment, max_boxes=data.max_boxes, **common)
 
 
 def eval_batches(source: Source, config: Config, batch_size: int) -> Iterator[Batch]:
@@ -50,6 +101,19 @@ def eval_batches(source: Source, config: Config, batch_size: int) -> Iterator[Ba
         source,
         image_size=config.data.image_size,
         letterbox=config.data.letterbox,
+        resize=config.data.resize,
+        batch_size=batch_size,
+        threads=config.data.threads,
+        on_bad_record=config.data.on_bad_record,
+    )
+
+
+def eval_label_batches(source: Source, config: Config, batch_size: int) -> Iterator[Batch]:
+    """Every picture of `source` once, with its class; see `classification.eval_loader`."""
+    return classification.eval_loader(
+        source,
+        image_size=config.data.image_size,
+        resize=config.data.resize,
         batch_size=batch_size,
         threads=config.data.threads,
         on_bad_record=config.data.on_bad_record,

@@ -3,13 +3,17 @@
 Positions are continuous: pixel i covers [i, i + 1), its centre is i + 0.5, the right edge of a
 picture w pixels wide is w. Images and boxes go through the same numbers, so they never part.
 Darknet (image.c) mixes two other grids: corner-aligned in resize_image, x * w / nw in place_image;
-each is at most half a pixel, of the picture or of the input, from this one.
+each is at most half a pixel, of the picture or of the input, from this one. Darknet's own weights
+may be given Darknet's own input: `fitter`.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+
+from yolojax.data import darknet_image
 
 GREY = 128  # Darknet fills with 0.5 (letterbox_image, load_data_detection)
 
@@ -115,10 +119,68 @@ def _whole(image, placement, size):
     return render(image, placement, size), affine_of(placement, size[1])
 
 
+def darknet_letterbox(image: np.ndarray, size: Size) -> tuple[np.ndarray, Affine]:
+    """As `letterbox`, on Darknet's grid: `image` uint8 -> (float32 [*size, 3] in 0..1, map).
+
+    Darknet lays the picture at an integer place, but takes boxes back from the exact middle
+    (correct_region_boxes, region_layer.c): half a pixel aside where the margin is odd.
+    """
+    placement = place_letterbox(image.shape[:2], size)
+    _, _, width, height = placement.target
+    middle = {"offset_x": (size[1] - width) / 2, "offset_y": (size[0] - height) / 2}
+    affine = affine_of(placement, size[1])._replace(**middle)
+    return darknet_image.place(image, placement.target, size), affine
+
+
+def darknet_squash(image: np.ndarray, size: Size) -> tuple[np.ndarray, Affine]:
+    """As `darknet_letterbox`, but stretched over the whole input."""
+    affine = affine_of(place_squash(image.shape[:2], size), size[1])
+    return darknet_image.resize(image, size), affine
+
+
+Fit = Callable[[np.ndarray, Size], tuple[np.ndarray, Affine]]
+FITTERS = {
+    "opencv": {True: letterbox, False: squash},
+    "darknet": {True: darknet_letterbox, False: darknet_squash},
+}
+BLANK = {"opencv": np.uint8(GREY), "darknet": np.float32(darknet_image.GREY)}
+
+
+def fitter(letterbox: bool, resize: str) -> Fit:
+    """The function (image uint8 [h, w, 3], size) -> (input [*size, 3], Affine from one to other).
+
+    Args:
+        letterbox: keep the aspect and pad with grey; else stretch over the whole input.
+        resize: "opencv": the input is uint8, on this project's grid; "darknet": float32 in 0..1,
+            the C program's.
+
+    Raises:
+        ValueError: `resize` is neither.
+    """
+    return _of_resize(FITTERS, resize)[letterbox]
+
+
+def blank(resize: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A grey array of `shape` and of the type that `fitter(..., resize)` returns; raises as it."""
+    grey = _of_resize(BLANK, resize)
+    return np.full(shape, grey, grey.dtype)
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """An input of either type, float32 in 0..1 or uint8 -> uint8: to be looked at."""
+    return image if image.dtype == np.uint8 else np.rint(255 * image).astype(np.uint8)
+
+
+def _of_resize(table, resize):
+    if resize not in table:
+        raise ValueError(f'data.resize must be "opencv" or "darknet", got {resize!r}.')
+    return table[resize]
+
+
 def boxes_to_input(boxes: np.ndarray, affine: Affine, picture: Size, size: Size) -> np.ndarray:
     """Boxes [n, 4] in 0..1 of `picture` -> float32 [n, 4] in 0..1 of the input, not clipped."""
     pixels = np.asarray(boxes, np.float64) * _whwh(picture)
-    moved = _left_first(pixels * _scales(affine) + _offsets(affine))
+    moved = _turned(pixels * _scales(affine) + _offsets(affine), affine)
     return (moved / _whwh(size)).astype(np.float32)
 
 
@@ -136,15 +198,17 @@ def boxes_to_original(boxes, affine, size: Size, picture) -> np.ndarray:
     """
     affine = np.asarray(affine, np.float64)[..., None, :]
     pixels = np.asarray(boxes, np.float64) * _whwh(size)
-    moved = _left_first((pixels - _offsets(affine)) / _scales(affine))
+    moved = _turned((pixels - _offsets(affine)) / _scales(affine), affine)
     return np.clip(moved, 0, _whwh(np.asarray(picture)[..., None, :])).astype(np.float32)
 
 
-def _left_first(boxes):
-    """`boxes` as they are, but for the left and right sides that a mirror has swapped."""
-    x = boxes[..., [0, 2]]
-    left, right = x.min(-1), x.max(-1)
-    return np.stack([left, boxes[..., 1], right, boxes[..., 3]], axis=-1)
+def _turned(boxes, affine):
+    """`boxes` with the left and right sides that a mirror has swapped in their places again.
+
+    A box that is inside out stays so, as in Darknet: it has no area and overlaps nothing.
+    """
+    mirrored = np.asarray(affine)[..., :1] < 0
+    return np.where(mirrored, boxes[..., [2, 1, 0, 3]], boxes)
 
 
 def _whwh(size):

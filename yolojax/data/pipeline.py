@@ -12,7 +12,7 @@ from yolojax.config import AugmentConfig
 from yolojax.data import geometry
 from yolojax.data.augment import augment as augment_picture
 from yolojax.data.augment import pad_truths
-from yolojax.data.geometry import Size
+from yolojax.data.geometry import Fit, Size
 from yolojax.data.multiscale import size_for
 from yolojax.data.reading import Batch, Handler, batches, check, handler, read_good, refuse
 from yolojax.data.records import BadRecord, Source, load_image
@@ -133,6 +133,7 @@ def eval_loader(
     *,
     image_size: Size,
     letterbox: bool,
+    resize: str = "opencv",
     batch_size: int,
     host: int = 0,
     hosts: int = 1,
@@ -141,46 +142,51 @@ def eval_loader(
 ) -> Iterator[Batch]:
     """Every picture of `source` once, in order, in batches of one shape; see `train_loader`.
 
+    Args:
+        letterbox, resize: how a picture becomes the input; see `geometry.fitter`.
+
     Returns:
-        Iterator of {"image": uint8 [b, H, W, 3], "image_id": int32 [b], "affine": float32 [b, 4],
-        "size": int32 [b, 2]}: the map from picture to input (`geometry.Affine`) and the picture's
-        (height, width), which `geometry.boxes_to_original` takes. Rows that fill up the last
-        batch, and with "skip" those of unreadable pictures, have `image_id` -1. All hosts get as
-        many batches.
+        Iterator of {"image": uint8 [b, H, W, 3] (float32 in 0..1 with resize="darknet"),
+        "image_id": int32 [b], "affine": float32 [b, 4], "size": int32 [b, 2]}: the map from
+        picture to input (`geometry.Affine`) and the picture's (height, width), which
+        `geometry.boxes_to_original` takes. Rows that fill up the last batch, and with "skip" those
+        of unreadable pictures, have `image_id` -1. All hosts get as many batches.
 
     Raises:
         ValueError: an argument is out of its range.
         BadRecord: while iterating: a picture cannot be read, and `on_bad_record` is "error".
     """
     check(source, batch_size, host, hosts, threads, on_bad_record)
-    on_bad = handler(source, on_bad_record)
+    on_bad, fit = handler(source, on_bad_record), geometry.fitter(letterbox, resize)
 
     def row(position):
         if position >= len(source):
-            return _blank(image_size)
+            return _blank(image_size, resize)
         try:
-            return eval_sample(source, position, size=image_size, letterbox=letterbox)
+            return eval_sample(source, position, size=image_size, fit=fit)
         except BadRecord as error:
             on_bad(error)
-            return _blank(image_size)
+            return _blank(image_size, resize)
 
     last = -(-len(source) // batch_size)
     return batches(row, 0, last, batch_size, host, hosts, threads)
 
 
-def eval_sample(source: Source, index: int, *, size: Size, letterbox: bool) -> Batch:
+def eval_sample(source: Source, index: int, *, size: Size, fit: Fit) -> Batch:
     """One row of `eval_loader`: the picture of record `index`, and the way back to its pixels.
+
+    `fit` is a function that `geometry.fitter` returns.
 
     Raises:
         BadRecord: it cannot be read.
     """
     picture = load_image(source[index])
-    image, affine = (geometry.letterbox if letterbox else geometry.squash)(picture, size)
+    image, affine = fit(picture, size)
     return _eval_row(image, index, affine, picture.shape[:2])
 
 
-def _blank(size):
-    image = np.full((*size, 3), geometry.GREY, np.uint8)
+def _blank(size, resize):
+    image = geometry.blank(resize, (*size, 3))
     return _eval_row(image, -1, geometry.Affine(1, 1, 0, 0), size)
 
 

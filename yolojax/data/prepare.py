@@ -45,7 +45,7 @@ def prepare_dataset(
         on_bad_record: "error", or "skip" to leave out a picture that cannot be decoded.
 
     Raises:
-        ValueError: the classes differ, or `shards` is not positive.
+        ValueError: the classes differ, a source has no boxes, or `shards` is not positive.
         FileExistsError: `out` is there already and is not, or may not be, replaced.
         BadRecord: a picture cannot be decoded, and `on_bad_record` is "error".
     """
@@ -67,6 +67,12 @@ def prepare_dataset(
 
 
 def _check(splits: dict[str, Source], out: Path, shards: int | None, overwrite: bool) -> None:
+    for split, source in splits.items():
+        if len(source) and source[0].label >= 0 and not len(source[0].boxes):
+            raise ValueError(
+                f"{split} ({source.name}) has a class for each picture and no boxes; only detection "
+                "sets are written here. Train on the source itself, or on a tfds set with a label."
+            )
     if len({tuple(source.classes) for source in splits.values()}) != 1:
         raise ValueError(
             f"all splits must have the same classes, got "

@@ -17,6 +17,7 @@ class Record(NamedTuple):
     difficult: np.ndarray  # bool [n], VOC: not trained on, neither hit nor miss when evaluated
     crowd: np.ndarray  # bool [n], COCO iscrowd: the same, matched by intersection over detection
     area: np.ndarray  # float32 [n], pixels**2 of the original (COCO: of the mask)
+    label: int = -1  # of the picture as a whole, for classification; -1: it has none
 
 
 class Source(Protocol):

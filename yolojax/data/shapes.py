@@ -13,7 +13,8 @@ from yolojax.data.annotations import make_record
 from yolojax.data.records import Record
 
 SHAPES = ("circle", "square", "triangle", "star")
-SPLITS = {"train": 2000, "val": 200}  # scenes in each
+SPLITS = {"train": 2000, "val": 200, "single": 2000, "single-val": 200}  # scenes in each
+SINGLE = ("single", "single-val")  # one shape a scene, which is then also the scene's class
 SIDE = 128  # pixels, of the square scene
 RADIUS = (16, 34)  # pixels, of a shape
 MAX_SHAPES = 4
@@ -38,11 +39,14 @@ class ShapesSource:
         split, number = self.scenes[index]
         image, boxes, shapes = draw_scene(split, number)
         labels = [self.classes.index(SHAPES[shape]) for shape in shapes]
-        return make_record(f"{split}_{number:05d}", image, (SIDE, SIDE), boxes, labels)
+        record = make_record(f"{split}_{number:05d}", image, (SIDE, SIDE), boxes, labels)
+        return record._replace(label=labels[0]) if split in SINGLE else record
 
 
 def load_shapes(split: str = "", *, name: str = "", classes: Sequence[str] = ()) -> ShapesSource:
     """2000 scenes for "train", 200 for "val", both without a split; 1 to 4 shapes of 4 classes.
+
+    "single" and "single-val" are as many scenes with one shape each, for classifiers too.
 
     Raises:
         ValueError: no such split, or a shape that is not among the given classes.
@@ -51,7 +55,7 @@ def load_shapes(split: str = "", *, name: str = "", classes: Sequence[str] = ())
         raise ValueError(f"shapes:{split}: no such split; there are: {', '.join(SPLITS)}.")
     if missing := set(SHAPES) - set(classes or SHAPES):
         raise ValueError(f"shapes: the classes must hold {sorted(missing)}, got {[*classes]}.")
-    chosen = [split] if split else list(SPLITS)
+    chosen = [split] if split else ["train", "val"]
     scenes = tuple((key, number) for key in chosen for number in range(SPLITS[key]))
     return ShapesSource(name or f"shapes:{split}", tuple(classes) or SHAPES, scenes)
 
@@ -64,7 +68,7 @@ def draw_scene(split: str, number: int) -> tuple[np.ndarray, list[tuple[int, ...
     generator = np.random.default_rng([SEED, list(SPLITS).index(split), number])
     image, base = _background(generator)
     boxes, shapes = [], []
-    for _ in range(generator.integers(1, MAX_SHAPES + 1)):
+    for _ in range(1 if split in SINGLE else generator.integers(1, MAX_SHAPES + 1)):
         shape = int(generator.integers(len(SHAPES)))
         mask = _draw_mask(shape, generator)
         x, y, w, h = cv2.boundingRect(mask)

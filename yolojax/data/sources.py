@@ -4,6 +4,7 @@
     coco:JSON:IMAGE_DIR       a COCO JSON and its pictures
     darknet:FILE[:SPLIT]      a data.yaml, or a Darknet .data file
     tfds:NAME[:SPLIT]         a prepared TFDS set: a name, or its folder
+    folder:ROOT[:SPLIT]       pictures of one class each, in ROOT/CLASS/ or named CLASS_*.jpg
     shapes:[SPLIT]            drawn on the fly
 
 Several are joined by +, and without a SPLIT all pictures are read.
@@ -16,8 +17,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
+from yolojax.data.annotations import check_names
 from yolojax.data.coco import load_coco
 from yolojax.data.darknet import load_darknet
+from yolojax.data.folder import load_folder
 from yolojax.data.records import Record, Source
 from yolojax.data.shapes import load_shapes
 from yolojax.data.tfds import load_tfds
@@ -29,6 +32,7 @@ FORMS = {
     "coco": "coco:JSON:IMAGE_DIR",
     "darknet": "darknet:FILE[:SPLIT]",
     "tfds": "tfds:NAME[:SPLIT]",
+    "folder": "folder:ROOT[:SPLIT]",
     "shapes": "shapes:[SPLIT]",
 }
 # tfds' splits have a + of their own: a source begins only where a scheme follows.
@@ -82,10 +86,13 @@ def load_source(
 
     Raises:
         FileNotFoundError, ValueError: the string, or what it names, is wrong; says what there is.
+        ValueError: two of `classes` have one name.
         BadRecord: an annotation that cannot be used, if `on_bad_record` is "error".
     """
     if on_bad_record not in ("error", "skip"):
         raise ValueError(f"on_bad_record must be 'error' or 'skip', got {on_bad_record!r}.")
+    if classes:
+        check_names(classes, "the classes that labels are mapped to")
     parts: list[Source] = []
     for part in JOINT.split(spec):
         source = _load_one(part, dir, on_bad_record, tuple(classes))
@@ -115,7 +122,7 @@ def _load_one(spec: str, dir: str, on_bad_record: str, classes: tuple[str, ...])
         path, _, image_dir = rest.partition(":")
         return load_coco(_place(path, dir), _place(image_dir, dir), **options)
     path, split = _cut_split(rest)
-    load = {"voc": load_voc, "darknet": load_darknet}[scheme]
+    load = {"voc": load_voc, "darknet": load_darknet, "folder": load_folder}[scheme]
     return load(_place(path, dir), split, **options)
 
 

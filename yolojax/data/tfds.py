@@ -1,4 +1,4 @@
-"""Detection sets of TensorFlow Datasets, prepared as ArrayRecord; read without TensorFlow."""
+"""TensorFlow Datasets of boxes or labels, prepared as ArrayRecord; read without TensorFlow."""
 
 import os
 from collections.abc import Sequence
@@ -17,7 +17,10 @@ HOW_TO_PREPARE = (
 
 
 class Fields(NamedTuple):
-    """Names of the features that hold a detection set's parts; "" where it has none."""
+    """Names of the features that hold a set's parts; "" where it has none.
+
+    A classification set has no `objects`; its `label` is that of the picture.
+    """
 
     image: str
     filename: str
@@ -59,7 +62,7 @@ def load_tfds(
     classes: Sequence[str] = (),
     on_bad_record: str = "error",
 ) -> TfdsSource:
-    """A prepared detection set, found by its features: an image and a sequence of boxes and labels.
+    """A prepared set: an image and a sequence of boxes and labels, or an image and its label.
 
     Records are read one by one when they are asked for. They are all read once beforehand only if
     bad ones must be left out, or if the set has a class that is not among `classes`.
@@ -71,7 +74,8 @@ def load_tfds(
 
     Raises:
         FileNotFoundError: not prepared; the message has the command that does it.
-        ValueError: no such split (those there are in the message), or no boxes in its features.
+        ValueError: no such split (those there are in the message), or neither boxes nor a label
+            among its features.
         BadRecord: a box or label that cannot be used.
     """
     import tensorflow_datasets as tfds  # slow to import, and only this scheme needs it
@@ -80,7 +84,8 @@ def load_tfds(
     builder = tfds.builder_from_directory(find_dataset(dataset, data_dir))
     fields = _find_fields(builder.info.features, dataset)
     examples = _open(builder, split, fields, dataset)
-    names = tuple(builder.info.features[fields.objects][fields.label].names)
+    features = builder.info.features
+    names = tuple((features[fields.objects] if fields.objects else features)[fields.label].names)
     name = name or f"tfds:{dataset}:{split}"
     source = TfdsSource(
         name, tuple(classes) or names, examples, fields, names, range(len(examples))
@@ -133,6 +138,7 @@ def _find_fields(features: Any, dataset: str) -> Fields:
     import tensorflow_datasets as tfds
 
     image = _first(features, tfds.features.Image, "image")
+    top = [key if key in features else "" for key in ("image/filename", "image/id")]
     groups = (key for key in features if isinstance(features[key], tfds.features.Sequence))
     for objects in sorted(groups):
         inner = getattr(features[objects], "feature", None)
@@ -141,13 +147,17 @@ def _find_fields(features: Any, dataset: str) -> Fields:
         bbox = _first(inner, tfds.features.BBoxFeature, "bbox")
         label = _first(inner, tfds.features.ClassLabel, "label")
         if image and bbox and label:
-            top = [key if key in features else "" for key in ("image/filename", "image/id")]
             optional = ("is_difficult", "is_crowd", "area")
             rest = [key if key in inner else "" for key in optional]
             return Fields(image, *top, objects, bbox, label, *rest)
+    label = _first(features, tfds.features.ClassLabel, "label")
+    if image and label:
+        filename = _first(features, tfds.features.Text, "file_name")
+        return Fields(image, top[0] or filename, top[1], "", "", label, "", "", "")
     raise ValueError(
-        f"tfds:{dataset} is no detection set: it needs an Image and a Sequence with a BBoxFeature "
-        f"and a ClassLabel; its features are {', '.join(sorted(features))}."
+        f"tfds:{dataset} is no set for detection, which needs an Image and a Sequence with a "
+        "BBoxFeature and a ClassLabel, nor for classification, which needs an Image and a "
+        f"ClassLabel; its features are {', '.join(sorted(features))}."
     )
 
 
@@ -178,9 +188,12 @@ def _open(builder: Any, split: str, fields: Fields, dataset: str) -> Sequence[di
 
 
 def _read_record(example: dict[str, Any], row: int, source: TfdsSource) -> Record:
-    fields, objects = source.fields, example[source.fields.objects]
+    fields = source.fields
     image_id = _image_id(example, row, fields)
     where = f"{source.name}: {image_id}"
+    if not fields.objects:
+        return _read_labelled(example, image_id, where, source)
+    objects = example[fields.objects]
     width, height = size = image_size(example[fields.image], where)
     index = {class_name: label for label, class_name in enumerate(source.classes)}
     boxes, labels = [], []
@@ -197,6 +210,15 @@ def _read_record(example: dict[str, Any], row: int, source: TfdsSource) -> Recor
     optional = zip(("difficult", "crowd", "area"), fields[-3:], strict=True)
     rest = {key: list(objects.get(feature, ())) for key, feature in optional}
     return make_record(image_id, example[fields.image], size, boxes, labels, **rest)
+
+
+def _read_labelled(example, image_id: str, where: str, source: TfdsSource) -> Record:
+    label = example[source.fields.label]
+    if label < 0:
+        raise BadRecord(f"{where}: has no class (label {label}); a split without annotations?")
+    index = {class_name: i for i, class_name in enumerate(source.classes)}
+    record = make_record(image_id, example[source.fields.image], (1, 1), [], [])
+    return record._replace(label=class_index(source.names[label], index, where))
 
 
 def _image_id(example: dict[str, Any], row: int, fields: Fields) -> str:

@@ -12,9 +12,12 @@ from yolojax.config import Config
 from yolojax.data.augment import pad_truths
 from yolojax.data.class_names import COCO_CATEGORY_IDS, COCO_CLASSES
 from yolojax.data.doors import eval_batches
-from yolojax.data.geometry import Affine, boxes_to_input, boxes_to_original
+from yolojax.data.geometry import Affine, boxes_to_input, boxes_to_original, to_uint8
+from yolojax.data.nodes import nodes_of
 from yolojax.data.records import Source
+from yolojax.evaluation import hierarchy
 from yolojax.evaluation.detect import Programs, batch_size, warm_up
+from yolojax.evaluation.errors import error_mix, format_errors
 from yolojax.evaluation.evaluator import (
     ImageDetections,
     evaluate,
@@ -30,6 +33,7 @@ from yolojax.ops.nms import Detections
 from yolojax.progress import progress
 from yolojax.sharding import to_devices
 from yolojax.visual.draw import draw_batch, save_image
+from yolojax.visual.error_report import plot_errors
 
 DRAWN_THRESHOLD = 0.25  # of the drawn pictures, as `yolojax predict` has it
 DRAWN_TRUTHS = 100  # boxes an image, at most
@@ -43,18 +47,25 @@ def evaluate_source(
     mesh: Mesh,
     workdir: Path,
     name: str = "val",
+    *,
+    errors: bool = False,
 ) -> dict:
     """Evaluate on every picture of `source`, print the table, write workdir/eval/ and plots/.
 
     Files: eval/<name>.json (the result), eval/<name>_coco.json (COCO results),
-    eval/<name>_voc/comp4_det_test_<class>.txt, plots/<name>_batch0_{labels,pred}.jpg.
+    eval/<name>_voc/comp4_det_test_<class>.txt, plots/<name>_batch0_{labels,pred}.jpg; with `errors`
+    the kinds of error are printed, are in the result, and plots/<name>_errors.png shows them.
 
     Returns:
-        The result of `evaluator.evaluate` with `source` and `speed` (ms an image) added.
+        The result of `evaluator.evaluate` with `source` and `speed` (ms an image) added; for a tree
+        of classes, of which those of `source` are evaluated, also `tree` (hierarchy.tree_numbers).
     """
     warm_up(programs, variables, config, mesh)
     truths, detections, speed, drawn = _detect_all(programs, variables, source, config, mesh)
-    settings, classes = config.eval, config.model.classes
+    settings, classes, every = config.eval, config.model.classes, (truths, detections)
+    if config.model.tree:
+        nodes, names = nodes_of(source), config.model.shown
+        truths, detections, classes = hierarchy.among(truths, detections, nodes, names)
     result = evaluate(
         truths,
         detections,
@@ -66,12 +77,20 @@ def evaluate_source(
     result |= {"source": source.name, "speed": speed, "skipped": list(source.skipped)}
     print(format_table(result))
     print("  ms per image: " + ", ".join(f"{k} {v:.1f}" for k, v in speed.items()))
+    if config.model.tree:
+        seen = [classes[i] for i, node in enumerate(nodes) if node in settings.seen]
+        result["tree"] = hierarchy.tree_numbers(result, *every, config.model.tree, seen)
+        print(hierarchy.format_numbers(result["tree"]))
     folder, plots = workdir / "eval", workdir / "plots"
+    if errors:
+        result["errors"] = error_mix(truths, detections, classes)
+        print(format_errors(result["errors"]))
+        plot_errors({name: result["errors"]}, plots / f"{name}_errors.png")
     write_result(folder / f"{name}.json", result)
     write_coco_results(folder / f"{name}_coco.json", detections, _category_ids(source, classes))
     write_voc_results(folder / f"{name}_voc", detections, classes)
     for kind, batch in drawn.items():
-        save_image(plots / f"{name}_batch0_{kind}.jpg", draw_batch(batch, classes))
+        save_image(plots / f"{name}_batch0_{kind}.jpg", draw_batch(batch, config.model.shown))
     return result
 
 
@@ -79,7 +98,8 @@ def _protocol(config: Config) -> dict:
     height, width = config.data.image_size
     settings = config.eval
     return {
-        "input": f"{height}x{width}, {'letterboxed' if config.data.letterbox else 'squashed'}",
+        "input": f"{height}x{width}, {'letterboxed' if config.data.letterbox else 'squashed'}"
+        f"{', resized as Darknet does' if config.data.resize == 'darknet' else ''}",
         "nms": f"IoU > {settings.iou_threshold}, "
         f"{'over all classes' if settings.class_agnostic else 'per class'}",
         "kept": f"score > {settings.score_threshold}, at most {settings.max_detections} an image",
@@ -141,7 +161,8 @@ def _drawn(batch: dict, found: Detections, source: Source) -> dict[str, dict]:
     truth = dict(
         zip(("boxes", "labels", "mask"), map(np.stack, zip(*padded, strict=True)), strict=True)
     )
-    return {"labels": batch | truth, "pred": batch | predicted}
+    image = {"image": to_uint8(batch["image"])}
+    return {"labels": image | truth, "pred": image | predicted}
 
 
 def _padded_truth(source, size, image_id, affine, picture):

@@ -48,8 +48,14 @@ def draw_boxes(image, boxes_pixels, labels, scores=None, classes: Sequence[str] 
 def draw_batch(batch: dict, classes: Sequence[str]):
     """The first pictures of a training batch with their boxes, as one mosaic (uint8 RGB).
 
-    `batch` has `image` uint8 [B, h, w, 3], `boxes` [B, M, 4] in 0..1, `labels` and `mask` [B, M].
+    `batch` has `image` uint8 [B, h, w, 3], `boxes` [B, M, 4] in 0..1, `labels` and `mask` [B, M];
+    or, instead of these three, the class `label` [B] of each picture, which gets a frame.
     """
+    if "label" in batch:
+        count = len(batch["label"])
+        frames = np.tile(np.array([0, 0, 1, 1], np.float32), (count, 1, 1))
+        labels = np.asarray(batch["label"])[:, None]
+        batch = batch | {"boxes": frames, "labels": labels, "mask": np.ones((count, 1), bool)}
     images = np.asarray(batch["image"])[:MOSAIC_TILES]
     columns = int(np.ceil(np.sqrt(len(images))))
     scale = min(MOSAIC_SIDE // 4, MOSAIC_SIDE // columns) / max(images.shape[1:3])

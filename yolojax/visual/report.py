@@ -1,19 +1,23 @@
 """Plots of a training run and of anchors. matplotlib draws to files only, and is imported late."""
 
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 
-from yolojax.files import write_bytes
 from yolojax.ops.anchors import PUBLISHED_PRIORS
 from yolojax.ops.boxes import shape_iou
+from yolojax.visual.figures import new_figure, save_figure
 
 PANELS = (  # title, names that belong to it, whether the axis is logarithmic
     ("loss, mean of an image", ("train/loss", "train/loss_*"), True),
-    ("evaluation", ("eval/voc*", "eval/coco_AP", "eval/coco_AP50", "eval/coco_AP75"), False),
+    (
+        "evaluation",
+        ("eval/voc*", "eval/coco_AP", "eval/coco_AP5*", "eval/coco_AP7*", "eval/top*"),
+        False,
+    ),
     ("fit of the responsible boxes", ("train/avg_iou", "train/recall50", "train/recall75"), False),
+    ("accuracy on training batches", ("train/top*",), False),
     ("learning rate", ("train/lr",), True),
 )
 SMOOTHING = 40  # the running median spans a fortieth of a curve
@@ -36,10 +40,10 @@ def plot_curves(metrics_path, out_png) -> None:
     panels = [panel for panel in panels if panel[1]]
     if not panels:
         raise ValueError(f"{metrics_path}: has no line with train/... or eval/... to plot yet.")
-    figure, grid = _figure(len(panels))
+    figure, grid = new_figure(len(panels))
     for axes, (title, series, log) in zip(grid, panels, strict=True):
         _plot_panel(axes, title, series, log)
-    _save(figure, out_png)
+    save_figure(figure, out_png)
 
 
 def read_metrics(path) -> list[dict]:
@@ -63,7 +67,7 @@ def plot_anchors(shapes, anchors, gains: dict[int, float], out_png, *, published
 
     `gains` is {number of anchors: mean IoU}; `published` a key of PUBLISHED_PRIORS to draw too.
     """
-    figure, (left, right) = _figure(2)
+    figure, (left, right) = new_figure(2)
     _plot_shapes(left, np.asarray(shapes), np.asarray(anchors), published)
     right.plot(list(gains), [100 * gain for gain in gains.values()], marker="o")
     k = len(anchors)
@@ -71,7 +75,7 @@ def plot_anchors(shapes, anchors, gains: dict[int, float], out_png, *, published
         right.plot([k], [100 * gains[k]], marker="o", markersize=12, color="C3")
         right.annotate(f"k = {k}: {100 * gains[k]:.1f}", (k, 100 * gains[k]), (8, -16), **_OFFSET)
     right.set(title="mean IoU with the nearest anchor, %", xlabel="anchors", xticks=list(gains))
-    _save(figure, out_png)
+    save_figure(figure, out_png)
 
 
 _OFFSET = {"textcoords": "offset points"}
@@ -135,26 +139,3 @@ def _smooth(values):
     padded = np.pad(values, reach, constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
     return np.nanmedian(windows, axis=1)
-
-
-def _figure(panels: int):
-    """A figure of its own with `panels` axes, two in a row."""
-    from matplotlib.figure import Figure
-
-    columns = min(panels, 2)
-    rows = -(-panels // 2)
-    figure = Figure(figsize=(6.5 * columns, 4.5 * rows), dpi=110, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for spare in axes[panels:]:
-        spare.set_axis_off()
-    for used in axes[:panels]:
-        used.grid(alpha=0.25)
-        used.spines[["top", "right"]].set_visible(False)
-        used.ticklabel_format(axis="x", style="plain")
-    return figure, axes[:panels]
-
-
-def _save(figure, path) -> None:
-    picture = io.BytesIO()
-    figure.savefig(picture, format=Path(path).suffix.lstrip(".") or "png")  # Agg for a bare Figure
-    write_bytes(path, picture.getvalue())

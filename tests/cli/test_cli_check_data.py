@@ -1,0 +1,88 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from yolojax.cli.main import run_verb
+from yolojax.data.annotations import RecordList, make_record
+
+PICTURE = np.zeros((100, 200, 3), np.uint8)
+
+
+def source_of(*boxes_of, skipped=()):
+    records = [
+        make_record(f"r{i}", PICTURE, (200, 100), boxes, [0] * len(boxes))
+        for i, boxes in enumerate(boxes_of)
+    ]
+    return RecordList("test:source", ("cat",), records, list(skipped))
+
+
+@pytest.fixture
+def check(monkeypatch, capsys):
+    """Run the verb on a source -> (status, what it printed)."""
+
+    def run(source, *argv):
+        monkeypatch.setattr("yolojax.data.sources.load_source", lambda *_, **__: source)
+        status = run_verb("check_data", ["test:source", *argv])
+        return status, capsys.readouterr().out
+
+    return run
+
+
+def test_a_sound_source_is_fit(check):
+    status, text = check(source_of([(10, 10, 60, 60)], []))
+    assert status == 0
+    assert "test:source: 2 pictures, 1 objects" in text
+    assert "errors: none\nwarnings: none" in text
+    assert "YOLOv1 7 x 7         100.0%  0 objects lost, in 0 pictures" in text
+
+
+def test_errors_give_status_1_and_warnings_do_not(check):
+    assert check(source_of([(10, 10, 60, 60)], skipped=["x.xml: broken"]))[0] == 1
+    tiny = [(10, 10, 11, 60)]
+    status, text = check(source_of(tiny))
+    assert status == 0
+    assert "tiny boxes: 1\n    r0: box 1 (cat)" in text
+
+
+def test_few_messages_are_shown_and_json_has_all(check):
+    source = source_of([(10, 10, 60, 60)], skipped=[f"{i}.xml: broken" for i in range(9)])
+    assert "... and 6 more" in check(source)[1]
+    report = json.loads(check(source, "--json")[1])
+    assert len(report["errors"]["unusable annotations"]) == 9
+
+
+def test_the_config_gives_input_and_grids(check, tmp_path):
+    config = tmp_path / "small.py"
+    config.write_text(
+        "from yolojax.config import Config, DataConfig, ModelConfig\n"
+        "def get_config():\n"
+        "    model = ModelConfig(classes=('cat',), anchors=((1.0, 1.0),), side=9)\n"
+        "    data = DataConfig(image_size=(96, 128), max_boxes=1, letterbox=False)\n"
+        "    return Config(model=model, data=data)\n"
+    )
+    two = source_of([(10, 10, 60, 60), (12, 12, 60, 60)])
+    report = json.loads(check(two, "--config", str(config), "--json")[1])
+    assert report["limits"]["yolov1"]["grid"] == [9, 9]
+    assert report["limits"]["yolov2"]["grid"] == [3, 4]
+    assert report["limits"]["yolov2"]["kept"] == 1
+    assert [*report["warnings"]] == ["more boxes than max_boxes"]
+    assert "stretched to 96 x 128" in check(two, "--config", str(config))[1]
+
+
+def test_one_picture_shows_it_all(check, tmp_path):
+    plot = tmp_path / "data.png"
+    assert check(source_of([(10, 10, 60, 60)]), "--plot", str(plot))[0] == 0
+    assert cv2.imread(str(plot)) is not None
+
+
+def test_pictures_without_boxes_can_be_checked_and_plotted(check, tmp_path):
+    status, text = check(source_of([]), "--plot", str(tmp_path / "data.png"))
+    assert status == 0
+    assert "no boxes, so no limits" in text
+
+
+def test_the_drawn_shapes_are_fit(capsys):
+    assert run_verb("check_data", ["shapes:val"]) == 0
+    assert "errors: none" in capsys.readouterr().out

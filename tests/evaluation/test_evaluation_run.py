@@ -1,0 +1,67 @@
+"""The whole pass over a source, with a network that knows the answer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from yolojax.config import Config, DataConfig, EvalConfig, ModelConfig
+from yolojax.data.records import Record
+from yolojax.evaluation.detect import make_programs
+from yolojax.evaluation.run import evaluate_source
+from yolojax.heads.predictions import Predictions
+from yolojax.sharding import make_mesh
+from yolojax.tasks import Task
+
+BOX = np.array([[0.25, 0.25, 0.75, 0.75]], np.float32)
+
+
+class Blind:
+    """Says where the box is without looking; notes what it was given."""
+
+    def __init__(self):
+        self.given = set()
+
+    def apply(self, variables, image, *, train):
+        self.given.add(image.dtype.name)
+        return image.mean((1, 2, 3))
+
+
+class OneSquare:
+    """Pictures with a box in the middle of each."""
+
+    name, classes, skipped = "memory", ("square",), ()
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        image = np.full((48, 48, 3), 80 * index, np.uint8)
+        no = np.zeros(1, bool)
+        return Record(str(index), image, BOX, np.zeros(1, np.int32), no, no, np.float32([576]))
+
+
+def decode(raw):
+    """Of each image the box in the middle, with score 1, as the decoders of heads/ give it."""
+    one = jnp.ones((len(raw), 1))
+    return Predictions(jnp.tile(BOX, (len(raw), 1, 1)), one, one[..., None])
+
+
+@pytest.mark.parametrize("resize", ["opencv", "darknet"])
+def test_both_kinds_of_input_are_evaluated_and_drawn(resize, tmp_path):
+    config = Config(
+        model=ModelConfig(classes=("square",)),
+        data=DataConfig(image_size=(32, 32), resize=resize, threads=0),
+        eval=EvalConfig(batch_size=2, bootstrap=0),
+    )
+    network = Blind()
+    programs = make_programs(Task(network, decode, None), config.eval)
+    mesh = make_mesh(jax.devices()[:1])
+    result = evaluate_source(programs, {}, OneSquare(), config, mesh, tmp_path)
+    assert network.given == {"float32"}
+    assert (result["voc10"], result["detections"]) == (1.0, 3)
+    assert ("Darknet" in result["protocol"]["input"]) == (resize == "darknet")
+    with Image.open(tmp_path / "plots" / "val_batch0_labels.jpg") as drawn:
+        tile = np.asarray(drawn)[5:60, -60:-5]  # inside the corner of the second picture
+    assert abs(tile.mean() - 80) < 2

@@ -1,0 +1,150 @@
+"""Is a data set fit to train on? Reads all of it; the exit status is 1 if there are errors.
+
+Errors: annotations that cannot be used, classes the config does not have, pictures that cannot be
+decoded, boxes that leave the picture or have no area. Warnings: pictures cut short, the same box
+twice, boxes with a side below 1 % of the input, more boxes in a picture than max_boxes, classes
+that never occur. Then what there is, and the recall that the grids of YOLOv1 and YOLOv2 allow at
+most: a truth that shares its cell (YOLOv1), or its cell and anchor (YOLOv2), with another one is
+not trained on.
+
+examples:
+  yolojax check-data voc:VOCdevkit/VOC2007:trainval
+  yolojax check-data voc:bccd:train --config=configs/bccd.py --plot bccd.png
+  yolojax check-data coco:annotations/train.json:train2017 --dir coco --json
+"""
+
+import argparse
+import json
+
+SHOWN = 3  # messages of each kind; --json has all
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `yolojax check-data`."""
+    add = parser.add_argument
+    add("source", help="the data set, as in config.data.train")
+    add("--config", metavar="FILE", help="a config: classes, input, anchors, side, max_boxes, dir")
+    add("--dir", help="folder that relative paths in SOURCE start from")
+    add("--plot", metavar="FILE", help="picture of classes, box sizes, crowding and places")
+    add("--json", action="store_true", help="print JSON instead of text")
+
+
+def run(args) -> int:
+    """Check, print, plot -> 1 if there are errors."""
+    from yolojax.config import Config, read_config
+    from yolojax.data.check import check_source
+    from yolojax.data.sources import load_source
+    from yolojax.ops.anchors import PUBLISHED_PRIORS
+
+    config = read_config(args.config) if args.config else Config()
+    data, model = config.data, config.model
+    place = data.dir if args.dir is None else args.dir
+    source = load_source(args.source, dir=place, on_bad_record="skip", classes=model.classes)
+    report, census = check_source(
+        source,
+        image_size=data.image_size,
+        letterbox=data.letterbox,
+        max_boxes=data.max_boxes,
+        side=model.side,
+        anchors=model.anchors or PUBLISHED_PRIORS["yolov2_voc"],
+        threads=max(1, data.threads),
+    )
+    print(json.dumps(report, indent=2) if args.json else format_report(report))
+    if args.plot:
+        _plot(args.plot, report, census)
+    return 1 if report["errors"] else 0
+
+
+def format_report(report: dict) -> str:
+    """The report of `data.check.check_source` as text."""
+    return "\n".join(
+        [
+            *_head(report),
+            "",
+            *_findings("errors", report["errors"]),
+            *_findings("warnings", report["warnings"]),
+            "",
+            *_classes(report),
+            "",
+            *_sizes(report),
+            "",
+            *_limits(report["limits"]),
+        ]
+    )
+
+
+def _head(report) -> list[str]:
+    height, width = report["settings"]["image_size"]
+    how = "letterboxed" if report["settings"]["letterbox"] else "stretched"
+    ignored = f" and {report['ignored']} difficult ones or crowds" if report["ignored"] else ""
+    return [
+        f"{report['source']}: {report['pictures']} pictures, {report['objects']} objects{ignored}",
+        f"{how} to {height} x {width} (h x w)",
+    ]
+
+
+def _findings(title: str, found: dict[str, list[str]]) -> list[str]:
+    lines = [title if found else f"{title}: none"]
+    for kind, messages in found.items():
+        lines.append(f"  {kind}: {len(messages)}")
+        lines += [f"    {message}" for message in messages[:SHOWN]]
+        if len(messages) > SHOWN:
+            lines.append(f"    ... and {len(messages) - SHOWN} more; --json has all")
+    return lines
+
+
+def _classes(report) -> list[str]:
+    first = max(len(name) for name in ("class", *report["classes"]))
+    total = max(report["objects"], 1)
+    return [f"{'class':<{first}}  objects  share  pictures"] + [
+        f"{name:<{first}}  {row['objects']:7d}  {row['objects'] / total:5.1%}  {row['pictures']:8d}"
+        for name, row in report["classes"].items()
+        if row["pictures"]
+    ]
+
+
+def _sizes(report) -> list[str]:
+    sizes, crowding = report["picture_sizes"], report["boxes_per_picture"]
+    most = ", ".join(f"{size} ({n})" for size, n in [*sizes["most"].items()][:4])
+    lines = [f"sizes of pictures: {sizes['distinct']}, most often {most}"]
+    if report["objects"]:
+        pixels = report["box_pixels"]
+        lines.append("boxes, pixels of the input" + "".join(f"{q:>10}" for q in pixels["width"]))
+        for name, row in pixels.items():
+            lines.append(f"  {name:<24}" + "".join(f"{x:10.1f}" for x in row.values()))
+    cut = crowding["beyond_max_boxes"]
+    lines.append(
+        f"objects in a picture: mean {crowding['mean']:.1f}, most {crowding['most']}; "
+        f"{crowding['without']} pictures without"
+    )
+    return lines + [f"  beyond max_boxes {report['settings']['max_boxes']}: {cut} objects"] * bool(
+        cut
+    )
+
+
+def _limits(limits) -> list[str]:
+    v1, v2 = limits["yolov1"], limits["yolov2"]
+    if not v1["truths"]:
+        return ["no boxes, so no limits of recall"]
+    names = {
+        f"YOLOv1 {v1['grid'][0]} x {v1['grid'][1]}": v1,
+        f"YOLOv2 {v2['grid'][0]} x {v2['grid'][1]} x {v2['anchors']}": v2,
+    }
+    return ["recall that the grid allows at most"] + [
+        f"  {name:<20} {bound['recall']:6.1%}  {bound['truths'] - bound['kept']} objects lost, "
+        f"in {bound['pictures']} pictures"
+        for name, bound in names.items()
+    ]
+
+
+def _plot(path, report, census) -> None:
+    from yolojax.data.census import per_picture
+    from yolojax.ops.boxes import xyxy_to_cxcywh
+    from yolojax.visual.data_report import plot_data
+
+    unit = "objects" if report["objects"] else "pictures"
+    counts = {name: row[unit] for name, row in report["classes"].items()}
+    height, width = report["settings"]["image_size"]
+    sides = xyxy_to_cxcywh(census.boxes_input)[:, 2:] * (width, height)
+    centres = xyxy_to_cxcywh(census.boxes)[:, :2]
+    plot_data(counts, sides, per_picture(census), centres, path)

@@ -1,0 +1,212 @@
+"""Pictures with one class each -> batches for a classifier, augmented as Darknet does (data.c).
+
+Row i of a training is a pure function of (seed, i), as in `pipeline`.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+
+import cv2
+import numpy as np
+
+from yolojax.config import ClassifierAugmentConfig
+from yolojax.data import darknet_image
+from yolojax.data.augment import distort, random_factor
+from yolojax.data.geometry import Placement, Size, render
+from yolojax.data.multiscale import size_for
+from yolojax.data.pipeline import record_at
+from yolojax.data.reading import Batch, Handler, batches, check, handler, read_good
+from yolojax.data.records import BadRecord, Source, load_image
+
+
+def train_loader(
+    source: Source,
+    *,
+    image_size: Size,
+    batch_size: int,
+    seed: int,
+    augment: ClassifierAugmentConfig,
+    sizes: tuple[int, ...] = (),
+    sizes_every: int = 10,
+    sizes_last: int = 200,
+    total_batches: int = 0,
+    start_batch: int = 0,
+    host: int = 0,
+    hosts: int = 1,
+    threads: int = 2,
+    on_bad_record: str = "error",
+) -> Iterator[Batch]:
+    """Training batches without end; every epoch in another order.
+
+    The arguments, and what is raised, are those of `pipeline.train_loader`.
+
+    Returns:
+        Iterator of {"image": uint8 [b, H, W, 3], "label": int32 [b], "image_id": int32 [b]}.
+    """
+    check(source, batch_size, host, hosts, threads, on_bad_record)
+    check_labelled(source)
+    multiscale = {"seed": seed, "sizes": sizes, "every": sizes_every}
+    multiscale |= {"total_steps": total_batches, "last": sizes_last}
+    on_bad = handler(source, on_bad_record)
+
+    def row(position):
+        side = size_for(position // batch_size, **multiscale) if sizes else None
+        size = (side, side) if side else image_size
+        return train_sample(source, position, seed=seed, size=size, augment=augment, on_bad=on_bad)
+
+    return batches(row, start_batch, None, batch_size, host, hosts, threads)
+
+
+def train_sample(
+    source: Source,
+    position: int,
+    *,
+    seed: int,
+    size: Size,
+    augment: ClassifierAugmentConfig,
+    on_bad: Handler,
+) -> Batch:
+    """Row `position` of a training, counted in images from its start: a batch's arrays without B.
+
+    Raises:
+        BadRecord: the picture cannot be read and `on_bad` raises, or none of all can.
+    """
+    index, record, image = read_good(source, record_at(source, position, seed), on_bad)
+    generator = np.random.Generator(np.random.Philox(key=np.array([seed, position], np.uint64)))
+    image = random_view(image, generator, size=size, **asdict(augment))
+    return {"image": image, "label": np.int32(record.label), "image_id": np.int32(index)}
+
+
+def random_view(
+    image: np.ndarray,
+    generator: np.random.Generator,
+    *,
+    size: Size,
+    scales: tuple[float, float] = (0.5, 1.75),
+    angle: float = 7.0,
+    aspect: float = 0.75,
+    flip: float = 0.5,
+    hue: float = 0.1,
+    saturation: float = 0.75,
+    exposure: float = 0.75,
+) -> np.ndarray:
+    """uint8 RGB [h, w, 3] -> uint8 [*size, 3]: scaled, turned, moved, mirrored, recoloured.
+
+    random_augment_args and rotate_crop_image (image.c): outside of the picture it is black.
+
+    Raises:
+        ValueError: `scales` are not two positive numbers in order, or a factor is not positive.
+    """
+    if not 0 < scales[0] <= scales[1]:
+        raise ValueError(f"classifier.scales must be 0 < low <= high, got {scales}.")
+    (h, w), (height, width) = image.shape[:2], size
+    ratio = random_factor(generator, aspect, "aspect")
+    scale = generator.uniform(*scales) * min(size) / min(h, w * ratio)
+    radians = math.radians(generator.uniform(-angle, angle))
+    # As far as the picture reaches beyond the input, or falls short of it.
+    move_x = (w * scale / ratio - width) / 2 * generator.uniform(-1, 1)
+    move_y = (h * scale - height) / 2 * generator.uniform(-1, 1)
+    view = rotate_crop(image, radians, scale, size, (move_x, move_y), ratio)
+    if generator.random() < flip:
+        view = cv2.flip(view, 1)
+    return distort(
+        view,
+        generator.uniform(-hue, hue),
+        random_factor(generator, saturation, "saturation"),
+        random_factor(generator, exposure, "exposure"),
+    )
+
+
+def rotate_crop(
+    image: np.ndarray,
+    radians: float,
+    scale: float,
+    size: Size,
+    move: tuple[float, float],
+    aspect: float,
+) -> np.ndarray:
+    """The view of `image` that rotate_crop_image (image.c) takes: uint8 [*size, 3], bilinear.
+
+    The middle of the view, moved by `move` (x, y) pixels of it, shows the middle of the image.
+    """
+    (h, w), (height, width) = image.shape[:2], size
+    cos, sin = math.cos(radians), math.sin(radians)
+    to_image = np.array([[cos * aspect, -sin], [sin * aspect, cos]]) / scale
+    corner = np.array([move[0] - width / 2, move[1] - height / 2])
+    offset = to_image @ corner + np.array([w / 2, h / 2])
+    matrix = np.column_stack([to_image, offset])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(image, matrix, (width, height), flags=flags)
+
+
+def eval_loader(
+    source: Source,
+    *,
+    image_size: Size,
+    resize: str,
+    batch_size: int,
+    host: int = 0,
+    hosts: int = 1,
+    threads: int = 2,
+    on_bad_record: str = "error",
+) -> Iterator[Batch]:
+    """Every picture of `source` once, in order: its middle, the shorter side made to fit.
+
+    Returns:
+        Iterator of {"image": [b, H, W, 3], "label": int32 [b], "image_id": int32 [b]}. Rows that
+        fill up the last batch, and with "skip" those of unreadable pictures, have `image_id` -1.
+
+    Raises: as `pipeline.eval_loader`.
+    """
+    check(source, batch_size, host, hosts, threads, on_bad_record)
+    check_labelled(source)
+    on_bad, crop = handler(source, on_bad_record), cropper(resize)
+    blank = crop(np.zeros((*image_size, 3), np.uint8), image_size)
+
+    def row(position):
+        image, label, index = blank, -1, -1
+        if position < len(source):
+            try:
+                record = source[position]
+                image, label, index = crop(load_image(record), image_size), record.label, position
+            except BadRecord as error:
+                on_bad(error)
+        return {"image": image, "label": np.int32(label), "image_id": np.int32(index)}
+
+    return batches(row, 0, -(-len(source) // batch_size), batch_size, host, hosts, threads)
+
+
+def centre_crop(image: np.ndarray, size: Size) -> np.ndarray:
+    """uint8 [h, w, 3] -> uint8 [*size, 3]: scaled until it just covers `size`, then its middle.
+
+    resize_min and crop_image, as in validate_classifier_single (classifier.c).
+    """
+    (h, w), (height, width) = image.shape[:2], size
+    scale = max(height / h, width / w)
+    new_w, new_h = max(width, int(w * scale)), max(height, int(h * scale))
+    corner = (-((new_w - width) // 2), -((new_h - height) // 2))
+    return render(image, Placement((0, 0, w, h), (*corner, new_w, new_h)), size)
+
+
+CROPS = {"opencv": centre_crop, "darknet": darknet_image.centre_crop}
+
+
+def cropper(resize: str) -> Callable[[np.ndarray, Size], np.ndarray]:
+    """The function that cuts the middle out of a picture; `resize` as in `geometry.fitter`.
+
+    Raises:
+        ValueError: `resize` is not a key of CROPS.
+    """
+    if resize not in CROPS:
+        raise ValueError(f"data.resize must be one of {', '.join(CROPS)}, got {resize!r}.")
+    return CROPS[resize]
+
+
+def check_labelled(source: Source) -> None:
+    """Raises ValueError where the pictures of `source` have no class of their own."""
+    if source[0].label < 0:
+        raise ValueError(
+            f"{source.name}: its pictures have boxes, not one class each; a classifier is trained "
+            "on folder:ROOT, or on a tfds set with a label."
+        )

@@ -1,0 +1,59 @@
+"""Darknet's .names, class names one a line, and .data, key = value lines that name files."""
+
+import re
+from pathlib import Path
+
+from yolojax.files import read_text
+
+LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+def read_names(path: str | Path) -> tuple[str, ...]:
+    """The class names in `path`, in the order of the labels; two may be the same.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no text in UTF-8, too long, empty, or has an empty line between names.
+    """
+    names = [line.strip() for line in LINE_END.split(_utf8(path, "a .names").rstrip())]
+    for number, name in enumerate(names, 1):
+        if not name and len(names) > 1:
+            raise ValueError(
+                f"{path}:{number}: an empty line; each line names one class, in order."
+            )
+    if not names[0]:
+        raise ValueError(f"{path}: no names; a .names file has one a line.")
+    return tuple(names)
+
+
+def read_data(path: str | Path) -> dict[str, str]:
+    """The values in a .data file: classes, train, valid, names, labels, map, ...
+
+    Lines that start with # or ; are comments.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a line is not key = value, or a key has two values.
+    """
+    values: dict[str, str] = {}
+    for number, line in enumerate(LINE_END.split(_utf8(path, "a .data")), 1):
+        key, equals, text = (part.strip() for part in line.partition("="))
+        if not (key or equals) or line.strip().startswith(("#", ";")):
+            continue
+        if not (key and equals and text):
+            raise ValueError(f"{path}:{number}: must be `key = value`, got {line.strip()[:60]!r}.")
+        if values.setdefault(key, text) != text:
+            raise ValueError(
+                f"{path}:{number}: {key[:60]} has another value already (Darknet takes the first); "
+                "leave one of them out."
+            )
+    if not values:
+        raise ValueError(f"{path}: no values; a .data file has lines such as names = FILE.names.")
+    return values
+
+
+def _utf8(path: str | Path, what: str) -> str:
+    text = read_text(path, what)
+    if "\ufffd" in text:
+        raise ValueError(f"{path}: must be {what} file in UTF-8; save it anew in this encoding.")
+    return text

@@ -1,0 +1,157 @@
+"""Numbers for detections whose classes form a tree: classes with and without boxes, part credit."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from yolojax.evaluation.evaluator import ImageDetections, ImageTruth
+from yolojax.ops.boxes import pairwise_iou
+
+IOU = 0.5  # from which a detection is of a truth
+
+
+def among(
+    truths: list[ImageTruth],
+    detections: list[ImageDetections],
+    nodes: Sequence[int],
+    names: Sequence[str],
+) -> tuple[list[ImageTruth], list[ImageDetections], tuple[str, ...]]:
+    """Truths and detections with labels that count through `nodes`, and the names of these.
+
+    Detections of other nodes are left out. A name that comes twice gets its node behind it.
+    """
+    order = np.array(sorted(nodes))
+
+    def relabelled(found: ImageDetections) -> ImageDetections:
+        kept = np.isin(found.labels, order)
+        labels = np.searchsorted(order, found.labels[kept])
+        return ImageDetections(found.image_id, found.boxes_pixels[kept], found.scores[kept], labels)
+
+    chosen = [names[node] for node in order]
+    shown = tuple(
+        f"{name} ({node})" if chosen.count(name) > 1 else name
+        for name, node in zip(chosen, order, strict=True)
+    )
+    truths = [t._replace(labels=np.searchsorted(order, t.labels)) for t in truths]
+    return truths, [relabelled(found) for found in detections], shown
+
+
+def tree_numbers(
+    result: dict,
+    truths: list[ImageTruth],
+    detections: list[ImageDetections],
+    parents: Sequence[int],
+    seen: Sequence[str],
+) -> dict:
+    """`hierarchical_precision` and, where some classes are `seen`, `split_means` of the headline.
+
+    The headline of YOLO9000's numbers may be one that has no column by class; AP50 stands for it.
+    """
+    numbers = hierarchical_precision(truths, detections, parents)
+    if not seen:
+        return numbers
+    columns = next(iter(result["per_class"].values()), {})
+    metric = result["metric"] if result["metric"] in columns else "coco_AP50"
+    return numbers | {"metric": metric} | split_means(result["per_class"], seen, metric)
+
+
+def format_numbers(numbers: dict) -> str:
+    """One line for the console."""
+
+    def percent(value):
+        return "-" if value is None else f"{100 * value:.2f}"
+
+    parts = [
+        f"{name.replace('_', ' ')} {percent(numbers[name])}"
+        for name in ("hierarchical_precision", "hierarchical_recall")
+    ]
+    parts += [
+        f"{numbers['metric']} of {numbers[f'{part}_classes']} classes {text} boxes "
+        f"{percent(numbers[part])}"
+        for part, text in (("seen", "with"), ("unseen", "without"))
+        if part in numbers
+    ]
+    return "  " + ", ".join(parts)
+
+
+def split_means(per_class: dict[str, dict], seen: Sequence[str], metric: str) -> dict:
+    """Mean `metric` over the classes that had boxes in training, and over the others.
+
+    Args:
+        per_class: {class: {metric: AP or None}}; classes without truths have None and do not count.
+        seen: the classes that had boxes.
+        metric: a column of `per_class`.
+
+    Returns:
+        {"seen": mean or None, "seen_classes": how many, "unseen": ..., "unseen_classes": ...}.
+    """
+    found = {name: row[metric] for name, row in per_class.items() if row[metric] is not None}
+    parts = {
+        "seen": [v for name, v in found.items() if name in seen],
+        "unseen": [v for name, v in found.items() if name not in seen],
+    }
+    means = {part: float(np.mean(v)) if v else None for part, v in parts.items()}
+    return means | {f"{part}_classes": len(v) for part, v in parts.items()}
+
+
+def hierarchical_precision(
+    truths: list[ImageTruth],
+    detections: list[ImageDetections],
+    parents: Sequence[int],
+    *,
+    threshold: float = 0.25,
+) -> dict[str, float | None]:
+    """Precision and recall in which a correct ancestor counts partly (Kiritchenko et al., 2006).
+
+    Down the scores, a detection takes the free truth that it overlaps most, of whatever class. Of
+    the nodes on the detection's path from the root, the share that is on the truth's path is its
+    precision; of the truth's path, the share on the detection's is the recall of the truth.
+
+    Args:
+        truths: with labels that are nodes; difficult and crowd ones neither help nor harm.
+        detections: of the same images in the same order; those below `threshold` are left out.
+        parents: of each node, -1 for a root.
+        threshold: of scores.
+
+    Returns:
+        {"hierarchical_precision", "hierarchical_recall"}, None without detections or truths.
+    """
+    precisions, recalls, count = [], [], 0
+    for truth, found in zip(truths, detections, strict=True):
+        ignored = truth.difficult | truth.crowd
+        count += int((~ignored).sum())
+        for label, match in _matches(truth, found, threshold):
+            if match is None:
+                precisions.append(0.0)
+            elif not ignored[match]:
+                said, right = _path(label, parents), _path(truth.labels[match], parents)
+                shared = len(said & right)
+                precisions.append(shared / len(said))
+                recalls.append(shared / len(right))
+    return {
+        "hierarchical_precision": float(np.mean(precisions)) if precisions else None,
+        "hierarchical_recall": float(np.sum(recalls) / count) if count else None,
+    }
+
+
+def _matches(truth: ImageTruth, found: ImageDetections, threshold: float):
+    """(label, index of the truth taken, or None) of each detection, the best score first."""
+    iou = np.array(pairwise_iou(found.boxes_pixels, truth.boxes_pixels))
+    for i in np.argsort(-found.scores, kind="stable"):
+        if found.scores[i] <= threshold:
+            return
+        best = int(iou[i].argmax()) if iou.shape[1] else -1
+        if best >= 0 and iou[i, best] >= IOU:
+            iou[:, best] = -1  # taken
+            yield int(found.labels[i]), best
+        else:
+            yield int(found.labels[i]), None
+
+
+def _path(node: int, parents: Sequence[int]) -> set[int]:
+    """The nodes from the root to `node`, both included."""
+    nodes = set()
+    while node >= 0:
+        nodes.add(int(node))
+        node = parents[node]
+    return nodes
