@@ -15,8 +15,11 @@ from yolojax.naming import did_you_mean
 
 VERBS = {
     "summary": "the layers of a network: shapes, parameters, operations",
-    "predict": "detect objects in pictures: drawings, JSON, CSV or text",
+    "predict": "detect objects in pictures, or classify them: drawings, JSON, CSV or text",
     "anchors": "cluster the box shapes of a data set; whether own anchors pay",
+    "convert": "a model from one form to another: runs, Darknet, ONNX, StableHLO",
+    "check-data": "what is wrong with a data set, what is in it, what a grid can find",
+    "tree": "build, show and map WordTrees",
     "prepare": "get a data set ready for training",
 }
 SCRIPTS = {"train": "train.py", "eval": "eval.py", "val": "eval.py", "test": "eval.py"}
@@ -34,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (without the program's name) -> exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
-        verbs = "\n".join(f"  {name:<9} {text}" for name, text in VERBS.items())
+        verbs = "\n".join(f"  {name:<11} {text}" for name, text in VERBS.items())
         print(OVERVIEW.format(verbs=verbs), file=sys.stdout if argv else sys.stderr)
         return 0 if argv else 2
     if argv[0] == "--version":
@@ -56,7 +59,7 @@ def unknown(verb: str) -> str:
 
 def run_verb(verb: str, argv: list[str]) -> int:
     """Parse `argv` with the arguments of `verb` and run it -> exit status."""
-    module = importlib.import_module(f"yolojax.cli.{verb}")
+    module = importlib.import_module(f"yolojax.cli.{verb.replace('-', '_')}")
     parser = argparse.ArgumentParser(
         prog=f"yolojax {verb}",
         description=module.__doc__,
@@ -70,6 +73,9 @@ def run_verb(verb: str, argv: list[str]) -> int:
     except argparse.ArgumentError as error:
         print(f"yolojax {verb}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # what reads our output has seen enough, as `head` does
+        sys.stderr.close()
+        return 0
     except (ValueError, OSError) as error:
         print(f"yolojax {verb}: {error}", file=sys.stderr)
         return 1

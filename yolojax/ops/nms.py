@@ -29,6 +29,7 @@ def nms(
     top_k: int,
     max_detections: int,
     class_agnostic: bool = False,
+    labels=None,
 ) -> Detections:
     """Keep the best-scored of the boxes that overlap, as Darknet's do_nms_sort.
 
@@ -43,6 +44,7 @@ def nms(
         top_k: number of candidates, the best of the N * C, that take part.
         max_detections: number of places in the result.
         class_agnostic: candidates of other classes suppress too, also those of the same box.
+        labels: int32 [B, N, C], the class of each score; by default its place, 0 to C - 1.
 
     Raises:
         ValueError: shapes that do not belong together; top_k or max_detections below 1.
@@ -52,7 +54,10 @@ def nms(
     flat = jnp.where(scores > score_threshold, scores, -jnp.inf).reshape(batch, -1)
     ranked, index = jax.lax.top_k(flat, min(top_k, flat.shape[1]))  # equals: lower index first
     ranked_boxes = jnp.take_along_axis(boxes, index[..., None] // classes, axis=1)
-    labels = index % classes
+    if labels is None:
+        labels = index % classes
+    else:
+        labels = jnp.take_along_axis(labels.reshape(batch, -1), index, axis=1)
     groups = jnp.zeros_like(labels) if class_agnostic else labels
     keep = suppress(ranked_boxes, groups, ranked > -jnp.inf, iou_threshold)
     return _gather(ranked_boxes, jnp.where(keep, ranked, -jnp.inf), labels, max_detections)

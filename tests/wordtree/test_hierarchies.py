@@ -1,0 +1,109 @@
+import pytest
+from wordtree_cases import SYNSETS, write_wordnet
+
+from yolojax.wordtree import hierarchy, wordnet
+
+
+def test_wordnet_is_read(tmp_path):
+    found = wordnet.read_wordnet(write_wordnet(tmp_path))
+    assert list(found.parents) == list(SYNSETS)
+    assert found.names["n00000015"] == ("Yorkshire terrier",)
+    assert found.names["n00000010"] == ("animal", "beast")
+    assert found.parents["n00000001"] == ()
+    assert found.parents["n00000013"] == ("n00000012", "n00000011")  # by name: canine, pet
+
+
+def test_instances_are_kinds_and_parts_are_not(tmp_path):
+    text = (
+        "00000001 03 n 01 river 0 000 | a stream\n00000002 03 n 01 Rhine 0 002 @i 00000001 n 0000"
+    )
+    (tmp_path / "data.noun").write_text(f"{text} #p 00000001 n 0000 | a river @ 00000009\n")
+    assert wordnet.read_wordnet(tmp_path).parents["n00000002"] == ("n00000001",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("00000001 03 n 01 dog 0 001 @ 00000002", r":1: not a synset of WordNet"),
+        ("00000001 03 v 01 go 0 000 | to move", r":1: not a synset of WordNet"),
+        ("dog", r":1: not a synset of WordNet: 'dog'"),
+        ("00000001 03 n 01 dog 0 001 @ 00000002 n 0000 | x", r"n00000001 points to n00000002"),
+    ],
+)
+def test_other_files_are_refused(tmp_path, text, message):
+    (tmp_path / "data.noun").write_text(text + "\n")
+    with pytest.raises(ValueError, match=message):
+        wordnet.read_wordnet(tmp_path)
+
+
+def test_wordnet_is_found_where_it_is_said_to_be(tmp_path, monkeypatch):
+    write_wordnet(tmp_path)
+    assert wordnet.find_wordnet(tmp_path) == tmp_path
+    monkeypatch.setenv("WORDNET_DIR", str(tmp_path))
+    assert wordnet.find_wordnet() == tmp_path
+    monkeypatch.setenv("WORDNET_DIR", str(tmp_path / "none"))
+    with pytest.raises(FileNotFoundError, match=r"no data\.noun .*none; install it"):
+        wordnet.find_wordnet()
+
+
+def test_csv_and_nested_names_say_the_same(tmp_path):
+    (tmp_path / "a.csv").write_text(
+        'child,parent\nanimal,\nbig cat,animal\n"lion",big cat\ntiger,big cat\ndog,animal\n'
+    )
+    (tmp_path / "a.yaml").write_text("animal:\n  big cat: [lion, tiger]\n  dog:\n")
+    (tmp_path / "a.json").write_text('{"animal": [{"big cat": ["lion", "tiger"]}, "dog"]}')
+    expected = {
+        "animal": (),
+        "big_cat": ("animal",),
+        "lion": ("big_cat",),
+        "tiger": ("big_cat",),
+        "dog": ("animal",),
+    }
+    for found in (
+        hierarchy.read_csv(tmp_path / "a.csv"),
+        hierarchy.read_nested(tmp_path / "a.yaml"),
+        hierarchy.read_nested(tmp_path / "a.json"),
+    ):
+        assert found.parents == expected
+        assert found.names["big_cat"] == ("big cat",)
+
+
+def test_several_lines_are_several_parents(tmp_path):
+    (tmp_path / "a.csv").write_text("dog,canine\ndog,pet\n")
+    assert hierarchy.read_csv(tmp_path / "a.csv").parents["dog"] == ("canine", "pet")
+
+
+def test_words_that_yaml_takes_for_values_are_names(tmp_path):
+    (tmp_path / "a.yaml").write_text("no: [1, yes, null]\n")
+    found = hierarchy.read_nested(tmp_path / "a.yaml")
+    assert found.parents == {"no": (), "1": ("no",), "yes": ("no",)}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "dog,animal\ndog\n", r"a\.csv:2: must be `child,parent`; got 'dog'"),
+        ("a.csv", ",animal\n", r"a\.csv:1: must be"),
+        ("a.csv", "child,parent\n", r"a\.csv: names nothing"),
+        ("a.csv", "a,b\nb,c\nc,a\n", r"a\.csv: nothing may be its own ancestor: "),
+        ("a.yaml", "dog: dog\n", r"own ancestor: dog is a kind of dog"),
+        ("a.yaml", "a:\n  b:\n  c:\n  b:\n", r"a\.yaml:4: 'b' is already in line 2"),
+        ("a.yaml", "a: [b\n", r"a\.yaml: not valid YAML or JSON"),
+        ("a.yaml", "[a]: b\n", r"a\.yaml:1: a key must be the name"),
+        ("a.yaml", "", r"a\.yaml: names nothing"),
+        ("a.yaml", "a: &x [b, *x]\n", r"a\.yaml: is nested too deeply"),
+    ],
+)
+def test_a_broken_hierarchy_is_refused(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    read = hierarchy.read_csv if name.endswith("csv") else hierarchy.read_nested
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path / name)
+
+
+def test_concepts_can_hang_elsewhere():
+    found = hierarchy.named_hierarchy([("dog", "canine"), ("canine", ""), ("pet", "")], "test")
+    moved = hierarchy.rehang(found, {"dog": ("pet",), "unknown": ("pet",)})
+    assert moved.parents == {"canine": (), "dog": ("pet",), "pet": ()}
+    with pytest.raises(ValueError, match="own ancestor"):
+        hierarchy.rehang(found, {"canine": ("dog",)})
