@@ -22,7 +22,7 @@ def test_the_layers_of_a_cfg_are_those_of_its_text():
 def test_a_cfg_with_another_number_of_classes_is_refused():
     config = model(cfg=CFG.read_text(), anchors=ANCHORS)
     config.model.classes = ("cat", "dog")
-    with pytest.raises(ValueError, match="ends in 125 outputs, but 2 classes .* need 35"):
+    with pytest.raises(ValueError, match=r"ends in 125 outputs, but 2 classes .* need 35"):
         build(config)
 
 

@@ -70,8 +70,8 @@ def _check(splits: dict[str, Source], out: Path, shards: int | None, overwrite: 
     for split, source in splits.items():
         if len(source) and source[0].label >= 0 and not len(source[0].boxes):
             raise ValueError(
-                f"{split} ({source.name}) has a class for each picture and no boxes; only detection "
-                "sets are written here. Train on the source itself, or on a tfds set with a label."
+                f"{split} ({source.name}) has a class for each picture and no boxes; only sets "
+                "with boxes are written. Train on the source itself, or on a tfds set of labels."
             )
     if len({tuple(source.classes) for source in splits.values()}) != 1:
         raise ValueError(
