@@ -1,4 +1,5 @@
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
@@ -7,12 +8,14 @@ from yolojax.config import AugmentConfig, Config
 from yolojax.data import doors, joint
 from yolojax.data.joint import JointSource, place_at
 from yolojax.data.nodes import MappedSource, find_nodes, to_nodes, tree_fields
+from yolojax.data.pipeline import train_loader
 from yolojax.data.reading import fingerprint
 from yolojax.data.sources import load_source
 
 NODES = ("shape", "round", "pointed", "circle", "polygon", "star", "square", "triangle")
 TREE = (-1, 0, 0, 1, 2, 2, 4, 4)
 OF_SHAPE = (3, 6, 7, 5)  # circle, square, triangle, star
+SAMPLE = partial(joint.train_sample, augment=AugmentConfig(), max_boxes=6)
 
 
 def mapped(split):
@@ -22,7 +25,7 @@ def mapped(split):
 def load(mix=(4, 1), **options):
     source = JointSource(mapped("train"), mapped("single"), mix)
     options = {"image_size": (32, 32), "batch_size": 10, "seed": 3, "threads": 0} | options
-    return joint.train_loader(source, augment=AugmentConfig(), max_boxes=6, **options)
+    return train_loader(source, SAMPLE, **options)
 
 
 def test_of_each_five_rows_one_is_known_by_its_label():
@@ -71,11 +74,10 @@ def test_sizes_change_for_both_kinds_together():
 def test_one_seed_gives_both_kinds_draws_of_their_own():
     """The same pictures as both kinds, in the same place: another order."""
     boxes = mapped("single")
-    loader = joint.train_loader(
-        JointSource(boxes, boxes, (1, 1)), image_size=(32, 32), batch_size=20, seed=0,
-        augment=AugmentConfig(), threads=0,
-    )  # fmt: skip
-    batch = next(loader)
+    source = JointSource(boxes, boxes, (1, 1))
+    batch = next(
+        train_loader(source, SAMPLE, image_size=(32, 32), batch_size=20, seed=0, threads=0)
+    )
     alone = batch["label"] >= 0
     assert set(batch["image_id"][alone]) != set(batch["image_id"][~alone])
 
@@ -93,11 +95,8 @@ def test_arguments_out_of_range_are_refused(change, message):
 
 
 def test_labelled_pictures_need_a_label():
-    source = JointSource(mapped("train"), mapped("train"), (4, 1))
     with pytest.raises(ValueError, match="its pictures have boxes, not one class each"):
-        joint.train_loader(
-            source, image_size=(32, 32), batch_size=5, seed=0, augment=AugmentConfig()
-        )
+        JointSource(mapped("train"), mapped("train"), (4, 1))
 
 
 def test_labels_become_nodes_and_the_old_ones_stay_known():

@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from yolojax.config import ClassifierAugmentConfig
 from yolojax.data import classification
+from yolojax.data.pipeline import train_loader
 from yolojax.data.reading import fingerprint
 from yolojax.data.sources import load_source
 
@@ -15,8 +17,8 @@ STILL |= {"hue": 0.0, "saturation": 1.0, "exposure": 1.0}
 
 def load(split="single", **options):
     options = {"image_size": (32, 48), "batch_size": 4, "seed": 3, "threads": 0} | options
-    options.setdefault("augment", ClassifierAugmentConfig())
-    return classification.train_loader(load_source(f"shapes:{split}"), **options)
+    sample = partial(classification.train_sample, augment=ClassifierAugmentConfig())
+    return train_loader(load_source(f"shapes:{split}"), sample, **options)
 
 
 def test_the_view_is_that_of_the_c_program():
@@ -89,4 +91,4 @@ def test_evaluation_shows_every_picture_once():
 
 def test_pictures_without_a_class_are_refused():
     with pytest.raises(ValueError, match="have boxes, not one class each"):
-        next(load("train"))
+        classification.check_labelled(load_source("shapes:train"))

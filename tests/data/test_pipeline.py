@@ -1,3 +1,4 @@
+import functools
 import itertools
 import threading
 import warnings
@@ -53,14 +54,17 @@ def pictures(count=7, bad=()):
 
 def training(source=None, **changes):
     arguments = {
+        "sample": sample_of(max_boxes=5),
         "image_size": SIZE,
         "batch_size": 4,
         "seed": 3,
-        "augment": AugmentConfig(),
-        "max_boxes": 5,
         "threads": 0,
     }
     return train_loader(source or pictures(), **(arguments | changes))
+
+
+def sample_of(augment=None, **options):
+    return functools.partial(train_sample, augment=augment or AugmentConfig(), **options)
 
 
 def first(loader, count):
@@ -173,7 +177,8 @@ def test_difficult_and_crowd_truths_are_not_trained_on():
 
 
 def test_truths_beyond_max_boxes_are_left_out():
-    (batch,) = first(training(max_boxes=2, augment=AugmentConfig(geometry="none")), 1)
+    sample = sample_of(AugmentConfig(geometry="none"), max_boxes=2)
+    (batch,) = first(training(sample=sample), 1)
     assert batch["mask"].all()
     assert batch["boxes"].shape == (4, 2, 4)
 
@@ -313,4 +318,4 @@ def test_fingerprint_sees_values_types_shapes_and_names():
 def test_bad_arguments_are_named_at_once(changes, said):
     arguments = {"source": pictures(), "image_size": SIZE, "batch_size": 4, "seed": 0}
     with pytest.raises(ValueError, match=said):
-        train_loader(**(arguments | {"augment": AugmentConfig()} | changes))
+        train_loader(**(arguments | {"sample": sample_of()} | changes))

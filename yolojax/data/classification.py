@@ -14,48 +14,9 @@ from yolojax.config import ClassifierAugmentConfig
 from yolojax.data import darknet_image
 from yolojax.data.augment import distort, random_factor
 from yolojax.data.geometry import Placement, Size, render
-from yolojax.data.multiscale import size_for
-from yolojax.data.pipeline import record_at
-from yolojax.data.reading import Batch, Handler, batches, check, handler, read_good
+from yolojax.data.pipeline import draw
+from yolojax.data.reading import Batch, Handler, batches, check, handler
 from yolojax.data.records import BadRecord, Source, load_image
-
-
-def train_loader(
-    source: Source,
-    *,
-    image_size: Size,
-    batch_size: int,
-    seed: int,
-    augment: ClassifierAugmentConfig,
-    sizes: tuple[int, ...] = (),
-    sizes_every: int = 10,
-    sizes_last: int = 200,
-    total_batches: int = 0,
-    start_batch: int = 0,
-    host: int = 0,
-    hosts: int = 1,
-    threads: int = 2,
-    on_bad_record: str = "error",
-) -> Iterator[Batch]:
-    """Training batches without end; every epoch in another order.
-
-    The arguments, and what is raised, are those of `pipeline.train_loader`.
-
-    Returns:
-        Iterator of {"image": uint8 [b, H, W, 3], "label": int32 [b], "image_id": int32 [b]}.
-    """
-    check(source, batch_size, host, hosts, threads, on_bad_record)
-    check_labelled(source)
-    multiscale = {"seed": seed, "sizes": sizes, "every": sizes_every}
-    multiscale |= {"total_steps": total_batches, "last": sizes_last}
-    on_bad = handler(source, on_bad_record)
-
-    def row(position):
-        side = size_for(position // batch_size, **multiscale) if sizes else None
-        size = (side, side) if side else image_size
-        return train_sample(source, position, seed=seed, size=size, augment=augment, on_bad=on_bad)
-
-    return batches(row, start_batch, None, batch_size, host, hosts, threads)
 
 
 def train_sample(
@@ -67,13 +28,15 @@ def train_sample(
     augment: ClassifierAugmentConfig,
     on_bad: Handler,
 ) -> Batch:
-    """Row `position` of a training, counted in images from its start: a batch's arrays without B.
+    """Row `position` of a classifier's training, counted in images from its start.
+
+    Returns:
+        {"image": uint8 [H, W, 3], "label": int32, "image_id": int32}.
 
     Raises:
         BadRecord: the picture cannot be read and `on_bad` raises, or none of all can.
     """
-    index, record, image = read_good(source, record_at(source, position, seed), on_bad)
-    generator = np.random.Generator(np.random.Philox(key=np.array([seed, position], np.uint64)))
+    index, record, image, generator = draw(source, position, seed, on_bad)
     image = random_view(image, generator, size=size, **asdict(augment))
     return {"image": image, "label": np.int32(record.label), "image_id": np.int32(index)}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import jax
 
@@ -9,7 +10,7 @@ from yolojax.config import Config
 from yolojax.data import classification, joint
 from yolojax.data.joint import JointSource
 from yolojax.data.nodes import to_nodes, tree_fields
-from yolojax.data.pipeline import eval_loader, train_loader
+from yolojax.data.pipeline import Sample, eval_loader, train_loader, train_sample
 from yolojax.data.reading import Batch
 from yolojax.data.records import Source
 from yolojax.data.sources import load_source
@@ -71,28 +72,36 @@ def train_batches(
 ) -> Iterator[Batch]:
     """This host's training batches from number `start_batch` on, for a network with this `head`.
 
-    See `pipeline.train_loader`; for classifiers `classification.train_loader`, for a JointSource
-    `joint.train_loader`.
+    See `pipeline.train_loader`, and of what is in them the `train_sample` of `pipeline`,
+    `classification` or, for a JointSource, `joint`.
     """
     data, settings = config.data, config.optimizer
-    common = {
-        "image_size": data.image_size,
-        "batch_size": settings.batch_size,
-        "seed": config.seed,
-        "sizes": data.multiscale,
-        "sizes_every": data.multiscale_every,
-        "sizes_last": data.multiscale_last,
-        "total_batches": settings.images // settings.batch_size,
-        "start_batch": start_batch,
-        "host": jax.process_index(),
-        "hosts": jax.process_count(),
-        "threads": data.threads,
-        "on_bad_record": data.on_bad_record,
-    }
+    return train_loader(
+        source,
+        _sample(source, config, head),
+        image_size=data.image_size,
+        batch_size=settings.batch_size,
+        seed=config.seed,
+        sizes=data.multiscale,
+        sizes_every=data.multiscale_every,
+        sizes_last=data.multiscale_last,
+        total_batches=settings.images // settings.batch_size,
+        start_batch=start_batch,
+        host=jax.process_index(),
+        hosts=jax.process_count(),
+        threads=data.threads,
+        on_bad_record=data.on_bad_record,
+    )
+
+
+def _sample(source: Source | JointSource, config: Config, head: str) -> Sample:
+    """What makes a row of the training."""
+    data = config.data
     if head == "classes":
-        return classification.train_loader(source, augment=data.classifier, **common)
-    load = joint.train_loader if isinstance(source, JointSource) else train_loader
-    return load(source, augment=data.augment, max_boxes=data.max_boxes, **common)
+        classification.check_labelled(source)
+        return partial(classification.train_sample, augment=data.classifier)
+    sample = joint.train_sample if isinstance(source, JointSource) else train_sample
+    return partial(sample, augment=data.augment, max_boxes=data.max_boxes)
 
 
 def eval_batches(source: Source, config: Config, batch_size: int) -> Iterator[Batch]:

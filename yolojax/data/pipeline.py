@@ -2,9 +2,10 @@
 hosts, nor a restart change it. Grain supplies the threads, the read-ahead and the batching.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,17 +16,18 @@ from yolojax.data.augment import pad_truths
 from yolojax.data.geometry import Fit, Size
 from yolojax.data.multiscale import size_for
 from yolojax.data.reading import Batch, Handler, batches, check, handler, read_good, refuse
-from yolojax.data.records import BadRecord, Source, load_image
+from yolojax.data.records import BadRecord, Record, Source, load_image
+
+Sample = Callable[..., Batch]  # (source, position, *, seed, size, on_bad) -> a row of a training
 
 
 def train_loader(
     source: Source,
+    sample: Sample,
     *,
     image_size: Size,
     batch_size: int,
     seed: int,
-    augment: AugmentConfig,
-    max_boxes: int = 30,
     sizes: tuple[int, ...] = (),
     sizes_every: int = 10,
     sizes_last: int = 200,
@@ -39,12 +41,12 @@ def train_loader(
     """Training batches without end; every epoch in another order.
 
     Args:
-        source: the records; their difficult and crowd truths are left out.
+        source: the records.
+        sample: makes a row: `train_sample`, or that of `classification` or `joint`, with their
+            augmentation given; called with (source, position, seed=, size=, on_bad=).
         image_size: (height, width) of the images, unless `sizes` is given.
         batch_size: rows of the global batch; this host gets its `host`-th part, in order.
         seed: of order, augmentation and sizes; 0 to 2**32 - 1.
-        augment: what is done to each picture.
-        max_boxes: M, the places for truths.
         sizes: sides of square inputs to draw from; () for `image_size` alone.
         sizes_every: batches between two draws.
         sizes_last: batches at the end that are at the largest side.
@@ -58,8 +60,7 @@ def train_loader(
             one is warned about once, with their number so far.
 
     Returns:
-        Iterator of {"image": uint8 [b, H, W, 3], "boxes": float32 [b, M, 4], "labels": int32
-        [b, M], "mask": bool [b, M], "image_id": int32 [b]} with b = batch_size // hosts.
+        Iterator of what `sample` returns, b = batch_size // hosts rows stacked.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -70,6 +71,7 @@ def train_loader(
         raise ValueError(f"seed must be in 0..2**32 - 1, got {seed}.")
     multiscale = {"seed": seed, "sizes": sizes, "every": sizes_every}
     multiscale |= {"total_steps": total_batches, "last": sizes_last}
+    on_bad = handler(source, on_bad_record)
 
     def size_at(position):
         if not sizes:
@@ -77,11 +79,8 @@ def train_loader(
         side = size_for(position // batch_size, **multiscale)
         return side, side
 
-    fixed = {"seed": seed, "augment": augment, "max_boxes": max_boxes}
-    fixed["on_bad"] = handler(source, on_bad_record)
-
     def row(position):
-        return train_sample(source, position, size=size_at(position), **fixed)
+        return sample(source, position, seed=seed, size=size_at(position), on_bad=on_bad)
 
     return batches(row, start_batch, None, batch_size, host, hosts, threads)
 
@@ -96,25 +95,50 @@ def train_sample(
     max_boxes: int = 30,
     on_bad: Handler = refuse,
 ) -> Batch:
-    """Row `position` of a training, counted in images from its start: a batch's arrays without B.
+    """Row `position` of a detector's training, counted in images from its start.
+
+    Difficult and crowd truths are left out.
+
+    Returns:
+        {"image": uint8 [H, W, 3], "boxes": float32 [M, 4], "labels": int32 [M], "mask": bool [M],
+        "image_id": int32} with M = max_boxes places for truths.
 
     Raises:
         BadRecord: the picture cannot be read and `on_bad` raises, or none of all can.
     """
-    index, record, image = read_good(source, record_at(source, position, seed), on_bad)
-    generator = np.random.Generator(np.random.Philox(key=np.array([seed, position], np.uint64)))
+    drawn = draw(source, position, seed, on_bad)
+    record = drawn.record
     wanted = ~(record.difficult | record.crowd)  # voc_label.py of Darknet drops the difficult ones
+    truths = record.boxes[wanted], record.labels[wanted]
+    return detector_row(drawn, *truths, size=size, augment=augment, max_boxes=max_boxes)
+
+
+class Drawn(NamedTuple):
+    """What a row of a training is made from."""
+
+    index: int  # of the record
+    record: Record
+    image: np.ndarray  # uint8 RGB [h, w, 3]
+    generator: np.random.Generator  # of all that is random in this row
+
+
+def draw(source: Source, position: int, seed: int, on_bad: Handler) -> Drawn:
+    """The record that is due at `position`, or the next one that can be read."""
+    found = read_good(source, record_at(source, position, seed), on_bad)
+    key = np.array([seed, position], np.uint64)
+    return Drawn(*found, np.random.Generator(np.random.Philox(key=key)))
+
+
+def detector_row(
+    drawn: Drawn, boxes, labels, *, size: Size, augment: AugmentConfig, max_boxes: int
+) -> Batch:
+    """One view of what was drawn, with these of its truths; as `train_sample` returns it."""
     image, boxes, labels = augment_picture(
-        image,
-        record.boxes[wanted],
-        record.labels[wanted],
-        generator,
-        size=size,
-        **asdict(augment),
+        drawn.image, boxes, labels, drawn.generator, size=size, **asdict(augment)
     )
     boxes, labels, mask = pad_truths(boxes, labels, max_boxes)
     truth = {"boxes": boxes, "labels": labels, "mask": mask}
-    return {"image": image, **truth, "image_id": np.int32(index)}
+    return {"image": image, **truth, "image_id": np.int32(drawn.index)}
 
 
 def record_at(source: Source, position: int, seed: int) -> int:

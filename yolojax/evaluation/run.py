@@ -78,8 +78,10 @@ def evaluate_source(
     print(format_table(result))
     print("  ms per image: " + ", ".join(f"{k} {v:.1f}" for k, v in speed.items()))
     if config.model.tree:
-        seen = [classes[i] for i, node in enumerate(nodes) if node in settings.seen]
-        result["tree"] = hierarchy.tree_numbers(result, *every, config.model.tree, seen)
+        named = dict(zip(classes, nodes, strict=True))
+        result["tree"] = hierarchy.tree_numbers(
+            result, *every, config.model.tree, classes=named, seen=settings.seen
+        )
         print(hierarchy.format_numbers(result["tree"]))
     folder, plots = workdir / "eval", workdir / "plots"
     if errors:
