@@ -100,8 +100,8 @@ def format_numbers(numbers: dict) -> str:
             split = numbers[reading]
             lines.append(
                 f"  {numbers['metric']} {percent(split['seen'])} of {split['seen_classes']} "
-                f"classes where {boxed} had boxes in training, {percent(split['unseen'])} of the other "
-                f"{split['unseen_classes']}"
+                f"classes where {boxed} had boxes in training, {percent(split['unseen'])} of the "
+                f"other {split['unseen_classes']}"
             )
     return "\n".join(lines)
 
