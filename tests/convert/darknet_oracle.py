@@ -3,6 +3,7 @@
 import ctypes
 import functools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,7 +59,9 @@ TYPES = {
 @functools.cache
 def library() -> ctypes.CDLL:
     """The program; its functions know their types."""
-    loaded = ctypes.CDLL(str(LIBRARY))
+    # Debian builds it with -Ofast: the thread that loads it rounds denormals to 0 from then on.
+    with ThreadPoolExecutor(1) as elsewhere:
+        loaded = elsewhere.submit(ctypes.CDLL, str(LIBRARY)).result()
     for name, signature in SIGNATURES.items():
         result, arguments = signature.split()
         function = getattr(loaded, name)
