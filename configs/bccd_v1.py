@@ -4,6 +4,9 @@
     python eval.py --workdir=runs/bccd_v1 --data=voc:bccd:test --errors
 
 DATA holds bccd/, a VOC tree. --config.model.name=fast_yolo --config.model.width=0.5 is Fast YOLO.
+Hardware: 2 CPU cores. Seen so far, in equal time from nothing, VOC10 on the test split: YOLOv1 .03
+after 6400 images, Fast YOLO .10 after 11,000, YOLOv2 (configs/bccd.py) .76 after 6800: YOLOv1 has
+far to go by then, and of its grid's 7 x 7 cells no more than 96.4 % of these boxes get one.
 """
 
 from configs import bccd
