@@ -55,3 +55,16 @@ def test_a_weight_that_is_not_set_is_the_loss_s_own(name, weight):
         return build(config).loss(raw, truth, 10**6)[0]
 
     assert loss(None) == loss(weight) != loss(2 * weight)
+
+
+def test_a_setting_that_the_loss_does_not_have_is_refused():
+    config = model(side=2)
+    config.model.name, config.loss.box = "yolov1", "ciou"
+    with pytest.raises(ValueError, match=r"config.loss.box is 'ciou', but the loss yolov1 has no"):
+        build(config)
+
+
+def test_a_schedule_that_the_loss_has_no_use_for_is_not():
+    config = model(side=2)
+    config.model.name, config.loss.warmup_images = "yolov1", 64
+    build(config)

@@ -84,7 +84,7 @@ def darknet_files(folder, network="tiny"):
 
 @pytest.mark.parametrize(
     ("network", "loss"),
-    [("yolo9000", "joint"), ("yolov2", "joint"), ("darknet19", "tree_classification")],
+    [("yolo9000", "region"), ("yolov2", "region"), ("darknet19", "tree_classification")],
 )
 def test_a_tree_chooses_decoder_and_loss(network, loss):
     config = small_config(network)
@@ -99,7 +99,7 @@ def test_a_tree_chooses_decoder_and_loss(network, loss):
 def test_without_a_tree_nothing_changes():
     config = small_config("yolo9000", tree=())
     assert build(config).decode.func.__module__ == "yolojax.heads.yolov2"
-    assert set(build(config).decode.keywords) == {"anchors"}
+    assert set(build(config).decode.keywords) == {"anchors", "location", "class_activation"}
 
 
 def test_options_of_the_tree_reach_the_decoder():

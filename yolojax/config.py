@@ -31,6 +31,8 @@ class ModelConfig:
     side: int = 7  # v1: cells in a row (the paper's S)
     square_root: bool = True  # v1: the output is the square root of width and height
     class_softmax: bool = False  # v1: a softmax over the classes of a cell
+    class_activation: str = "softmax"  # v2: or "sigmoid", each class by itself
+    location: str = "sigmoid"  # v2: or "anchor", centres as before the paper's location prediction
     width: float = 1.0  # multiplies the filters of every layer but the last
     cfg: str = ""  # the text of a Darknet .cfg, whose layers then take the place of `name`'s
     epsilon: str = "gpu"  # of inference: sqrt(var + 1e-5); "cpu": sqrt(var) + 1e-6, as Darknet's
@@ -76,6 +78,8 @@ class DataConfig:
     labelled: str = ""  # 9000: a SOURCE of pictures with one class each, to mix into `train`
     mix: tuple[int, int] = (4, 1)  # pictures of `train` to `labelled` ones (paper, section 4)
     map: str = ""  # 9000: a .map, the node of each class of `train` and `val`; "" = by name
+    val_map: str | None = None  # 9000: that of `val`, where it is another one; "" = by name
+    labelled_map: str = ""  # 9000: that of `labelled`; "" = by wnid or name
     dir: str = ""  # relative paths in a SOURCE start here; also tfds' data_dir
     image_size: tuple[int, int] = (416, 416)  # (height, width), multiples of 32
     multiscale: tuple[int, ...] = ()  # square sides to draw from in training; () = image_size only
@@ -95,22 +99,30 @@ class LossConfig:
     """The loss takes those of these fields that it knows; the defaults are Darknet's.
 
     A weight of None is the loss's own: coord 1, object 5, noobject 1, class 1 in yolov2-voc.cfg; 5,
-    1, .5, 1 in yolov1.cfg.
+    1, .5, 1 in yolov1.cfg. docs/losses.md has the formula of each variant.
     """
 
-    name: str = ""  # a key of yolojax.tasks.LOSSES; "" = that of the network's head
+    name: str = ""  # a key of yolojax.tasks.LOSSES, or FILE.py:FUNCTION; "" = that of the head
     coord_weight: float | None = None
     object_weight: float | None = None
     noobject_weight: float | None = None
     class_weight: float | None = None
+    box: str = "squared"  # v2: a key of yolojax.losses.boxes.BOX_TERMS
+    objectness: str = "squared"  # v2: a key of yolojax.losses.terms.OBJECTNESS_TERMS
+    classes: str = "cross_entropy"  # v2: a key of yolojax.losses.classes.CLASS_TERMS
+    assignment: str = "prior"  # v2: a key of yolojax.losses.candidates.ASSIGNMENTS
+    assign_threshold: float = 0.5  # v2: IoU above which "priors_above" makes a prior responsible
+    ignore: str = "prediction"  # v2: what is compared with ignore_threshold; or "prior", "none"
     ignore_threshold: float = 0.6  # IoU above which an unassigned box is not pushed to 0
-    warmup_images: int = 12800  # boxes are drawn to their priors until so many were seen
+    warmup_images: int = 12800  # boxes are drawn to their priors until so many were seen; 0 = off
     rescore: bool = True  # objectness target is the IoU; False = 1
-    bias_match: bool = True  # choose the anchor by prior shape; False = by predicted shape
     small_box_weight: bool = True  # the factor (2 - w * h); Darknet since 2018, not in the paper
+    focal_gamma: float = 2.0  # of the "focal" and "quality_focal" objectness
+    label_smoothing: float = 0.0  # share of the target that goes to all classes alike
+    class_weights: tuple[float, ...] = ()  # v2: a factor for each class; () = 1
     semantics: str = "darknet"  # v1: half the "paper"'s, as in detection_layer.c
-    image_semantics: str = "darknet9000"  # 9000: objectness of `labelled`; see joint_loss
-    label_smoothing: float = 0.0  # classifiers: share of the target that goes to all classes alike
+    image_semantics: str = "darknet9000"  # 9000: that of `labelled`, losses/hierarchical.py
+    arguments: tuple[tuple[str, float], ...] = ()  # more, of a loss in a FILE.py
 
 
 @dataclass
@@ -146,8 +158,10 @@ class EvalConfig:
     nodes: tuple[int, ...] = ()  # 9000: those that are told apart; () = go down the tree (in
     # evaluation: the nodes of the data's classes)
     seen: tuple[int, ...] = ()  # 9000: those that had boxes in training; with a mean of their own
+    seen_map: str = ""  # 9000: a .map whose nodes become `seen`, that of the boxes in training
     tree_threshold: float = 0.5  # go down while the probability of the path exceeds it
     tree_semantics: str = "paper"  # or "darknet": its product of absolute probabilities
+    max_slots: int = 300  # 9000: boxes, by objectness, whose classes are computed
     top_k: int = 1000  # pairs of a box and a class that enter NMS
     max_detections: int = 100  # that leave it
     metric: str = "voc10"  # headline; the best checkpoint is kept by it
@@ -175,6 +189,7 @@ class Config:
     init_from: str = ""  # a --workdir, .weights or .safetensors whose layers a new run starts with
     seed: int = 0
     log_every: int = 10  # steps between two lines of metrics.jsonl
+    explain_every: int = 0  # steps between pictures of the loss, TensorBoard and plots/; 0 = none
 
 
 def to_dict(config: Config) -> dict:

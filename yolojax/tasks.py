@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from yolojax.config import Config, ModelConfig
+from yolojax import user_loss
+from yolojax.config import Config, LossConfig, ModelConfig
 from yolojax.heads import classes as classes_head
 from yolojax.heads import yolo9000, yolov1, yolov2
 from yolojax.losses.classification import classification_loss
-from yolojax.losses.hierarchical import joint_loss
 from yolojax.losses.region import region_loss
 from yolojax.losses.tree_classification import tree_classification_loss
 from yolojax.losses.yolov1 import yolov1_loss
@@ -27,11 +27,12 @@ LOSSES = {
     "region": region_loss,
     "yolov1": yolov1_loss,
     "classification": classification_loss,
-    "joint": joint_loss,
     "tree_classification": tree_classification_loss,
 }
 OWN_LOSS = {"region": "region", "yolov1": "yolov1", "classes": "classification"}  # of each head
-TREE_LOSS = {"region": "joint", "classes": "tree_classification"}  # the same with a tree
+TREE_LOSS = {"region": "region", "classes": "tree_classification"}  # the same with a tree
+# Fields of config.loss that a loss may do without: the schedule comes with the data.
+NOT_OF_A_LOSS = ("name", "arguments", "warmup_images")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -51,21 +52,41 @@ def build(config: Config) -> Task:
     config.model and config.loss. With config.model.tree both are those of a WordTree.
 
     Raises:
-        ValueError: a name is unknown, the model lacks its classes or anchors, or its tree does not
-            fit it.
+        ValueError: a name is unknown, the model lacks its classes or anchors, its tree does not fit
+            it, or config.eval names nodes that are not of the tree; or as `make_loss`.
     """
     network, head = build_model(config.model)
+    check_eval_nodes(config)
     _check_outputs(config.model, head, count_last(network.table))
     model = vars(config.model)
     decode = (TREE_DECODERS if config.model.tree else DECODERS)[head]
-    own = (TREE_LOSS if config.model.tree else OWN_LOSS)[head]
-    make_loss = choose("loss.name", config.loss.name or own, LOSSES)
     return Task(
         model=network,
         decode=partial(decode, **_arguments(decode, model | vars(config.eval))),
-        loss=make_loss(**_arguments(make_loss, model | vars(config.loss))),
+        loss=make_loss(config, head),
         head=head,
     )
+
+
+def make_loss(config: Config, head: str) -> Callable:
+    """The loss of `config`, (raw, batch, seen) -> (scalar, {name: scalar}), for its `head`.
+
+    If the file of a user's loss is not there, a loss that raises FileNotFoundError.
+
+    Raises:
+        ValueError: there is no such loss, it has no use for a setting of config.loss that is not
+            the default, or an argument of it has no value.
+    """
+    own = (TREE_LOSS if config.model.tree else OWN_LOSS)[head]
+    name = config.loss.name or own
+    if not user_loss.is_in_file(name):
+        make = choose("loss.name", name, LOSSES)
+        return make(**_loss_arguments(make, name, config))
+    try:
+        make = user_loss.load_maker(name)
+    except FileNotFoundError as error:
+        return user_loss.absent(error)
+    return user_loss.checked(make(**_loss_arguments(make, name, config)), name)
 
 
 def build_model(model: ModelConfig) -> tuple[Network, str]:
@@ -75,6 +96,8 @@ def build_model(model: ModelConfig) -> tuple[Network, str]:
         ValueError: as `build`.
     """
     choose("model.epsilon", model.epsilon, ROOTS)
+    choose("model.location", model.location, yolov2.LOCATIONS)
+    choose("model.class_activation", model.class_activation, yolov2.ACTIVATIONS)
     mode = {"dtype": choose("model.dtype", model.dtype, DTYPES), "epsilon": model.epsilon}
     if model.cfg:
         cfg = parse_cfg(model.cfg, f"config.model.cfg ({model.name})")
@@ -113,11 +136,28 @@ def _check_tree(model: ModelConfig, head: str, file: str) -> None:
         )
     if model.tree and head not in TREE_DECODERS:
         raise ValueError(f"config.model.tree: the classes of {model.name} cannot form a tree.")
+    if model.tree and model.class_activation != "softmax":
+        raise ValueError(
+            f"config.model.class_activation is {model.class_activation!r}, but the classes of "
+            f"{model.name} form a tree, with a softmax for each set of siblings: set 'softmax'."
+        )
     for field in ("tree", "class_names"):
         if getattr(model, field) and len(getattr(model, field)) != len(model.classes):
             raise ValueError(
                 f"config.model.{field} has {len(getattr(model, field))} entries, but there are "
                 f"{len(model.classes)} classes; each class has one."
+            )
+
+
+def check_eval_nodes(config: Config) -> None:
+    """Raises ValueError unless the nodes in config.eval are nodes of the tree, if there is one."""
+    count = len(config.model.tree)
+    for field in ("nodes", "seen"):
+        wrong = [node for node in getattr(config.eval, field) if not 0 <= node < count]
+        if count and wrong:
+            raise ValueError(
+                f"config.eval.{field} holds {wrong[0]}, but the nodes of {config.model.name} are "
+                f"0 to {count - 1}; do they belong to another tree?"
             )
 
 
@@ -138,3 +178,45 @@ def _arguments(function: Callable, settings: dict) -> dict:
     """What `function` names of `settings`; what is None there keeps the function's own default."""
     names = inspect.signature(function).parameters
     return {k: settings[k] for k in names if settings.get(k) is not None}
+
+
+def _loss_arguments(make: Callable, name: str, config: Config) -> dict:
+    """What the loss `name` takes from `config`; ValueError as in `make_loss`."""
+    settings, more = vars(config.model) | vars(config.loss), dict(config.loss.arguments)
+    parameters = inspect.signature(make).parameters
+    _check_settings(config.loss, name, parameters)
+    _check_more(more, name, parameters, settings)
+    given = _arguments(make, settings | more)
+    for argument, parameter in parameters.items():
+        if argument not in given and parameter.default is parameter.empty:
+            raise ValueError(
+                f"the loss {name} needs {argument!r}: set it in config.loss.arguments, or give it "
+                "a default."
+            )
+    return given
+
+
+def _check_settings(loss: LossConfig, name: str, known) -> None:
+    """Raises ValueError where a setting would do nothing: research on it would be on noise."""
+    usual = vars(LossConfig())
+    for field, value in vars(loss).items():
+        if field not in (*NOT_OF_A_LOSS, *known) and value != usual[field]:
+            raise ValueError(
+                f"config.loss.{field} is {value!r}, but the loss {name} has no such setting; "
+                f"leave it at {usual[field]!r} or choose another loss."
+            )
+
+
+def _check_more(more: dict, name: str, known, settings: dict) -> None:
+    """Raises ValueError unless the loss knows config.loss.arguments, and the config does not."""
+    for argument in more:
+        if argument in settings:
+            raise ValueError(
+                f"config.loss.arguments has {argument!r}, which is a field of config.model or "
+                "config.loss; set that."
+            )
+        if argument not in known:
+            raise ValueError(
+                f"config.loss.arguments has {argument!r}, but the loss {name} takes "
+                f"{', '.join(known) or 'nothing'}.{did_you_mean(argument, known)}"
+            )

@@ -85,13 +85,38 @@ def test_net_and_region_become_a_config():
     assert (augment.saturation, augment.exposure, augment.hue) == (1.4, 1.3, 0.2)
     assert (loss.coord_weight, loss.object_weight) == (4, 5)
     assert (loss.noobject_weight, loss.class_weight) == (2, 3)
-    assert (loss.ignore_threshold, loss.rescore, loss.bias_match) == (0.7, True, True)
+    assert (loss.ignore_threshold, loss.rescore, loss.assignment) == (0.7, True, "prior")
     assert (optimizer.batch_size, optimizer.subdivisions) == (64, 8)
     assert (optimizer.images, optimizer.burn_in_images) == (500 * 64, 10 * 64)
     assert (optimizer.burn_in_power, optimizer.momentum) == (3, 0.8)
     assert optimizer.weight_decay == 0.0002
     assert (config.eval.score_threshold, config.eval.iou_threshold) == (0.005, 0.45)
     assert (config.eval.top_k, config.eval.max_detections) == (4096, 1000)
+
+
+def test_classes_without_softmax_have_a_sigmoid_each():
+    without = config_of(RECIPE + OUTPUT + REGION.replace("softmax=1", "softmax=0"))
+    assert without.model.class_activation == "sigmoid"
+    assert "\nsoftmax=0\n" in cfg_text(without)
+    assert config_of(RECIPE + OUTPUT + REGION).model.class_activation == "softmax"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "key"), [("prior", 1), ("predicted_shape", 0), ("neighbours", 1)]
+)
+def test_bias_match_is_the_assignment_to_priors(assignment, key):
+    config = small("yolov2")
+    config.loss.assignment = assignment
+    text = cfg_text(config)
+    assert f"\nbias_match={key}\n" in text
+    assert config_of(text).loss.assignment == ("prior" if key else "predicted_shape")
+
+
+def test_centres_that_a_cfg_cannot_hold_are_refused():
+    config = small("yolov2")
+    config.model.location = "anchor"
+    with pytest.raises(ValueError, match=r"location is 'anchor', but Darknet.* as \.safetensors"):
+        cfg_text(config)
 
 
 CLASSIFIER = RECIPE + "[conv]\nfilters=3\n[avg]\n[softmax]"
@@ -175,10 +200,6 @@ def test_a_known_network_is_given_by_its_name():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            RECIPE + OUTPUT + REGION.replace("softmax=1", "softmax=0"),
-            "my.cfg:28: [region] softmax=0: only softmax=1 is built here",
-        ),
         (
             RECIPE.replace("subdivisions=8", "subdivisions=128") + OUTPUT + REGION,
             "my.cfg:3: [net] subdivisions=128: must be at most batch, which is 64",

@@ -40,7 +40,10 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="pip install -e '.[expor
 ANCHORS = ((1.3, 1.7), (3.2, 4.0), (0.6, 0.5))
 NETWORKS = {  # arguments of ModelConfig and the image size
     "yolov2": ({"anchors": ANCHORS}, (64, 96)),
-    "yolov2_tiny_voc": ({"anchors": ANCHORS}, (96, 64)),
+    "yolov2_tiny_voc": (
+        {"anchors": ANCHORS, "location": "anchor", "class_activation": "sigmoid"},
+        (96, 64),
+    ),
     "yolo9000": ({"anchors": ANCHORS[:1]}, (32, 32)),
     "yolov1": ({"boxes": 3, "side": 2, "class_softmax": True}, (128, 128)),
     "yolov1_paper": ({"square_root": False, "side": 2}, (128, 128)),
@@ -180,6 +183,17 @@ def one_convolution(anchors):
     leaves = {"kernel": np.zeros((1, 1, 3, 8), np.float32), "bias": np.full(8, 99, np.float32)}
     task = Task(model, partial(decode, anchors=anchors), None, "region")
     return task, Config(data=DataConfig(image_size=(2, 4))), {"params": {"output": leaves}}
+
+
+def test_centres_are_bounded(tmp_path):
+    task, config, variables = one_convolution(((4.0, 1.0),))
+    task = task._replace(decode=partial(task.decode, location="anchor"))
+    variables["params"]["output"]["bias"][:2] = 1e30, -1e30
+    export_onnx(tmp_path / "x.onnx", task, config, variables, nms=False)
+    boxes = run(tmp_path / "x.onnx", pictures((2, 4)))["boxes"]
+    wanted = task.decode(np.full((1, 2, 4, 8), variables["params"]["output"]["bias"])).boxes
+    assert np.isfinite(boxes).all()
+    np.testing.assert_allclose(boxes[:1], wanted, rtol=1e-6)
 
 
 def test_boxes_are_bounded(tmp_path):

@@ -57,7 +57,7 @@ def test_the_same_slots_as_the_loss_assigns(seed):
         "mask": np.ones((1, count), bool),
     }
     predicted = np.zeros((1, rows, columns, len(anchors), 4), np.float32)
-    assigned = assign(predicted, anchors, batch, bias_match=True)
+    assigned = assign(predicted, anchors, batch)
     slots = anchor_slots(boxes, (rows, columns), anchors)
     np.testing.assert_array_equal(slots, assigned.truth_slot[0])
     assert recall_bound(np.zeros(count, int), slots)["kept"] == assigned.responsible.sum()

@@ -114,6 +114,9 @@ def test_a_classifier_shows_its_leaves():
         (RAW[..., :-1], {}, "A = 3 anchors"),
         (RAW, {"nodes": [26]}, "nodes holds 26"),
         (RAW, {"tree_semantics": "v2"}, "semantics must be one of"),
+        (RAW, {"tree_threshold": 50.0}, "tree_threshold must be a probability, .* got 50"),
+        (RAW, {"tree_threshold": -0.1, "nodes": [3]}, "from 0 to 1; got -0.1"),
+        (RAW, {"tree_threshold": float("nan")}, "from 0 to 1; got nan"),
     ],
 )
 def test_what_does_not_fit_is_named(raw, options, message):

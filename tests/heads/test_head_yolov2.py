@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from yolojax.heads.predictions import scores
-from yolojax.heads.yolov2 import decode, split
+from yolojax.heads.yolov2 import class_probs, decode, offset_target, slot_boxes, split
 from yolojax.ops.boxes import xyxy_to_cxcywh
 from yolojax.ops.nms import nms
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "region_v2.npz")
+LOCATIONS = ("sigmoid", "anchor")
 
 
 def channels_last(array):
@@ -79,17 +80,59 @@ def test_decode_then_nms_equals_darknets():
     np.testing.assert_array_equal(kept.boxes[0, :count], out.boxes[0][box[order]])
 
 
-@jax.jit
-def total_area(raw):
-    size = xyxy_to_cxcywh(decode(raw, [(16.62, 11.88)]).boxes)[..., 2:]
-    return jnp.sum(size[..., 0] * size[..., 1])
+def test_centres_of_location_anchor_are_in_anchors_from_the_middle_of_the_cell():
+    # 1 row of 2 columns, 1 anchor of 2x0.5 cells; t_x of half an anchor, t_y of two less than 0
+    raw = jnp.zeros((1, 1, 2, 6)).at[..., 0].set(0.5).at[..., 1].set(-2.0)
+    out = decode(raw, [(2.0, 0.5)], location="anchor")
+    centres = xyxy_to_cxcywh(out.boxes[0])[:, :2] * np.array([2, 1])  # in cells
+    np.testing.assert_allclose(centres, [[1.5, -0.5], [2.5, -0.5]], atol=1e-6)
 
 
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_offset_targets_are_what_slot_boxes_makes_the_centre_of(location):
+    anchors = np.array([(2.0, 0.5), (0.7, 3.0)], np.float32)
+    inside = np.random.default_rng(0).uniform(size=(1, 3, 2, 2, 2)).astype(np.float32)
+    slots = split(jnp.zeros((1, 3, 2, 12)), 2, location)
+    slots = slots._replace(offset=offset_target(inside, anchors, location))
+    centres = xyxy_to_cxcywh(slot_boxes(slots, anchors, location))[..., :2] * np.array([2, 3])
+    corners = np.stack(np.meshgrid(np.arange(2), np.arange(3)), axis=-1)[None, :, :, None]
+    np.testing.assert_allclose(centres - corners, inside, atol=1e-6)
+
+
+def test_the_objectness_logit_is_the_raw_value():
+    raw = jax.random.normal(jax.random.key(0), (1, 2, 3, 14))
+    slots = split(raw, 2)
+    np.testing.assert_array_equal(slots.objectness_logit, np.asarray(raw)[..., [4, 11]])
+    np.testing.assert_array_equal(jax.nn.sigmoid(slots.objectness_logit), slots.objectness)
+
+
+def test_classes_by_themselves_are_the_sigmoid_of_their_logits():
+    raw = jnp.zeros((1, 1, 1, 8)).at[..., 5:].set(jnp.array([0.0, np.log(3.0), -np.log(3.0)]))
+    out = decode(raw, [(1.0, 1.0)], class_activation="sigmoid")
+    np.testing.assert_allclose(out.class_probs[0, 0], [0.5, 0.75, 0.25], rtol=1e-6)
+
+
+def test_unknown_names_are_those_of_the_config():
+    with pytest.raises(
+        ValueError, match=r"config\.model\.location is 'cell'; known: sigmoid, anch"
+    ):
+        decode(jnp.zeros((1, 1, 1, 6)), [(1.0, 1.0)], location="cell")
+    with pytest.raises(ValueError, match=r"config\.model\.class_activation is 'relu'"):
+        class_probs(jnp.zeros(3), "relu")
+
+
+def area_and_place(raw, location):
+    boxes = xyxy_to_cxcywh(decode(raw, [(16.62, 11.88)], location=location).boxes)
+    return jnp.sum(boxes[..., 2] * boxes[..., 3]) + jnp.sum(boxes[..., :2])
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
 @pytest.mark.parametrize("value", [1e3, 1e30, -1e3, -1e30])
-def test_huge_outputs_give_finite_boxes_areas_and_gradients(value):
+def test_huge_outputs_give_finite_boxes_areas_and_gradients(value, location):
     raw = jnp.full((1, 1, 1, 7), value)
-    found = jax.tree.leaves(decode(raw, [(16.62, 11.88)]))
-    for part in (*found, total_area(raw), jax.grad(total_area)(raw)):
+    found = jax.tree.leaves(decode(raw, [(16.62, 11.88)], location=location))
+    gradient = jax.jit(jax.grad(area_and_place), static_argnums=1)(raw, location)
+    for part in (*found, area_and_place(raw, location), gradient):
         assert jnp.isfinite(part).all()
 
 

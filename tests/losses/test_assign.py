@@ -23,15 +23,15 @@ def one_image(boxes_cxcywh, labels=None, mask=None):
     }
 
 
-@partial(jax.jit, static_argnames=("bias_match",))
-def jitted(predicted, anchors, batch, bias_match):
-    return assign(predicted, anchors, batch, bias_match=bias_match)
+@partial(jax.jit, static_argnames=("rule",))
+def jitted(predicted, anchors, batch, rule):
+    return assign(predicted, anchors, batch, rule=rule)
 
 
-def run(batch, predicted=None, anchors=ANCHORS, bias_match=True):
+def run(batch, predicted=None, anchors=ANCHORS, rule="prior"):
     if predicted is None:
         predicted = np.tile(np.array([0, 0, 1, 1], np.float32), (1, ROWS, COLUMNS, 3, 1))
-    return jax.device_get(jitted(predicted, anchors, batch, bias_match))
+    return jax.device_get(jitted(predicted, anchors, batch, rule))
 
 
 def responsible(found):
@@ -83,7 +83,7 @@ def test_without_bias_match_the_predicted_shape_decides():
     predicted[0, 0, 0, 2] = [0.5, 0.5, 0.8, 0.9]  # the truth's shape, elsewhere
     batch = one_image([[0.15, 0.2, 0.3, 0.4]])
     assert responsible(run(batch, predicted)) == [(0, 0, 0)]
-    assert responsible(run(batch, predicted, bias_match=False)) == [(0, 0, 2)]
+    assert responsible(run(batch, predicted, rule="predicted_shape")) == [(0, 0, 2)]
 
 
 def oracle(boxes, mask, predicted):

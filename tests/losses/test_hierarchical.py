@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from yolojax.losses.hierarchical import joint_loss
 from yolojax.losses.region import region_loss
 from yolojax.ops.boxes import cxcywh_to_xyxy
 from yolojax.ops.wordtree import bucket_layout, make_tree
@@ -56,7 +55,7 @@ def batch_of(boxes=(), labels=(), label=-1, places=2):
 
 @cache
 def compiled(anchors, tree, **options):
-    loss = joint_loss(anchors=anchors, tree=tree, **options)
+    loss = region_loss(anchors=anchors, tree=tree, **options)
     return jax.jit(jax.value_and_grad(loss, has_aux=True))
 
 
@@ -209,7 +208,7 @@ def test_a_batch_without_the_key_label_has_no_such_images():
 def test_autodiff_equals_finite_differences():
     with jax.enable_x64(True):
         raw = np.random.default_rng(0).normal(size=(1, 2, 3, 9))
-        loss = jax.jit(joint_loss(anchors=UNIT, tree=ANIMALS, rescore=False))
+        loss = jax.jit(region_loss(anchors=UNIT, tree=ANIMALS, rescore=False))
         for batch in (batch_of([[0.1, 0.2, 0.5, 0.9]] * 2, [3, 1]), batch_of(label=3)):
             check_grads(lambda raw: loss(raw, batch, 0)[0], (raw,), 1, ["rev"])
 
@@ -234,7 +233,7 @@ def test_loss_and_gradient_stay_finite(value, label):
 )
 def test_what_does_not_fit_is_named(options, message):
     with pytest.raises(ValueError, match=message):
-        joint_loss(**({"anchors": UNIT, "tree": ANIMALS} | options))
+        region_loss(**({"anchors": UNIT, "tree": ANIMALS} | options))
 
 
 def test_an_output_of_another_tree_is_named():

@@ -20,6 +20,8 @@ from yolojax.models.tables import (
 # Of each network: height and width of its images, and the shape of raw for 2 images and 60 outputs.
 SHAPES = {
     "yolov2": ((64, 96), (2, 2, 3, 60)),
+    "yolov2_plain": ((64, 96), (2, 2, 3, 60)),
+    "yolov2_extraction": ((64, 96), (2, 2, 3, 60)),
     "yolov2_tiny_voc": ((64, 96), (2, 2, 3, 60)),
     "yolov2_tiny_coco": ((64, 96), (2, 2, 3, 60)),
     "yolo9000": ((64, 96), (2, 2, 3, 60)),
@@ -127,7 +129,8 @@ def test_variables_are_those_of_a_layer_with_and_without_batch_normalisation():
 @pytest.mark.parametrize(
     ("name", "number"),
     [("yolov1", 24), ("yolov1_paper", 24), ("fast_yolo", 9), ("yolov1_tiny", 8), ("extraction", 21),
-     ("darknet19", 19), ("darknet_reference", 8), ("tiny_darknet", 16), ("yolo9000", 19)],
+     ("darknet19", 19), ("darknet_reference", 8), ("tiny_darknet", 16), ("yolo9000", 19),
+     ("yolov2_extraction", 25), ("yolov2_plain", 22)],
 )  # fmt: skip
 def test_convolutions_are_as_many_as_published(name, number):
     assert len(kinds(name, Conv)) == number
@@ -142,7 +145,9 @@ def test_the_networks_of_the_first_paper_know_no_batch_normalisation(name):
 def test_detector_and_classifier_share_the_layers_of_the_backbone():
     for detector, classifier, layers in (
         ("yolov1", "extraction", 24),
+        ("yolov2_extraction", "extraction", 24),
         ("yolov2", "darknet19", 23),
+        ("yolov2_plain", "darknet19", 23),
         ("yolov1_tiny", "darknet_reference", 13),
     ):
         shared = NETWORKS[detector].table(60)[:layers]

@@ -16,7 +16,11 @@ from yolojax.naming import did_you_mean
 VERBS = {
     "summary": "the layers of a network: shapes, parameters, operations",
     "predict": "detect objects in pictures, or classify them: drawings, JSON, CSV or text",
+    "ablate": "train a row of configs with several seeds, tell what every step brings",
+    "compare": "runs side by side: paired differences with intervals, errors, configs, curves",
+    "explain": "what the loss does to one picture: cells, anchors, targets, each term",
     "anchors": "cluster the box shapes of a data set; whether own anchors pay",
+    "check-loss": "whether a loss, ours or your own, keeps what every loss must keep",
     "convert": "a model from one form to another: runs, Darknet, ONNX, StableHLO",
     "check-data": "what is wrong with a data set, what is in it, what a grid can find",
     "tree": "build, show and map WordTrees",

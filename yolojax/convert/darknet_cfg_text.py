@@ -32,12 +32,12 @@ def cfg_text(config: Config, tree: str = "my.tree") -> str:
     in training alone, nothing is said: without the file it would not even start.
 
     What Darknet has no key for is left out: the gradient's norm, the average of parameters, rates
-    of single layers, a burn-in with another power than the policy poly. Weights of the loss that
-    the config leaves open are the loss's own.
+    of single layers, a burn-in with another power than the policy poly, and how a loss differs from
+    Darknet's. Weights of the loss that the config leaves open are the loss's own.
 
     Raises:
-        ValueError: the config names no network, or one beyond the limits of `parse_cfg`; or its
-            policy has keys that a Config does not keep.
+        ValueError: the config names no network, or one beyond the limits of `parse_cfg`; its policy
+            has keys that a Config does not keep; or its centres are not those of [region].
     """
     network, head = build_model(config.model)
     sections = [
@@ -166,11 +166,17 @@ def _head(config: Config, head: str, files: dict) -> list[tuple[str, dict]]:
 
 def _region(config: Config) -> dict:
     anchors, loss = config.model.anchors, config.loss
+    if config.model.location != "sigmoid":
+        raise ValueError(
+            f"config.model.location is {config.model.location!r}, but Darknet's [region] keeps "
+            "centres in their cells and finds others in these outputs; a .cfg can hold a model "
+            "trained with 'sigmoid' alone. Export this one as .safetensors, .onnx or .stablehlo."
+        )
     return {
         "anchors": tuple(side for anchor in anchors for side in anchor),
-        "bias_match": loss.bias_match,
+        "bias_match": loss.assignment != "predicted_shape",
         "num": len(anchors),
-        "softmax": 1,
+        "softmax": config.model.class_activation == "softmax",
         "absolute": 1,
         "thresh": loss.ignore_threshold,
         "random": bool(config.data.multiscale),

@@ -146,7 +146,9 @@ def _count_classes(cfg: Cfg, name: str) -> int:
 
 def _model_fields(head: Head) -> dict:
     if isinstance(head, Region):
-        return {"anchors": head.anchors}
+        by_itself = not (head.softmax or head.tree)  # region_layer.c, forward_region_layer
+        activation = "sigmoid" if by_itself else "softmax"
+        return {"anchors": head.anchors, "class_activation": activation}
     if isinstance(head, Detection):
         shape = {"boxes": head.num, "side": head.side}
         return shape | {"square_root": head.sqrt, "class_softmax": head.softmax}
@@ -183,7 +185,8 @@ def _loss_config(head: Head) -> LossConfig:
     loss = LossConfig(rescore=head.rescore, **weights)
     if isinstance(head, Detection):
         return loss
-    return replace(loss, bias_match=head.bias_match, ignore_threshold=head.thresh)
+    assignment = "prior" if head.bias_match else "predicted_shape"
+    return replace(loss, assignment=assignment, ignore_threshold=head.thresh)
 
 
 def _optimizer_config(net: Net) -> OptimizerConfig:

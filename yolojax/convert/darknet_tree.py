@@ -6,7 +6,7 @@ import numpy as np
 
 from yolojax.config import ModelConfig
 from yolojax.data.nodes import tree_fields
-from yolojax.data.tree_files import TreeFile, write_tree
+from yolojax.data.tree_files import TreeFile, tree_text
 from yolojax.models.tables import WITH_PARAMETERS, Table
 from yolojax.ops.wordtree import bucket_layout, make_tree
 
@@ -37,13 +37,13 @@ def read_tree_of(file: str, folder: Path, name: str) -> dict[str, tuple]:
     return tree_fields(path)
 
 
-def write_tree_of(model: ModelConfig, path: Path) -> None:
-    """The tree of `model` as a .tree.
+def tree_text_of(model: ModelConfig, path: Path) -> str:
+    """The tree of `model` as the .tree `path`.
 
     Raises:
         ValueError: a class is not one word, which the ids in a .tree are.
     """
-    write_tree(path, TreeFile(model.classes, model.tree))
+    return tree_text(TreeFile(model.classes, model.tree), path)
 
 
 def from_darknet(variables: dict, table: Table, model: ModelConfig) -> dict:

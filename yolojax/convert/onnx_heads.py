@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from yolojax.convert.onnx_graph import Graph, ints
-from yolojax.heads.yolov2 import MAX_LOG_SCALE
+from yolojax.heads.yolov2 import MAX_LOG_SCALE, MAX_OFFSET
 
 
 class Named(NamedTuple):
@@ -19,7 +19,15 @@ class Named(NamedTuple):
     scores: str  # [B, N, C], objectness times class probability
 
 
-def region(graph: Graph, raw: str, shape: Sequence[int], *, anchors) -> Named:
+def region(
+    graph: Graph,
+    raw: str,
+    shape: Sequence[int],
+    *,
+    anchors,
+    location: str = "sigmoid",
+    class_activation: str = "softmax",
+) -> Named:
     """As heads.yolov2.decode.
 
     Args:
@@ -27,6 +35,8 @@ def region(graph: Graph, raw: str, shape: Sequence[int], *, anchors) -> Named:
         raw: name of [B, A * (5 + C), H, W].
         shape: [B, H, W, A * (5 + C)].
         anchors: [A, 2], (w, h) in grid cells.
+        location: a key of LOCATIONS.
+        class_activation: a key of ACTIVATIONS.
     """
     (_, rows, columns, channels), count = shape, len(anchors)
     cells, values = rows * columns, channels // count
@@ -36,8 +46,9 @@ def region(graph: Graph, raw: str, shape: Sequence[int], *, anchors) -> Named:
     scale = graph.node("Exp", graph.node("Min", _part(graph, x, 2, 4), np.float32(MAX_LOG_SCALE)))
     priors = np.asarray(anchors, np.float32) / np.float32([columns, rows])
     size = graph.node("Mul", scale, np.tile(priors, (cells, 1)))
-    centre = _centres(graph, graph.node("Sigmoid", _part(graph, x, 0, 2)), rows, columns, count)
-    probs = graph.node("Softmax", _part(graph, x, 5, values), axis=-1)
+    inside = LOCATIONS[location](graph, _part(graph, x, 0, 2), np.tile(anchors, (cells, 1)))
+    centre = _centres(graph, inside, rows, columns, count)
+    probs = ACTIVATIONS[class_activation](graph, _part(graph, x, 5, values))
     scores = graph.node("Mul", graph.node("Sigmoid", _part(graph, x, 4, 5)), probs)
     return Named(_corners(graph, centre, size), scores)
 
@@ -75,6 +86,23 @@ HEADS = {"region": region, "yolov1": yolov1}  # the classifier's is `probabiliti
 def probabilities(graph: Graph, raw: str) -> str:
     """The name of class probabilities [B, C]; `raw` is that of logits [B, C, 1, 1] or [B, C]."""
     return graph.node("Softmax", graph.node("Flatten", raw), axis=-1)
+
+
+def _in_cell(graph, offset, anchors):
+    return graph.node("Sigmoid", offset)
+
+
+def _by_anchor(graph, offset, anchors):
+    offset = graph.node("Clip", offset, np.float32(-MAX_OFFSET), np.float32(MAX_OFFSET))
+    return graph.node("Add", graph.node("Mul", offset, anchors.astype("f4")), np.float32(0.5))
+
+
+# As in heads.yolov2, with the graph in front.
+LOCATIONS = {"sigmoid": _in_cell, "anchor": _by_anchor}
+ACTIVATIONS = {
+    "softmax": lambda graph, logits: graph.node("Softmax", logits, axis=-1),
+    "sigmoid": lambda graph, logits: graph.node("Sigmoid", logits),
+}
 
 
 def _centres(graph, offset, rows, columns, count):

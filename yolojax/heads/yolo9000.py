@@ -11,7 +11,7 @@ from yolojax.heads.classes import flat_logits
 from yolojax.heads.predictions import Predictions
 from yolojax.heads.yolov2 import slot_boxes, split
 from yolojax.ops.wordtree import bucket_layout, check_nodes, leaves, make_tree
-from yolojax.ops.wordtree_descent import check_semantics, descend
+from yolojax.ops.wordtree_descent import check_descent, descend
 from yolojax.ops.wordtree_softmax import (
     absolute_log_probs,
     absolute_log_probs_of,
@@ -24,6 +24,7 @@ def decode(
     anchors,
     tree,
     *,
+    location: str = "sigmoid",
     nodes=(),
     tree_threshold: float = 0.5,
     tree_semantics: str = "paper",
@@ -41,24 +42,25 @@ def decode(
         raw: [B, H, W, A * (5 + N)], the network's output.
         anchors: [A, 2], (w, h) in grid cells.
         tree: the parent of each node, -1 for a root.
+        location: where centres are, as in heads.yolov2.slot_boxes.
         nodes: the nodes that are the classes of a data set, such as coco9k.map's.
-        tree_threshold: see `descend`.
+        tree_threshold: 0..1, see `descend`.
         tree_semantics: see `descend`.
         max_slots: the best first; only for them the N probabilities are computed.
 
     Raises:
-        ValueError: `raw` does not fit the number of anchors or of nodes; the tree, the nodes or the
-            semantics are none.
+        ValueError: `raw` does not fit the number of anchors or of nodes; the tree, the nodes, the
+            threshold, the semantics or the location are none.
     """
-    check_semantics(tree_semantics)
+    check_descent(tree_threshold, tree_semantics)
     layout = bucket_layout(make_tree(tree))
     check_nodes(nodes, layout.tree)
-    slots = split(raw, len(anchors))
+    slots = split(raw, len(anchors), location)
     batch, *_, classes = slots.logits.shape
     objectness = slots.objectness.reshape(batch, -1)
     objectness, best = jax.lax.top_k(objectness, min(max_slots, objectness.shape[1]))
     rows = jnp.take_along_axis(raw.reshape(batch, -1, 5 + classes), best[..., None], axis=1)
-    boxes = slot_boxes(slots, anchors).reshape(batch, -1, 4)
+    boxes = slot_boxes(slots, anchors, location).reshape(batch, -1, 4)
     boxes = jnp.take_along_axis(boxes, best[..., None], axis=1)
     conditional = group_log_softmax(rows[..., 5:], layout)
     if len(nodes):

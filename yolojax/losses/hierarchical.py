@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from yolojax.heads.yolov2 import Slots
-from yolojax.losses.region import ClassTerm, region_terms, total
-from yolojax.losses.terms import Square
+from yolojax.losses.aims import Aims
+from yolojax.losses.assign import Assignment
+from yolojax.losses.classes import ClassTerm
 from yolojax.ops.wordtree import Layout, bucket_layout, check_nodes, make_tree
 from yolojax.ops.wordtree_softmax import (
     group_log_softmax,
@@ -35,38 +36,12 @@ class Examples(NamedTuple):
     mask: jax.Array  # bool [B, M], the places in use
 
 
-def joint_loss(
-    *,
-    anchors,
-    tree,
-    nodes=(),
-    image_semantics: str = "darknet9000",
-    coord_weight: float = 1.0,
-    object_weight: float = 5.0,
-    noobject_weight: float = 1.0,
-    class_weight: float = 1.0,
-    ignore_threshold: float = 0.6,
-    warmup_images: int = 12800,
-    rescore: bool = True,
-    bias_match: bool = True,
-    small_box_weight: bool = True,
-):
-    """Make `loss(raw, batch, seen) -> (scalar, metrics)` for images with boxes or a label alone.
+def tree_classes(tree, nodes, image_semantics: str, class_weight: float, object_weight: float):
+    """Make the lesson of classes that form a tree; see `losses.classes.flat_classes`.
 
-    Args:
-        tree: the parent of each node, -1 for a root.
-        nodes: the node of each label of a box, such as coco9k.map's; () if labels are nodes.
-        image_semantics: what the objectness of the chosen slot learns from an image that has a
-            label alone:
-
-            * paper: to be IMAGE_IOU, the overlap that is assumed;
-            * darknet9000: to be IMAGE_IOU if it is less (Darknet at the time of the paper);
-            * darknet: nothing (Darknet since).
-
-    The other arguments, raw, batch, seen and the metrics are those of `region_loss`, with two
-    differences. The class channels of raw are in the order of `bucket_layout`. And an image without
-    boxes has a label if its batch has label int32 [B], a node, of 0 or more (-1: it is an image
-    with nothing on it). Then
+    The class channels of raw are in the order of `bucket_layout`. An image without boxes has a
+    label if its batch has label int32 [B], a node, of 0 or more (-1: it is an image with nothing on
+    it). Then
 
     * its classes are those of the slot with the largest objectness times probability of the label;
     * the objectness of all other slots is drawn to 0, with noobject_weight (Darknet; of them the
@@ -78,9 +53,21 @@ def joint_loss(
     * image_objectness, image_class_prob: of the chosen slot and of the label there;
     * image_count: the number of such images.
 
+    Args:
+        tree: the parent of each node, -1 for a root.
+        nodes: the node of each label of a box, such as coco9k.map's; () if labels are nodes.
+        image_semantics: what the objectness of the chosen slot learns from an image that has a
+            label alone:
+
+            * paper: to be IMAGE_IOU, the overlap that is assumed;
+            * darknet9000: to be IMAGE_IOU if it is less (Darknet at the time of the paper);
+            * darknet: nothing (Darknet since).
+        class_weight: of the class term.
+        object_weight: of the objectness of a chosen slot.
+
     Raises:
-        ValueError: the anchors, the tree, the nodes or the semantics are none; or, from `loss`, the
-            tree is not that of raw.
+        ValueError: the tree, the nodes or the semantics are none; or, from the lesson, the tree is
+            not that of raw.
     """
     layout = bucket_layout(make_tree(tree))
     nodes = check_nodes(nodes, layout.tree)
@@ -88,37 +75,32 @@ def joint_loss(
         raise ValueError(
             f"image_semantics must be one of {', '.join(IMAGE_SEMANTICS)}; got {image_semantics!r}."
         )
-    terms = region_terms(
-        anchors=anchors,
-        coord_weight=coord_weight,
-        object_weight=object_weight,
-        noobject_weight=noobject_weight,
-        ignore_threshold=ignore_threshold,
-        warmup_images=warmup_images,
-        rescore=rescore,
-        bias_match=bias_match,
-        small_box_weight=small_box_weight,
-    )
 
-    def loss(raw, batch, seen):
-        slots, found, squares = terms(raw, batch, seen)
+    def lesson(raw, slots: Slots, found: Assignment, aims: Aims, batch):
         labels = jnp.asarray(nodes)[batch["labels"]] if len(nodes) else batch["labels"]
-        examples = Examples(found.truth_slot, labels, found.truth_mask)
+        examples = _of_truths(found, labels)
         if "label" not in batch:
-            classes = tree_classes(raw, examples, layout, slots, class_weight)
-            return total(slots, found, squares, classes)
+            return aims, _path_term(raw, examples, layout, slots, found, class_weight), {}
         alone = (batch["label"] >= 0) & ~batch["mask"].any(axis=1)
         chosen = _likeliest_slot(slots, batch["label"], layout)
         examples = _with_images(examples, alone, chosen, batch["label"])
-        squares = _image_squares(squares, alone, chosen, object_weight, image_semantics)
-        classes = tree_classes(raw, examples, layout, slots, class_weight)
-        scalar, metrics = total(slots, found, squares, classes)
-        return scalar, metrics | _image_quality(slots, alone, chosen, classes)
+        aims = _aim_at_images(aims, slots, alone, chosen, object_weight, image_semantics)
+        term = _path_term(raw, examples, layout, slots, found, class_weight)
+        return aims, term, _image_quality(slots, alone, chosen, term)
 
-    return loss
+    return lesson
 
 
-def tree_classes(raw, examples: Examples, layout: Layout, slots: Slots, weight) -> ClassTerm:
+def _of_truths(found: Assignment, labels) -> Examples:
+    """The truths at all their slots; M is the number of truths times that of slots each has."""
+    slot, mask = found.slots.slot, found.slots.valid & found.truth_mask[..., None]
+    node = jnp.broadcast_to(labels[..., None], slot.shape)
+    return Examples(*(array.reshape(len(labels), -1) for array in (slot, node, mask)))
+
+
+def _path_term(
+    raw, examples: Examples, layout: Layout, slots: Slots, found: Assignment, weight
+) -> ClassTerm:
     """The class term along the paths of `examples`.
 
     Only their slots are looked at, so nothing but the gradient is as large as `raw`. Of two that
@@ -134,7 +116,7 @@ def tree_classes(raw, examples: Examples, layout: Layout, slots: Slots, weight) 
     return ClassTerm(
         cost=-jnp.sum(weight * log_probs, axis=-1),
         darknet_cost=jnp.sum(weight**2 * _squared_deltas(logits, examples.node, layout)) / batch,
-        class_prob=jnp.exp(jnp.sum(log_probs, axis=-1)),
+        class_prob=jnp.exp(jnp.sum(log_probs, axis=-1)).reshape(found.slots.slot.shape)[..., 0],
     )
 
 
@@ -176,27 +158,22 @@ def _with_images(examples: Examples, alone, chosen, label) -> Examples:
     )
 
 
-def _image_squares(squares, alone, chosen, object_weight, semantics) -> dict[str, Square]:
-    """`squares` with what images that have a label `alone` teach instead."""
-    objectness = squares["object"].value
-    batch, *shape = objectness.shape
+def _aim_at_images(aims: Aims, slots: Slots, alone, chosen, object_weight, semantics) -> Aims:
+    """`aims` with what images that have a label `alone` teach instead."""
+    batch, *shape = slots.objectness.shape
     here = jax.nn.one_hot(chosen, np.prod(shape), dtype=bool) & alone[:, None]
     here = here.reshape(batch, *shape)
     weight = {
         "paper": object_weight,
-        "darknet9000": object_weight * (objectness < IMAGE_IOU),
+        "darknet9000": object_weight * (slots.objectness < IMAGE_IOU),
         "darknet": 0.0,
     }[semantics]
-    coord, found, none = (squares[name] for name in ("coord", "object", "noobject"))
-    return {
-        "coord": coord._replace(weight=coord.weight * ~alone.reshape(-1, 1, 1, 1, 1)),
-        "object": Square(
-            objectness,
-            jnp.where(here, IMAGE_IOU, found.target),
-            jnp.where(here, weight, found.weight),
-        ),
-        "noobject": none._replace(weight=none.weight * ~here),
-    }
+    return aims._replace(
+        prior=aims.prior * ~alone.reshape(-1, 1, 1, 1),
+        object=jnp.where(here, weight, aims.object),
+        object_target=jnp.where(here, IMAGE_IOU, aims.object_target),
+        noobject=aims.noobject * ~here,
+    )
 
 
 def _image_quality(slots: Slots, alone, chosen, classes: ClassTerm):

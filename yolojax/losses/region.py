@@ -1,29 +1,34 @@
-"""The loss of YOLOv2 (Darknet's region_layer.c; the YOLO9000 paper gives no formula).
+"""The loss of YOLOv2 and YOLO9000 (Darknet's region_layer.c; the paper gives no formula).
 
 Four terms over all slots (a slot is one anchor of one cell): coord, object, noobject and class.
-Their gradient with respect to `raw` is Darknet's delta, negated and divided by the batch size.
+With the variants that are the defaults their gradient with respect to `raw` is Darknet's delta,
+negated and divided by the batch size. docs/losses.md has the formulas of all.
 """
-
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from yolojax.heads.yolov2 import Slots, cell_corners, slot_boxes, split
+from yolojax.heads.yolov2 import Slots, slot_boxes, split
+from yolojax.losses import aims as aiming
+from yolojax.losses.aims import Aims
 from yolojax.losses.assign import Assignment, assign
-from yolojax.losses.terms import Square, cross_entropy, darknet_cost, reduce_terms, squared_error
-
-PRIOR_WEIGHT = 0.01  # region_layer.c: the pull of a box to its prior during the warm-up
-PRIOR_TARGET = (0.5, 0.5, 0.0, 0.0)  # the middle of the cell, the anchor's size
-
-
-class ClassTerm(NamedTuple):
-    """What the classes add to the loss."""
-
-    cost: jax.Array  # [B, ...], the term
-    darknet_cost: jax.Array  # sum(delta**2), averaged over B
-    class_prob: jax.Array  # [B, M], of each truth's class at its slot
+from yolojax.losses.boxes import BOX_TERMS
+from yolojax.losses.candidates import ASSIGNMENTS
+from yolojax.losses.classes import ClassTerm, flat_classes
+from yolojax.losses.hierarchical import tree_classes
+from yolojax.losses.quality import slot_quality
+from yolojax.losses.terms import (
+    OBJECTNESS_TERMS,
+    Square,
+    check_gamma,
+    choose_term,
+    darknet_cost,
+    keep,
+    reduce_terms,
+    squared_error,
+)
+from yolojax.ops.boxes import xyxy_to_cxcywh
 
 
 def region_loss(
@@ -33,11 +38,24 @@ def region_loss(
     object_weight: float = 5.0,
     noobject_weight: float = 1.0,
     class_weight: float = 1.0,
+    box: str = "squared",
+    objectness: str = "squared",
+    classes: str = "cross_entropy",
+    assignment: str = "prior",
+    assign_threshold: float = 0.5,
+    ignore: str = "prediction",
     ignore_threshold: float = 0.6,
     warmup_images: int = 12800,
     rescore: bool = True,
-    bias_match: bool = True,
     small_box_weight: bool = True,
+    focal_gamma: float = 2.0,
+    label_smoothing: float = 0.0,
+    class_weights=(),
+    location: str = "sigmoid",
+    class_activation: str = "softmax",
+    tree=(),
+    nodes=(),
+    image_semantics: str = "darknet9000",
 ):
     """Make `loss(raw, batch, seen) -> (scalar, metrics)`; the defaults are yolov2-voc.cfg's.
 
@@ -47,154 +65,139 @@ def region_loss(
         object_weight: of the objectness of responsible slots.
         noobject_weight: of the objectness of the others, which is drawn to 0.
         class_weight: of the classes of responsible slots.
-        ignore_threshold: a box with a larger IoU with any truth keeps its objectness.
+        box: a key of BOX_TERMS, what a box costs.
+        objectness: a key of OBJECTNESS_TERMS, what an objectness costs.
+        classes: a key of CLASS_TERMS, what the classes cost.
+        assignment: a key of ASSIGNMENTS, which slots are responsible for a truth.
+        assign_threshold: IoU of shapes above which "priors_above" takes one prior more.
+        ignore: "prediction", a box with a larger IoU than ignore_threshold with any truth keeps its
+            objectness; "prior", a slot whose prior has it (SSD, Liu et al. 2016, "hard negatives"
+            aside); "none", only responsible slots do.
+        ignore_threshold: that of `ignore`.
         warmup_images: until so many were seen, boxes without a truth are drawn to their priors.
         rescore: the objectness target is the IoU of box and truth; False = 1.
-        bias_match: choose the anchor by its own shape; False = by the shape it predicts.
         small_box_weight: weigh boxes by (2 - w * h); Darknet since 2018, not in the paper.
+        focal_gamma: of objectness "focal" and "quality_focal".
+        label_smoothing: share of the class target that is spread over all classes.
+        class_weights: a factor on the class term for each class; () = 1.
+        location: a key of heads.yolov2.LOCATIONS, the model's.
+        class_activation: a key of heads.yolov2.ACTIVATIONS, the model's.
+        tree: the parent of each class, -1 for a root; () = the classes form no tree.
+        nodes, image_semantics: of a tree, see `losses.hierarchical.tree_classes`.
 
     `loss` takes raw [B, H, W, A * (5 + C)]; a batch with boxes [B, M, 4] xyxy, labels [B, M] and
     mask [B, M]; and `seen`, the number of images trained on *including* this batch. The scalar is
     averaged over B. The metrics are scalars:
 
     * loss, loss_coord, loss_object, loss_noobject, loss_class: averaged over B;
-    * darknet_cost: what Darknet prints as loss, sum(delta**2), averaged over B;
+    * darknet_cost: what Darknet prints as loss, sum(delta**2), averaged over B; where it has the
+      terms;
     * avg_iou, recall50, recall75, objectness_on, class_prob: averaged over truths, 0 without any;
     * objectness_off: averaged over all slots (Darknet's "No Obj");
-    * count: the number of truths.
+    * count: the number of truths;
+    * with a tree, those of `tree_classes`.
 
     Raises:
-        ValueError: the anchors are not positive pairs.
+        ValueError: an argument is unknown or out of its range.
     """
-    terms = region_terms(
-        anchors=anchors,
-        coord_weight=coord_weight,
-        object_weight=object_weight,
-        noobject_weight=noobject_weight,
-        ignore_threshold=ignore_threshold,
-        warmup_images=warmup_images,
-        rescore=rescore,
-        bias_match=bias_match,
-        small_box_weight=small_box_weight,
-    )
+    anchors = _checked_anchors(anchors)
+    box_cost = choose_term("box", box, BOX_TERMS)
+    object_cost = choose_term("objectness", objectness, OBJECTNESS_TERMS)
+    choose_term("assignment", assignment, ASSIGNMENTS)
+    aiming.check_ignore(ignore)
+    check_gamma(objectness, focal_gamma)
+    flat = {"classes": classes, "label_smoothing": label_smoothing, "class_weights": class_weights}
+    if len(tree):
+        _check_no_variant(flat)
+        lesson = tree_classes(tree, nodes, image_semantics, class_weight, object_weight)
+    else:
+        lesson = flat_classes(class_weight, class_activation, **flat)
 
     def loss(raw, batch, seen):
-        slots, found, squares = terms(raw, batch, seen)
-        return total(slots, found, squares, softmax_classes(slots, found, batch, class_weight))
+        slots = split(raw, len(anchors), location)
+        boxes = slot_boxes(slots, anchors, location)
+        compared = aiming.prior_boxes(slots, anchors) if ignore == "prior" else None
+        rule = {"rule": assignment, "threshold": assign_threshold}
+        found = assign(boxes, anchors, batch, **rule, compared=compared)
+        keep("found", found)
+
+        on = found.responsible
+        scale = coord_weight * (aiming.small_box_factor(found) if small_box_weight else 1.0)
+        warm = jnp.where(seen < warmup_images, aiming.PRIOR_WEIGHT, 0.0)
+        aims = Aims(
+            box=scale * on,
+            box_target=aiming.box_targets(slots, found, anchors, location),
+            prior=warm * ~on,
+            prior_target=aiming.prior_targets(anchors, location),
+            object=object_weight * on,
+            object_target=found.iou if rescore else jnp.ones_like(found.iou),
+            noobject=noobject_weight * ~aiming.ignored(found, ignore, ignore_threshold),
+        )
+        aims, learnt, more = lesson(raw, slots, found, aims, batch)
+
+        logit = slots.objectness_logit
+        scalar, means = reduce_terms(
+            {
+                "coord": _coord(slots, boxes, found, aims, box_cost),
+                "object": aims.object * object_cost(logit, aims.object_target, focal_gamma),
+                "noobject": aims.noobject * object_cost(logit, 0.0, focal_gamma),
+                "class": learnt.cost,
+            }
+        )
+        metrics = {"loss": scalar} | {f"loss_{name}": mean for name, mean in means.items()}
+        if box == objectness == "squared" and learnt.darknet_cost is not None:
+            metrics["darknet_cost"] = _darknet_cost(slots, found, aims, learnt)
+        metrics |= slot_quality(slots, found, learnt.class_prob) | more
+        return scalar, jax.lax.stop_gradient(metrics)
 
     return loss
 
 
-def region_terms(
-    *,
-    anchors,
-    coord_weight: float,
-    object_weight: float,
-    noobject_weight: float,
-    ignore_threshold: float,
-    warmup_images: int,
-    rescore: bool,
-    bias_match: bool,
-    small_box_weight: bool,
-):
-    """Make `terms(raw, batch, seen) -> (Slots, Assignment, {name: Square})`, all but the classes.
+def _coord(slots: Slots, boxes, found: Assignment, aims: Aims, box_cost):
+    """The box term of slots with a truth and the pull of the others to their priors, [B,H,W,A]."""
+    on, values = found.responsible[..., None], aiming.box_values(slots)
+    # Where nothing is to be learnt a box costs what its truth would, so that no value is too large.
+    cost = box_cost(
+        jnp.where(on, values, aims.box_target),
+        aims.box_target,
+        jnp.where(on, xyxy_to_cxcywh(boxes), found.boxes_cxcywh),
+        found.boxes_cxcywh,
+    )
+    pull = squared_error(values, aims.prior_target, aims.prior[..., None])
+    return aims.box * cost + jnp.sum(pull, axis=-1)
 
-    The squares are coord [B, H, W, A, 4], object and noobject [B, H, W, A]; the arguments are those
-    of `region_loss`.
 
-    Raises:
-        ValueError: the anchors are not positive pairs.
-    """
+def _darknet_cost(slots: Slots, found: Assignment, aims: Aims, learnt: ClassTerm):
+    on, values = found.responsible[..., None], aiming.box_values(slots)
+    squares = [
+        Square(
+            values,
+            jnp.where(on, aims.box_target, aims.prior_target),
+            jnp.where(on, aims.box[..., None], aims.prior[..., None]),
+        ),
+        Square(slots.objectness, aims.object_target, aims.object),
+        Square(slots.objectness, 0.0, aims.noobject),
+    ]
+    return darknet_cost(squares) + learnt.darknet_cost
+
+
+def _checked_anchors(anchors) -> np.ndarray:
+    """`anchors` as float32 [A, 2]; ValueError unless they are positive pairs."""
     anchors = np.asarray(anchors, np.float32)
     if anchors.ndim != 2 or anchors.shape[1] != 2 or not (anchors > 0).all():
         raise ValueError(
             "anchors must be pairs (w, h) of grid cells, both > 0, "
             f"got {anchors.tolist()}; `yolojax anchors` computes them from a data set."
         )
-
-    def terms(raw, batch, seen):
-        slots = split(raw, len(anchors))
-        predicted = slot_boxes(slots, anchors)
-        found = assign(predicted, anchors, batch, bias_match=bias_match)
-        box_weight = coord_weight * (_small_box_factor(found) if small_box_weight else 1.0)
-        prior_weight = jnp.where(seen < warmup_images, PRIOR_WEIGHT, 0.0)
-        ignored = found.responsible | (found.best_iou > ignore_threshold)
-        squares = {
-            "coord": _coord(slots, found, anchors, box_weight, prior_weight),
-            "object": Square(
-                slots.objectness,
-                found.iou if rescore else 1.0,
-                object_weight * found.responsible,
-            ),
-            "noobject": Square(slots.objectness, 0.0, noobject_weight * ~ignored),
-        }
-        return slots, found, squares
-
-    return terms
+    return anchors
 
 
-def softmax_classes(slots: Slots, found: Assignment, batch, class_weight: float) -> ClassTerm:
-    """One softmax over all classes."""
-    weight = class_weight * found.responsible
-    wanted = jax.nn.one_hot(found.labels, slots.logits.shape[-1])
-    delta = Square(jax.nn.softmax(slots.logits), wanted, weight[..., None])
-    return ClassTerm(
-        cost=cross_entropy(slots.logits, found.labels, weight),
-        darknet_cost=darknet_cost([delta]),
-        class_prob=_class_prob(slots, found, batch["labels"]),
-    )
-
-
-def total(slots: Slots, found: Assignment, squares: dict[str, Square], classes: ClassTerm):
-    """The scalar and the metrics that `region_loss` describes."""
-    terms = {name: squared_error(*square) for name, square in squares.items()}
-    terms["class"] = classes.cost
-    scalar, means = reduce_terms(terms)
-    metrics = {"loss": scalar} | {f"loss_{name}": mean for name, mean in means.items()}
-    metrics["darknet_cost"] = darknet_cost([*squares.values()]) + classes.darknet_cost
-    metrics |= _quality(slots, found, classes.class_prob)
-    return scalar, jax.lax.stop_gradient(metrics)
-
-
-def _small_box_factor(found: Assignment):
-    return 2 - found.boxes_cxcywh[..., 2] * found.boxes_cxcywh[..., 3]
-
-
-def _coord(slots: Slots, found: Assignment, anchors, box_weight, prior_weight) -> Square:
-    """The squared term of x, y, w, h, [B, H, W, A, 4], in the units the network predicts."""
-    corners, grid = cell_corners(slots)
-    centre, size = jnp.split(found.boxes_cxcywh, 2, axis=-1)
-    target = jnp.concatenate([centre * grid - corners, jnp.log(size * grid / anchors)], axis=-1)
-    on = found.responsible[..., None]
-    return Square(
-        value=jnp.concatenate([slots.offset, slots.log_scale], axis=-1),
-        target=jnp.where(on, target, jnp.array(PRIOR_TARGET, target.dtype)),
-        weight=jnp.where(on, jnp.expand_dims(box_weight, -1), prior_weight),
-    )
-
-
-def _class_prob(slots: Slots, found: Assignment, labels):
-    """The probability [B, M] of each truth's class at its slot."""
-    batch, *_, classes = slots.logits.shape
-    logits = slots.logits.reshape(batch, -1, classes)
-    at_truth = jnp.take_along_axis(logits, found.truth_slot[..., None], axis=1)  # [B, M, C]
-    return jnp.sum(jax.nn.softmax(at_truth) * jax.nn.one_hot(labels, classes), axis=-1)
-
-
-def _quality(slots: Slots, found: Assignment, class_prob):
-    """How well the slots that truths fell on do, averaged over truths."""
-    objectness = slots.objectness.reshape(len(slots.objectness), -1)
-    count = jnp.sum(found.truth_mask)
-
-    def mean(values):
-        return jnp.sum(jnp.where(found.truth_mask, values, 0)) / jnp.maximum(count, 1)
-
-    return {
-        "avg_iou": mean(found.truth_iou),
-        "recall50": mean(found.truth_iou > 0.5),
-        "recall75": mean(found.truth_iou > 0.75),
-        "objectness_on": mean(jnp.take_along_axis(objectness, found.truth_slot, axis=1)),
-        "objectness_off": jnp.mean(objectness),
-        "class_prob": mean(class_prob),
-        "count": count,
-    }
+def _check_no_variant(flat: dict) -> None:
+    """Raises ValueError where a variant is chosen that classes of a tree do not have."""
+    usual = {"classes": "cross_entropy", "label_smoothing": 0.0, "class_weights": ()}
+    for name, value in flat.items():
+        if value != usual[name]:
+            raise ValueError(
+                f"config.loss.{name} is {value!r}, but the classes of a tree have no such variant; "
+                f"leave it at {usual[name]!r}."
+            )

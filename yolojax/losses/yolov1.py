@@ -10,8 +10,16 @@ import jax
 import jax.numpy as jnp
 
 from yolojax.heads.yolov1 import Cells, cell_boxes, cell_corners, class_probs, split
-from yolojax.losses.assign import cell_of_centre, real_truths
-from yolojax.losses.terms import Square, cross_entropy, darknet_cost, reduce_terms, squared_error
+from yolojax.losses.assign import real_truths
+from yolojax.losses.candidates import cell_of_centre
+from yolojax.losses.terms import (
+    Square,
+    cross_entropy,
+    darknet_cost,
+    keep,
+    reduce_terms,
+    squared_error,
+)
 from yolojax.ops.boxes import iou, xyxy_to_cxcywh
 
 # Equation 3 has no 1/2 in front of its squares; Darknet's delta is that of one that has.
@@ -80,6 +88,7 @@ def yolov1_loss(
     def loss(raw, batch, seen):
         cells = split(raw, side, boxes)
         found = assign_cells(cell_boxes(cells, square_root), batch)
+        keep("found", found)
         label_weight = class_weight * found.has_truth
         squares = {
             "coord": _coord(cells, found, square_root, coord_weight),

@@ -20,6 +20,8 @@ class Architecture(NamedTuple):
 
 NETWORKS: dict[str, Architecture] = {
     "yolov2": Architecture(yolov2.yolov2, "region"),
+    "yolov2_plain": Architecture(yolov2.yolov2_plain, "region"),
+    "yolov2_extraction": Architecture(yolov2.yolov2_extraction, "region"),
     "yolov2_tiny_voc": Architecture(yolov2.yolov2_tiny_voc, "region"),
     "yolov2_tiny_coco": Architecture(yolov2.yolov2_tiny_coco, "region"),
     "yolo9000": Architecture(yolov2.yolo9000, "region"),

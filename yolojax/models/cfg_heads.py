@@ -47,7 +47,7 @@ class Region(NamedTuple):
     anchors: tuple[tuple[float, float], ...]  # (w, h) in cells
     classes: int
     num: int
-    softmax: bool
+    softmax: bool  # over the classes; without it, and without a tree, each class has a sigmoid
     tree: str  # file of a class hierarchy
     map: str  # file of the node for each label
     rescore: bool
@@ -154,9 +154,6 @@ def _read_region(section: Section) -> Region:
             f"must have the width and height of num={num} anchors; {len(priors)} numbers are there"
         )
         raise refusal(section, "anchors", rule)
-    if not (flag(section, "softmax") or path(section, "tree")):
-        # Darknet then scores each class by itself.
-        raise refusal(section, "softmax", "only softmax=1 is built here")
     return Region(
         anchors=tuple(zip(priors[::2], priors[1::2], strict=True)),
         classes=integer(section, "classes", 20, 1, MAX_CLASSES),

@@ -1,6 +1,6 @@
 """YOLOv2, its tiny forms and YOLO9000: images -> raw [B, h / 32, w / 32, A * (5 + C)]."""
 
-from yolojax.models.backbones import DARKNET19, TINY
+from yolojax.models.backbones import DARKNET19, TINY, extraction_backbone, stage
 from yolojax.models.tables import Conv, Reorg, Route, Table
 
 
@@ -21,6 +21,21 @@ def yolov2(outputs: int) -> Table:
         Conv(1024, name="head_conv3"),
         _output(outputs),
     )
+
+
+def yolov2_plain(outputs: int) -> Table:
+    """YOLOv2 before the passthrough: Darknet-19 and three 3x3 convolutions (paper, table 2)."""
+    return (*DARKNET19, *(Conv(1024, name=f"head_conv{i}") for i in (1, 2, 3)), _output(outputs))
+
+
+def yolov2_extraction(outputs: int) -> Table:
+    """YOLOv1's convolutions and anchor boxes, the step before Darknet-19 (paper, table 2).
+
+    "We remove the fully connected layers" and "eliminate one pooling layer" (section 2): the 24
+    convolutions are those of YOLOv1, with batch normalisation. Which layer no longer halves the map
+    is not said; here it is the second that detection adds, so the classifier's 20 stay as they are.
+    """
+    return (*extraction_backbone(), *stage(6, *[(1024, 3)] * 4), _output(outputs))
 
 
 def yolov2_tiny_voc(outputs: int) -> Table:

@@ -1,0 +1,71 @@
+"""The loss in docs/losses.md is complete, keeps the contract and trains."""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from yolojax.cli.main import main
+from yolojax.config import read_config
+from yolojax.losses.aims import IGNORES
+from yolojax.losses.boxes import BOX_TERMS
+from yolojax.losses.candidates import ASSIGNMENTS
+from yolojax.losses.classes import CLASS_TERMS
+from yolojax.losses.contract import EVERY
+from yolojax.losses.terms import OBJECTNESS_TERMS, with_terms
+from yolojax.sharding import make_mesh
+from yolojax.tasks import LOSSES, build
+from yolojax.training.optimizer import make_optimizer
+from yolojax.training.state import create_state
+from yolojax.training.step import make_train_step
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "losses.md").read_text()
+
+
+@pytest.fixture
+def my_loss(tmp_path):
+    """The page's my_losses.py, as config.loss.name has it."""
+    (text,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "my_losses.py").write_text(text)
+    return f"{tmp_path}/my_losses.py:my_loss"
+
+
+def test_it_keeps_the_contract(my_loss, capsys):
+    assert main(["check-loss", my_loss, "--set", "power=3"]) == 0
+    assert "(region): 15 of 15 checks passed" in capsys.readouterr().out
+
+
+def test_it_trains_for_two_steps_and_shows_its_terms(my_loss):
+    config = read_config(f"{ROOT}/configs/quickstart.py:smoke")
+    config.loss.name, config.loss.arguments = my_loss, (("power", 3.0),)
+    config.model.name, config.data.image_size = "yolov2_tiny_voc", (64, 64)
+    mesh, optimizer = make_mesh(jax.devices()[:1]), make_optimizer(config.optimizer)
+    task = build(config)
+    batch = {
+        "image": np.zeros((config.optimizer.batch_size, 64, 64, 3), np.uint8),
+        "boxes": np.tile(np.float32([0.1, 0.2, 0.5, 0.7]), (config.optimizer.batch_size, 2, 1)),
+        "labels": np.ones((config.optimizer.batch_size, 2), np.int32),
+        "mask": np.tile([True, False], (config.optimizer.batch_size, 1)),
+    }
+    step = jax.jit(make_train_step(config, task, optimizer))
+    state = create_state(task, optimizer, config, mesh)
+    for _ in range(2):
+        state, numbers = step(state, batch)
+    assert int(state.step) == 2
+    assert np.isfinite(numbers["loss"])
+    kept = with_terms(task.loss)(jnp.zeros((8, 2, 2, 3 * 9)), batch, 0)[2]
+    assert {name: kept[name].shape for name in ("coord", "class")} == dict.fromkeys(
+        ("coord", "class"), (8, 2, 2, 3)
+    )
+    assert kept["found"].responsible.sum() == 8
+
+
+def test_every_variant_and_every_check_is_on_the_page():
+    variants = (BOX_TERMS, OBJECTNESS_TERMS, CLASS_TERMS, ASSIGNMENTS, IGNORES)
+    assert [name for table in variants for name in table if f'`"{name}"`' not in PAGE] == []
+    assert [name for name in LOSSES if f"`{name}`" not in PAGE] == []
+    assert [name for name in EVERY if f"| {name.split(':')[0]}" not in PAGE] == []

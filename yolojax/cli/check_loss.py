@@ -1,0 +1,123 @@
+"""Try a loss on small problems: whether it keeps what every loss must keep.
+
+LOSS is FILE.py:FUNCTION, a loss of your own as in docs/losses.md, or the name of one of ours. The
+exit status is 1 if a check fails.
+
+examples:
+  yolojax check-loss my_losses.py:my_loss
+  yolojax check-loss my_losses.py:my_loss --set power=1.5 --set class_weight=2
+  yolojax check-loss my_losses.py:my_loss --head yolov1
+  yolojax check-loss region --set box=ciou --set objectness=focal
+  yolojax check-loss my_losses.py:my_loss --config configs/yolov2_voc.py
+"""
+
+import argparse
+import ast
+
+HEADS = ("region", "yolov1", "classes")
+CLASSES = ("a", "b", "c", "d")
+TREE = (-1, -1, 0, 0)  # of those classes
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `yolojax check-loss`."""
+    add = parser.add_argument
+    add("loss", metavar="LOSS", help="FILE.py:FUNCTION, or a name such as region")
+    add("--head", choices=HEADS, help="whose raw output it takes; that of our loss, or region")
+    add("--config", metavar="FILE.py[:ARGUMENT]", help="for its model, and its settings of a loss")
+    setting = "a field of config.loss, or an argument of your own loss; may be repeated"
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help=setting)
+
+
+def run(args) -> int:
+    """Print a line for each check -> 1 if one failed."""
+    from yolojax.losses.contract import check_loss
+    from yolojax.tasks import make_loss
+    from yolojax.user_loss import is_in_file, load_maker
+
+    if is_in_file(args.loss):
+        load_maker(args.loss)  # raises where there is none; `make_loss` waits for the first batch
+    config, head = _config(args)
+    checks = check_loss(make_loss(config, head), _problem(config.model, head))
+    for check in checks:
+        print(f"{'pass' if check.passed else 'FAIL'}  {check.name}: {check.detail}")
+    failed = sum(not check.passed for check in checks)
+    print(f"{args.loss} ({head}): {len(checks) - failed} of {len(checks)} checks passed")
+    return 1 if failed else 0
+
+
+def _config(args):
+    """The config that `args` describe, and its head."""
+    from yolojax.config import checked, read_config
+    from yolojax.data.doors import with_tree
+    from yolojax.tasks import build_model
+
+    if args.config and args.head:
+        raise argparse.ArgumentError(None, "a --config has its own head; leave out --head.")
+    if args.config:
+        config = with_tree(read_config(args.config))
+        head = build_model(config.model)[1]
+    else:
+        head = args.head or _head_of(args.loss)
+        config = _small_config(args.loss)
+    config.loss.name = args.loss
+    for setting in args.set:
+        _set(config.loss, *_parse(setting))
+    return checked(config), head
+
+
+def _head_of(loss: str) -> str:
+    """The head of one of our losses; region of others."""
+    from yolojax.tasks import OWN_LOSS, TREE_LOSS
+
+    heads = {own[head]: head for own in (OWN_LOSS, TREE_LOSS) for head in own}
+    return heads.get(loss, "region")
+
+
+def _small_config(loss: str):
+    from yolojax.config import Config
+    from yolojax.losses.problems import ANCHORS, GRID
+
+    config = Config()
+    config.model.classes, config.model.anchors, config.model.side = CLASSES, ANCHORS, GRID
+    config.model.tree = TREE if loss == "tree_classification" else ()
+    return config
+
+
+def _parse(setting: str):
+    """Name and value of NAME=VALUE; what is no Python literal is text."""
+    name, equals, value = setting.partition("=")
+    if not equals:
+        raise argparse.ArgumentError(None, f"--set {setting}: must be NAME=VALUE.")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def _set(loss, name: str, value) -> None:
+    """Put a value into the field of config.loss or, where there is none, into its arguments."""
+    if hasattr(loss, name):
+        setattr(loss, name, value)
+    else:
+        loss.arguments = (*loss.arguments, (name, value))
+
+
+def _problem(model, head: str):
+    """The problem of a head, as large as `model` says."""
+    from yolojax.losses import problems
+
+    classes = len(model.classes)
+    if head == "region":
+        return problems.region_problem(
+            anchors=model.anchors, classes=classes, location=model.location, tree=model.tree
+        )
+    if head == "yolov1":
+        return problems.yolov1_problem(
+            side=model.side,
+            boxes=model.boxes,
+            classes=classes,
+            square_root=model.square_root,
+            class_softmax=model.class_softmax,
+        )
+    return problems.classes_problem(classes=classes, tree=model.tree)
