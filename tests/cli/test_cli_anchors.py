@@ -4,11 +4,10 @@ import json
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 
 from yolojax.cli import anchors as cli
 from yolojax.cli.main import main
-from yolojax.data.records import BadRecord, Record, load_image
+from yolojax.data.records import Record
 
 
 def record(image, boxes=()):
@@ -18,36 +17,6 @@ def record(image, boxes=()):
 
 class Source(list):
     name = "test:source"
-
-
-def test_shapes_are_measured_after_the_letterbox():
-    # 200 x 100 fits into 320 x 320 by 1.6: half of it is 160 x 80 pixels, 5 x 2.5 cells.
-    picture = record(np.zeros((100, 200, 3), np.uint8), [[0, 0.5, 0.5, 1], [0.1, 0.1, 0.1, 0.4]])
-    empty = record(np.zeros((9, 9, 3), np.uint8))
-    shapes = cli.grid_shapes(Source([empty, picture]), (320, 320))
-    np.testing.assert_allclose(shapes, [[5, 2.5]])  # a box without width has no shape
-
-
-def test_a_source_without_boxes_cannot_be_clustered():
-    with pytest.raises(ValueError, match="test:source: no boxes in its 1 pictures"):
-        cli.grid_shapes(Source([record(np.zeros((9, 9, 3), np.uint8))]), (320, 320))
-
-
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-@pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_the_size_is_that_of_the_upright_picture(tmp_path, orientation, suffix):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    path = tmp_path / f"a.{suffix}"
-    Image.new("RGB", (40, 20)).save(path, exif=exif)
-    for image in (path, path.read_bytes()):
-        assert cli.picture_size(record(image)) == load_image(record(image)).shape[:2]
-
-
-def test_a_file_that_is_no_picture_is_named(tmp_path):
-    (tmp_path / "a.jpg").write_text("no picture")
-    with pytest.raises(BadRecord, match=r"a\.jpg: not a picture"):
-        cli.picture_size(record(tmp_path / "a.jpg"))
 
 
 def fit(mean_iou, anchors=5):

@@ -16,11 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-CELL = 32  # pixels of the input to a cell of the grid
 MOST = 10  # anchors in the table
 WORTH = 0.02  # gain in mean IoU below which own anchors are not worth a deviation
-TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
-ORIENTATION = 0x0112  # the EXIF tag
 
 
 class Fit(NamedTuple):
@@ -47,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args) -> int:
     """Cluster, compare with the published priors, print."""
+    from yolojax.data.box_shapes import grid_shapes
     from yolojax.data.sources import load_source
     from yolojax.ops.anchors import PUBLISHED_PRIORS, kmeans
 
@@ -66,55 +64,6 @@ def run(args) -> int:
     report = _as_json if args.json else _as_text
     print(report(args, (len(source), len(shapes)), own, published, verdict(own[args.k], rival)))
     return 0
-
-
-def grid_shapes(source, image_size: tuple[int, int]):
-    """(w, h) of all boxes of `source` in cells of the letterboxed picture -> float64 [n, 2].
-
-    Raises:
-        ValueError: there is not one box with an area.
-    """
-    from yolojax.progress import progress
-
-    found = [np.zeros((0, 2))]
-    for i in progress(range(len(source)), desc="boxes", unit="picture"):
-        record = source[i]
-        wanted = ~(record.difficult | record.crowd)  # the others are not trained on
-        if not wanted.any():
-            continue
-        height, width = picture_size(record)
-        scale = min(image_size[0] / height, image_size[1] / width) / CELL
-        boxes = np.asarray(record.boxes[wanted], np.float64)
-        found.append((boxes[:, 2:] - boxes[:, :2]) * (width * scale, height * scale))
-    shapes = np.concatenate(found)
-    shapes = shapes[(shapes > 0).all(axis=1)]
-    if not len(shapes):
-        raise ValueError(f"{source.name}: no boxes in its {len(source)} pictures to cluster.")
-    return shapes
-
-
-def picture_size(record) -> tuple[int, int]:
-    """(height, width) of the upright picture of `record`, from the header of its file.
-
-    Raises:
-        BadRecord: the file is missing or no picture.
-    """
-    import io
-
-    from PIL import Image
-
-    from yolojax.data.records import load_image
-
-    if isinstance(record.image, np.ndarray):
-        return record.image.shape[:2]
-    try:
-        file = io.BytesIO(record.image) if isinstance(record.image, bytes) else record.image
-        with Image.open(file) as picture:
-            width, height = picture.size
-            turned = picture.getexif().get(ORIENTATION) in TURNED
-    except OSError:  # a format that only OpenCV knows, or a file that load_image explains
-        return load_image(record).shape[:2]
-    return (width, height) if turned else (height, width)
 
 
 def fit(shapes, anchors) -> Fit:
@@ -148,6 +97,8 @@ def config_line(anchors) -> str:
 
 
 def _as_text(args, counts, own, published, words) -> str:
+    from yolojax.data.box_shapes import CELL
+
     height, width = args.image_size
     lines = [
         f"{args.source}: {counts[1]} boxes in {counts[0]} pictures, letterboxed to "

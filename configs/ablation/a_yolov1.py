@@ -1,0 +1,68 @@
+"""YOLO
+
+What the YOLO9000 paper starts from (table 2): YOLOv1 of its own paper. 63.4 mAP on VOC 2007 there.
+
+    yolojax ablate configs/ablation:small --data=voc:raccoon
+
+The rows as the paper has them: VOC 2007 + 2012, in the form without an argument, for 8 TPU or GPU
+chips; not run yet. They start from classifiers of ImageNet, each in a folder or file of runs/:
+
+    extraction_plain.weights  the twenty convolutions of Extraction, without batch normalisation
+    extraction                configs/extraction_imagenet.py
+    extraction_448            that, ten epochs more at 448 (as configs/darknet19_448.py)
+    darknet19_448             configs/darknet19_448.py
+
+What the paper leaves open is the same in all rows: 135 epochs of 64 pictures a batch, crops and
+colours of YOLOv1, pictures squashed to squares, the thresholds of evaluation.
+:small is for any data set, from nothing, a quarter as wide: two to three minutes a row on one CPU
+core. :smoke is two steps.
+"""
+
+from configs import yolov1_voc
+from yolojax.config import Config
+from yolojax.data.shapes import SHAPES
+
+FORMS = ("small", "smoke")
+
+
+def get_config(arg: str | None = None) -> Config:
+    if arg:
+        return small(arg)
+    config = yolov1_voc.get_config(network="yolov1_paper")
+    config.init_from = "runs/extraction_plain.weights"
+    config.eval.every_images = 0
+    return config
+
+
+def small(form: str) -> Config:
+    """The recipe of configs/bccd.py on few and small pictures; in form "smoke" two steps."""
+    if form not in FORMS:
+        raise ValueError(f"these overlays have the forms :small and :smoke, got {form!r}.")
+    config = Config()
+    config.model.name = "yolov1_paper"
+    config.model.width = 0.25
+    config.model.classes = SHAPES
+    config.data.image_size = (192, 192)
+    config.data.letterbox = False
+    config.data.multiscale_last = 20
+    config.data.augment.geometry = "crop"
+    config.data.augment.jitter = 0.15
+    config.data.augment.hue = 0.05
+    config.data.augment.saturation = config.data.augment.exposure = 1.3
+
+    config.optimizer.batch_size = 8
+    config.optimizer.images = 8000
+    config.optimizer.learning_rate = 4e-3
+    config.optimizer.burn_in_images = 240
+    config.optimizer.step_images = (5600, 7200)
+    config.optimizer.step_scales = (0.1, 0.1)
+    config.optimizer.clip_norm = 20.0
+    config.optimizer.ema_decay = 0.995
+    config.loss.warmup_images = 600
+    config.checkpoint.every_images = 4000
+    if form == "smoke":
+        config.model.width = 0.0625
+        config.data.image_size = (64, 64)
+        config.optimizer.images = 16
+        config.eval.bootstrap = 100
+    return config

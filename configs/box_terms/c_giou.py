@@ -1,0 +1,7 @@
+"""1 - GIoU"""
+
+from yolojax.config import Config
+
+
+def change(config: Config) -> None:
+    config.loss.box = "giou"

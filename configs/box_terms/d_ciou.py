@@ -1,0 +1,7 @@
+"""1 - CIoU"""
+
+from yolojax.config import Config
+
+
+def change(config: Config) -> None:
+    config.loss.box = "ciou"

@@ -1,0 +1,1 @@
+"""Ablations: a folder of overlays, each a few lines on the ones before -> runs -> a table."""

@@ -1,0 +1,102 @@
+"""Train a row of configs, each a few lines on the one before, and tell what every step brings.
+
+FOLDER holds overlays, taken in the order of their names: the first has get_config(arg), each later
+one change(config), and the first line of its docstring is its label in the table. Every row is
+trained with every seed, a process of train.py each, in WORKDIR/ROW/seedN. The same command goes on
+where it was stopped, and takes up more seeds or rows. Writes WORKDIR/ablation.md, .json and .png.
+The exit status is 1 if a run has failed.
+
+examples:
+  yolojax ablate configs/ablation:small --data=voc:bccd --dir DATA --seeds 3 --workdir runs/ablation
+  yolojax ablate configs/box_terms --data=voc:VOC2007 --splits trainval,test --workdir runs/boxes
+  yolojax ablate my_study --data=coco:train.json:train2017 --test=coco:val.json:val2017 \\
+      --workdir runs/study --only 00_base,03_giou --set model.width=0.25 optimizer.images=64000
+"""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `yolojax ablate`."""
+    add = parser.add_argument
+    add("overlays", metavar="FOLDER[:arg]", help="the overlays, and what get_config is given")
+    add("--data", required=True, metavar="SOURCE", help="with splits, or to train on with --test")
+    add("--test", metavar="SOURCE", help="what is evaluated, where --data has no splits")
+    add("--splits", metavar="TRAIN,TEST", help="of --data (default: train,test)")
+    add("--dir", default="", help="folder that relative paths in SOURCE start from")
+    add("--workdir", required=True, help="where runs and table go")
+    add("--seeds", type=int, default=3, help="runs of each row (default: %(default)s)")
+    add("--jobs", type=int, default=1, help="runs at a time, which slow one another (default: 1)")
+    add("--only", metavar="ROW,ROW", help="the rows to run now, by the names of their files")
+    add(
+        "--set", nargs="+", action="extend", default=[], metavar="FIELD=VALUE",
+        help="of the first row's config, as model.width=0.25",
+    )  # fmt: skip
+
+
+def run(args) -> int:
+    """Run what is not done yet, write the table -> 1 if a run has failed."""
+    import shlex
+    import sys
+    from pathlib import Path
+
+    import jax
+
+    from yolojax.ablation.results import read_results
+    from yolojax.ablation.rows import read_rows
+    from yolojax.ablation.runs import execute, plan
+    from yolojax.ablation.setting import SPLITS, two_sources, with_data, with_overrides
+    from yolojax.ablation.table import About, write_table
+
+    _check(args)
+    jax.config.update("jax_platforms", "cpu")  # of this process; the devices are for the runs
+    splits = args.splits.split(",") if args.splits else SPLITS
+    train, test = two_sources(args.data, args.test, splits)
+
+    def prepare(config):
+        return with_overrides(with_data(config, train, test, args.dir), args.set)
+
+    rows = read_rows(args.overlays, prepare)
+    chosen = _chosen(rows, args.only)
+    workdir = Path(args.workdir).absolute()
+    runs = plan(rows, args.seeds, workdir)
+    command = shlex.join(["yolojax", *sys.argv[1:]])
+    about = About(args.overlays, train, test, args.seeds, command)
+    failures = []
+    try:
+        failures = execute([r for r in runs if r.workdir.parent.name in chosen], jobs=args.jobs)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        raise
+    finally:  # what has ended counts, also when the rest was stopped
+        print(write_table(workdir, about, read_results(rows, args.seeds, workdir), runs))
+        print(f"written: {workdir / 'ablation.md'}")
+    if failures:
+        names = ", ".join(failure.name for failure in failures)
+        print(f"yolojax ablate: failed: {names}; the same command tries again", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _check(args) -> None:
+    for name in ("seeds", "jobs"):
+        if getattr(args, name) < 1:
+            raise argparse.ArgumentError(None, f"--{name} must be 1 or more.")
+    if args.test and args.splits:
+        raise argparse.ArgumentError(None, "--test says what is evaluated; leave --splits out.")
+
+
+def _chosen(rows, only: str | None) -> list[str]:
+    """The names of the rows to run.
+
+    Raises:
+        ValueError: there is no such row.
+    """
+    from yolojax.naming import did_you_mean
+
+    known = [row.name for row in rows]
+    chosen = only.split(",") if only else known
+    for name in chosen:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise ValueError(f"--only: there is no row {name!r}; known: {', '.join(known)}.{hint}")
+    return chosen
