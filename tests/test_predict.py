@@ -78,7 +78,7 @@ def test_many_pictures_of_many_sizes_take_one_program():
     for result, box in zip(results, boxes, strict=True):
         np.testing.assert_allclose(result.boxes_pixels, [box], atol=3)
     detector.predict(pictures, threshold=0.5, iou=0.3)
-    assert [program._cache_size() for program in detector._programs] == [1, 1]
+    assert [program._cache_size() for program in detector._programs if program] == [1, 1]
 
 
 def corner_boxes(images):

@@ -65,6 +65,15 @@ def test_the_classification_is_ready_for_json_and_drawn():
     np.testing.assert_array_equal(drawn[30:50, 20:40], result.image[30:50, 20:40])
 
 
+def test_of_a_tree_the_way_to_each_class_is_told():
+    classifier = make_classifier()
+    classifier.config.model.tree = (-1, 0, 0)
+    result = classifier.predict(picture(60, 60))
+    assert result.paths[0] == ["red", "green"]
+    found = json.loads(json.dumps(result.to_dict()))["classes"][0]
+    assert (found["wnid"], found["path"]) == ("n02", ["red", "green"])
+
+
 def test_a_bad_picture_stops_or_is_told(tmp_path):
     (tmp_path / "bad.jpg").write_text("no picture")
     pictures = [picture(9, 9), tmp_path / "bad.jpg"]

@@ -2,12 +2,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
+from yolojax.cli.convert import report
 from yolojax.config import read_config
 from yolojax.convert.tensors_file import flat, nested
 from yolojax.loading import Loaded, load_model
@@ -67,6 +70,22 @@ def test_other_suffixes_are_refused(name):
 def test_a_folder_that_is_there_is_a_run(tmp_path):
     (tmp_path / "a.weird").mkdir()
     assert form_of(tmp_path / "a.weird") == RUN
+
+
+def test_of_several_files_all_are_written_or_none(model, tmp_path):
+    (tmp_path / "a.names").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"a\.names: a folder is there, where a file is to"):
+        save_model(tmp_path / "a.weights", model)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.names"]
+
+
+@pytest.mark.parametrize(("tree", "files"), [((), 3), ((-1, 0, 0, 0), 4)])
+def test_what_was_converted_is_told_with_all_its_files(model, tree, files):
+    config = replace(model.config, model=replace(model.config.model, tree=tree))
+    args = SimpleNamespace(to="a.weights", upto=None)
+    said = report(args, "run", model._replace(config=config), 1.0).splitlines()[0]
+    names = ["a.weights", "a.cfg", "a.names", "a.tree"]
+    assert said == f"run -> {', '.join(names[:files])}"
 
 
 def test_a_run_starts_with_a_fresh_optimizer_and_keeps_what_was_seen(model):

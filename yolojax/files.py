@@ -15,15 +15,41 @@ def open_whole(path: str | Path) -> Iterator[BinaryIO]:
 
     Until then it has a temporary name beside it; folders are made where they are missing.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with all_or_none(path) as (temporary,), open(temporary, "wb") as file:
+        yield file
+
+
+@contextmanager
+def all_or_none(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
+    """Temporary names for `paths`, which get their own once all of them are written.
+
+    They lie beside them; folders are made where they are missing.
+
+    Raises:
+        IsADirectoryError: a folder has one of the names.
+    """
+    targets = tuple(map(Path, paths))
+    for path in targets:
+        if path.is_dir():
+            raise IsADirectoryError(
+                f"{path}: a folder is there, where a file is to be; choose another name."
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+    temporaries = tuple(path.with_name(f".{path.name}.{os.getpid()}") for path in targets)
     try:
-        with open(temporary, "wb") as file:
-            yield file
-        temporary.replace(path)
+        yield temporaries
+        for temporary, path in zip(temporaries, targets, strict=True):
+            temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
+
+
+def check_absent(*paths: Path, force: bool = False) -> None:
+    """Raises ValueError where one of `paths` is there already, unless `force`."""
+    for path in paths:
+        if path.exists() and not force:
+            raise ValueError(f"{path}: exists already; choose another name, or give --force.")
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from yolojax.convert.darknet_cfg_text import cfg_text
-from yolojax.convert.darknet_tree import to_darknet, write_tree_of
+from yolojax.convert.darknet_tree import to_darknet, tree_text_of
 from yolojax.convert.darknet_weights import save_weights
 from yolojax.convert.onnx_export import export_onnx
 from yolojax.convert.stablehlo import export_stablehlo
 from yolojax.convert.tensors_file import save_tensors
-from yolojax.files import write_text
+from yolojax.files import all_or_none, write_text
 from yolojax.loading import Loaded
 from yolojax.naming import did_you_mean
 from yolojax.sharding import make_mesh, replicated
@@ -145,12 +145,16 @@ def _save_darknet(path: Path, model: Loaded, version: tuple[int, int, int] | Non
         # Nothing seen, as `darknet partial` has it: who starts with these layers starts anew.
         return save_weights(path, network, variables, 0, version=version, upto=upto)
     tree = path.with_suffix(".tree")
-    text = cfg_text(model.config, tree.name)  # refuses first what Darknet cannot hold
+    texts = {
+        path.with_suffix(".cfg"): cfg_text(model.config, tree.name),
+        path.with_suffix(".names"): "".join(f"{name}\n" for name in description.shown),
+    }
     if description.tree:
-        write_tree_of(description, tree)
-    save_weights(path, network, variables, model.seen, version=version)
-    write_text(path.with_suffix(".cfg"), text)
-    write_text(path.with_suffix(".names"), "".join(f"{name}\n" for name in description.shown))
+        texts[tree] = tree_text_of(description, tree)
+    with all_or_none(path, *texts) as (weights, *others):
+        save_weights(weights, network, variables, model.seen, version=version)
+        for temporary, text in zip(others, texts.values(), strict=True):
+            write_text(temporary, text)
 
 
 def _save_tensors(path: Path, model: Loaded) -> None:

@@ -205,6 +205,16 @@ def test_what_names_the_network_is_handed_on(predict, tmp_path):
     assert named == {"path": "w.weights", "config": None, "cfg": "w.cfg", "names": "w.names"}
 
 
+def test_options_of_a_tree_are_handed_on(predict, tmp_path):
+    write(tmp_path / "a.png")
+    predict.run(tmp_path / "a.png")
+    predict.run(tmp_path / "a.png", "--tree-threshold", ".8", "--tree-semantics", "darknet")
+    (_, without), (_, options) = predict.loads
+    assert options["tree_threshold"] == 0.8
+    assert options["tree_semantics"] == "darknet"
+    assert without.keys().isdisjoint(("tree_threshold", "tree_semantics"))
+
+
 def test_the_batch_is_no_larger_than_the_pictures_are_many(predict, tmp_path):
     write(tmp_path / "a.png")
     predict.run(tmp_path / "a.png", "--image-size", "320", "352")

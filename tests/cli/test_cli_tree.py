@@ -53,6 +53,26 @@ def test_ones_own_names_need_no_labels(here, capsys):
     assert tree_files.names_beside("a.tree", tree)[4] == "big terrier"
 
 
+def test_labels_come_from_several_files_each_once(here, capsys):
+    (here / "a.csv").write_text("horse,\nsorrel,horse\ncow,\n")
+    (here / "a.txt").write_text("sorrel\ncow\n")
+    (here / "b.txt").write_text("horse\ncow\n")
+    command = "build --csv a.csv --out a.tree --labels a.txt b.txt"
+    assert run(command) == 0
+    assert "3 labels and 0 nodes above" in capsys.readouterr().out
+    assert tree_files.read_tree("a.tree") == (("horse", "cow", "sorrel"), (-1, -1, 0))
+    assert run(f"{command} --force --promotion") == 0
+    assert tree_files.read_tree("a.tree").parents == (-1, -1, -1)
+
+
+def test_a_tree_and_its_names_are_written_together_or_not(here, capsys):
+    (here / "a.csv").write_text("dog,\n")
+    (here / "a.tree").mkdir()
+    assert run("build --csv a.csv --out a.tree --force") == 1
+    assert "a.tree: a folder is there, where a file is to be" in capsys.readouterr().err
+    assert sorted(path.name for path in here.iterdir()) == ["a.csv", "a.tree"]
+
+
 def test_the_shipped_tree_can_be_shown(capsys):
     assert run("show imagenet1k --node schnauzer") == 0
     lines = capsys.readouterr().out.splitlines()
@@ -75,6 +95,23 @@ def test_the_shipped_tree_is_counted(capsys):
     )
     assert "\n    0      2      0\n    1      5      1\n" in out
     assert out.endswith("\n   28      1\n")
+
+
+def test_there_are_no_levels_below_none(capsys):
+    with pytest.raises(SystemExit):
+        run("show imagenet1k --levels -3")
+    assert "argument --levels: must be 0 or more; got -3" in capsys.readouterr().err
+
+
+def test_a_class_may_begin_as_a_comment_does(here):
+    (here / "a.tree").write_text("n1 -1\nn2 -1\n")
+    (here / "own.names").write_text("#1 sign\n")
+    command = "map --tree a.tree --names own.names --out own.map"
+    assert run(command) == 1
+    todo = here / "own.map.todo"
+    todo.write_text(todo.read_text().replace("#1 sign = ?", "#1 sign = n2"))
+    assert run(f"{command} --choices own.map.todo") == 0
+    assert tree_files.read_map("own.map", 2) == (1,)
 
 
 def test_ambiguous_classes_are_asked_for_in_a_file(here, capsys):
@@ -140,5 +177,5 @@ def test_the_help_has_the_steps_and_the_words_of_the_paper(capsys):
         run("build --help")
     out = " ".join(capsys.readouterr().out.split())
     assert "one path would add three edges to our tree" in out
-    for step in ("growth", "contraction", "promotion", "patches"):
+    for step in ("growth", "contraction", "patches"):
         assert f"{step}: " in out

@@ -43,6 +43,23 @@ def test_a_node_of_a_tree_is_shown_with_its_way():
     assert result.names == ["terrier", "vehicle"]
 
 
+def test_the_tables_of_a_tree_have_wnid_and_way():
+    tree = {"tree": (-1, 0, 1), "wnids": ("n1", "n2", "n3")}
+    box, score = np.zeros((1, 4), np.float32), np.array([0.5], np.float32)
+    found = Result("a.png", IMAGE, box, score, np.array([1]), ANIMALS[:3], 0.5, 1, **tree)
+    (row,) = csv.DictReader(io.StringIO(as_csv([found.to_dict()], tree=True)))
+    assert (row["class"], row["wnid"], row["path"]) == ("dog", "n2", "animal > dog")
+    assert (row["score"], row["y2"]) == ("0.5", "0.0")
+    named = Classification("a.png", IMAGE, np.array([2]), score, ANIMALS[:3], **tree)
+    (row,) = csv.DictReader(io.StringIO(as_csv([named.to_dict()], tree=True)))
+    assert row == {
+        "file": "a.png", "class": "terrier", "class_id": "2", "wnid": "n3",
+        "path": "animal > dog > terrier", "probability": "0.5",
+    }  # fmt: skip
+    assert one_line(named) == "a.png: animal > dog > terrier 0.50"
+    assert as_csv([], tree=True).startswith("file,class,class_id,wnid,path,score,x1")
+
+
 def test_the_classes_of_a_classifier_stand_on_a_line():
     assert one_line(classification(0.7, 0.2, 0.1)) == "a.png: owl 0.70, cat 0.20, dog 0.10"
     broken = classification(*[float("nan")] * 3)

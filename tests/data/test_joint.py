@@ -154,11 +154,36 @@ def test_the_door_opens_both_sources():
     assert doors.open_source("shapes:val", config_of())[0].labels.max() > 2
 
 
-def test_a_map_is_not_for_labelled_pictures(tmp_path):
+def test_labelled_pictures_have_a_map_of_their_own(tmp_path):
     (tmp_path / "a.map").write_text("1\n4\n4\n2\n")
-    config = config_of(labelled="shapes:single", map=str(tmp_path / "a.map"))
-    source = doors.open_train_source(config, "region")
+    boxes, labels = (
+        config_of(labelled="shapes:single", **{field: str(tmp_path / "a.map")})
+        for field in ("map", "labelled_map")
+    )
+    source = doors.open_train_source(boxes, "region")
     assert (source.boxes.nodes, source.labels.nodes) == ((1, 4, 4, 2), OF_SHAPE)
+    source = doors.open_train_source(labels, "region")
+    assert (source.boxes.nodes, source.labels.nodes) == (OF_SHAPE, (1, 4, 4, 2))
+
+
+def test_a_message_names_the_field_of_the_map_that_is_wrong(tmp_path):
+    (tmp_path / "a.map").write_text("1\n")
+    config = config_of(labelled="shapes:single", labelled_map=str(tmp_path / "a.map"))
+    with pytest.raises(
+        ValueError, match=r"give the .map of this data as --config\.data\.labelled_"
+    ):
+        doors.open_train_source(config, "region")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "n9_a.jpg").write_bytes(b"")
+    config = config_of(labelled=f"folder:{tmp_path}/photos")
+    with pytest.raises(ValueError, match=r"n9 \(none\).* give it as --config\.data\.labelled_map"):
+        doors.open_train_source(config, "region")
+
+
+def test_a_missing_map_names_those_that_are_shipped():
+    message = r"none\.map: no such file; give a \.map .* a shipped one: coco_imagenet1k\."
+    with pytest.raises(FileNotFoundError, match=message):
+        doors.open_source("shapes:train", config_of(map="none.map"))
 
 
 @pytest.mark.parametrize("head", ["region", "classes"])
@@ -190,7 +215,8 @@ def test_the_shipped_tree_has_the_classes_of_coco_and_of_imagenet():
     wnids, names = fields["classes"], fields["class_names"]
     assert len(wnids) == 1411
     labels = find_nodes(imagenet_wnids(), wnids, names, "imagenet")
-    assert not set(labels) & set(fields["tree"])  # each is a leaf
+    inner = set(labels) & set(fields["tree"])
+    assert [names[node] for node in inner] == ["racket"]  # COCO's is below it, a tennis racket
     source = to_nodes(NamedClasses(COCO_CLASSES), wnids, names, "coco_imagenet1k")
     assert max(Counter(source.nodes).values()) == 1
     named = dict(zip(COCO_CLASSES, (names[node] for node in source.nodes), strict=True))

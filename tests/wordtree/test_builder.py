@@ -8,7 +8,7 @@ from wordtree_cases import write_wordnet
 
 from yolojax.data import tree_files
 from yolojax.data.class_names import imagenet_wnids
-from yolojax.wordtree import builder, wordnet
+from yolojax.wordtree import builder, survey, wordnet
 from yolojax.wordtree.hierarchy import named_hierarchy, rehang
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -43,7 +43,7 @@ def test_the_path_that_adds_less_is_taken_though_it_is_longer():
 def test_every_round_adds_what_grows_the_tree_least():
     # y (one node) comes before a, though a is the first label: then y is the shorter way for a.
     pairs = ("k r", "x r", "y r", "y k", "a x", "a y")
-    tree = build(pairs, "k a y", root="r", without=["contraction", "promotion"])
+    tree = build(pairs, "k a y", root="r", without=["contraction"])
     assert tree == {"k": None, "y": None, "a": "y"}
 
 
@@ -57,11 +57,17 @@ def test_equal_growth_takes_the_first_path():
 def test_only_what_is_no_label_gives_way_to_its_only_child():
     pairs = ("a r", "b a", "c b", "d b", "e a2", "a2 r")
     assert build(pairs, "c d e", root="r") == {"b": None, "e": None, "c": "b", "d": "b"}
-    kept = build(pairs, "c d e a", root="r", without=["promotion"])
+    kept = build(pairs, "c d e a", root="r")
     assert kept == {"a": None, "e": None, "b": "a", "c": "b", "d": "b"}
 
 
-def test_a_leaf_that_is_the_only_child_of_a_label_becomes_its_sibling():
+def test_a_class_stays_below_the_class_that_it_is_a_kind_of():
+    # Else pictures of a sorrel would teach that they show no horse.
+    tree = build(("horse r", "sorrel horse", "cow r"), "horse sorrel cow", root="r")
+    assert tree == {"horse": None, "sorrel": "horse", "cow": None}
+
+
+def test_promoted_a_leaf_that_is_the_only_child_of_a_label_becomes_its_sibling():
     # gamecock, cock, bird (docs/wordtree.md); the hen has a child that is no leaf, which stays.
     pairs = (
         "bird r",
@@ -72,11 +78,11 @@ def test_a_leaf_that_is_the_only_child_of_a_label_becomes_its_sibling():
         "l1 layer",
         "l2 layer",
     )
-    tree = build(pairs, "bird cock gamecock hen l1 l2", root="r")
+    tree = build(pairs, "bird cock gamecock hen l1 l2", root="r", promotion=True)
     assert tree["gamecock"] == "bird"
     assert tree["layer"] == "hen"
-    assert build(pairs, "cock gamecock", root="r") == {"cock": None, "gamecock": None}
-    assert build(pairs, "cock gamecock", root="r", without=["promotion"])["gamecock"] == "cock"
+    tree = build(pairs, "cock gamecock", root="r", promotion=True)
+    assert tree == {"cock": None, "gamecock": None}
 
 
 def test_siblings_stand_together_before_what_is_below_them():
@@ -117,7 +123,7 @@ def hierarchies(draw):
 @given(hierarchies())
 def test_a_tree_has_all_labels_and_nothing_that_could_go(case):
     hierarchy, labels = case
-    tree = builder.build_tree(hierarchy, labels, root="0")
+    tree = builder.build_tree(hierarchy, labels, root="0", promotion=True)
     tree_files.check_tree(tree, "built")
     assert set(labels) <= set(tree.wnids)
     for node, wnid in enumerate(tree.wnids):
@@ -129,17 +135,27 @@ def test_a_tree_has_all_labels_and_nothing_that_could_go(case):
 
 
 @given(hierarchies())
-def test_without_promotion_a_parent_is_an_ancestor(case):
+def test_a_parent_is_an_ancestor(case):
     hierarchy, labels = case
-    for child, parent in parents(
-        builder.build_tree(hierarchy, labels, root="0", without=["promotion"])
-    ).items():
-        above, left = set(), [child]
-        while left:
-            new = hierarchy.parents[left.pop()]
-            above.update(new)
-            left += new
-        assert (parent or "0") in above
+    tree = builder.build_tree(hierarchy, labels, root="0")
+    for child, parent in parents(tree).items():
+        assert (parent or "0") in ancestors(hierarchy, child)
+
+
+def ancestors(hierarchy, concept):
+    """All that `concept` is a kind of."""
+    above, left = set(), [concept]
+    while left:
+        new = hierarchy.parents[left.pop()]
+        above.update(new)
+        left += new
+    return above
+
+
+def test_a_hierarchy_may_be_deep():
+    edges = [("0", ""), *((str(i), str(i - 1)) for i in range(1, 3000))]
+    tree = builder.build_tree(named_hierarchy(edges, "test"), ("2999", "7"))
+    assert tree == (("7", "2999"), (-1, 0))
 
 
 def test_wordnet_gives_the_tree_of_its_labels(tmp_path):
@@ -176,6 +192,34 @@ def test_ilsvrc_gives_the_shipped_tree(real):
     assert names == tree_files.names_beside(path, shipped)
 
 
+def test_coco_s_classes_are_above_those_of_ilsvrc_that_are_kinds_of_them(real):
+    path = tree_files.find_tree("coco_imagenet1k")
+    shipped = tree_files.read_tree(path)
+    coco = [shipped.wnids[n] for n in tree_files.read_map(path.with_suffix(".map"), 1411)]
+    built = builder.build_tree(
+        real, list(dict.fromkeys([*imagenet_wnids(), *coco])), root=wordnet.ROOT
+    )
+    assert built == shipped
+    names = tuple(real.names[wnid][0] for wnid in built.wnids)
+    assert names == tree_files.names_beside(path, shipped)
+    kinds = {w: ancestors(real, w).intersection(coco) for w in imagenet_wnids() if w not in coco}
+    kinds = {wnid: above for wnid, above in kinds.items() if above}
+    for wnid, above in kinds.items():  # a minivan is a car and a truck; the tree has one of them
+        line = survey.lineage(shipped, shipped.wnids.index(wnid))
+        assert above.intersection(shipped.wnids[node] for node in line), wnid
+    assert len(kinds) == 281
+
+
+def test_coco_s_nodes_are_those_of_the_authors():
+    if not DARKNET.is_dir():
+        pytest.skip(f"needs {DARKNET}")
+    path = tree_files.find_tree("coco_imagenet1k")
+    ours, theirs = tree_files.read_tree(path), tree_files.read_tree(DARKNET / "9k.tree")
+    nodes = tree_files.read_map(path.with_suffix(".map"), len(ours.wnids))
+    authors = tree_files.read_map(DARKNET / "coco9k.map", len(theirs.wnids))
+    assert [ours.wnids[n] for n in nodes] == [theirs.wnids[n] for n in authors]
+
+
 def test_three_labels_need_the_patches(real):
     unpatched = wordnet.read_wordnet(wordnet.find_wordnet())
     with pytest.raises(ValueError, match=r"3 of 1000 labels .*street sign"):
@@ -200,7 +244,7 @@ def test_the_tree_of_the_authors_is_nearly_rebuilt(real):
     # Which nodes were labels is not published; 269 have no pictures in ImageNet and were not.
     labels = sorted(set(authors).intersection(tree_files.read_labels(listed)))
     assert len(labels) == 9149
-    built = parents(builder.build_tree(real, labels, root=wordnet.ROOT))
+    built = parents(builder.build_tree(real, labels, root=wordnet.ROOT, promotion=True))
     same = sum(built.get(node, "") == parent for node, parent in authors.items())
     assert same / len(authors) >= 0.993
     assert len(built.keys() & authors.keys()) == 9414

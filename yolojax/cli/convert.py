@@ -127,8 +127,9 @@ def report(args, source: str, model, seconds: float) -> str:
 
     table = model.task.model.table
     floats = sum(leaf.size for leaf in jax.tree.leaves(model.variables))
+    files = files_of(args.to, tree=bool(model.config.model.tree))
     text = (
-        f"{source} -> {', '.join(map(str, files_of(args.to)))}\n"
+        f"{source} -> {', '.join(map(str, files))}\n"
         f"{model.config.model.name}: {len(table)} layers, {floats:,} floats, {model.seen:,} images "
         f"seen, {seconds:.1f} s"
     )

@@ -3,13 +3,16 @@
 PATHS are files, folders (with all below them) and quoted globs. One line a picture is printed;
 --out takes drawn pictures, --json, --csv and --txt the numbers. Boxes are x1 y1 x2 y2 in pixels of
 the original, from its left top corner; --txt writes class cx cy w h score in 0..1, as Darknet does.
-Of a classifier they are the five likeliest classes; the options of boxes are not for it.
+Of a classifier they are the five likeliest classes; the options of boxes are not for it. Where
+classes form a tree, detections go down it as far as --tree-threshold allows, the way to each class
+is printed, and JSON and CSV have it too, with the wnid.
 
 examples:
   yolojax predict dog.jpg --workdir runs/shapes --out drawn
   yolojax predict photos "more/*.png" --workdir runs/voc --json detections.json --threshold 0.4
   yolojax predict dog.jpg --weights yolov2-voc.weights --json -
   yolojax predict dog.jpg --weights tiny.weights
+  yolojax predict dog.jpg --weights yolo9000.weights --cfg yolo9000.cfg --tree-threshold 0.8
   yolojax predict dog.jpg --weights my.weights --cfg my.cfg --names my.names --threshold 0.2
 """
 
@@ -24,6 +27,7 @@ from yolojax.files import write_text
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 BATCH = 8  # pictures that go through the network together, where there are so many
 BOX_OPTIONS = ("threshold", "iou", "max_detections")  # where not given, those of Detector.stream
+TREE_OPTIONS = ("tree_threshold", "tree_semantics")  # where not given, those of config.eval
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--threshold", type=_share, help="least score (default: 0.25)")
     add("--iou", type=_share, help="overlap that NMS allows (default: 0.45)")
     add("--max-detections", type=int, help="in a picture (default: 100)")
+    add("--tree-threshold", type=_share, help="least probability of a way down a tree")
+    add("--tree-semantics", choices=("paper", "darknet"), help="see docs/wordtree.md")
     add("--image-size", type=int, nargs=2, metavar=("H", "W"), help="default: the config's")
 
 
@@ -62,16 +68,18 @@ def run(args) -> int:
     targets = plan_outputs(paths, Path(args.out), args.txt) if args.out else {}
     quiet = "-" in (args.json, args.csv)  # then stdout belongs to a machine
     failed: list[Exception] = []
-    rows = []
+    rows, tree = [], False
     for result in predictions(args, paths, failed.append):
         rows.append(result.to_dict())
+        tree = bool(result.tree)
         if not quiet or not len(result.labels):
             _say(one_line(result), sys.stderr if quiet else sys.stdout)
         if args.out:
             write_outputs(result, targets[result.file], args.txt)
-    for target, text in ((args.json, as_json), (args.csv, as_csv)):
-        if target:
-            _write(target, text(rows))
+    if args.json:
+        _write(args.json, as_json(rows))
+    if args.csv:
+        _write(args.csv, as_csv(rows, tree))
     return 1 if failed else 0
 
 
@@ -93,18 +101,23 @@ def predictions(args, paths: list[str], on_bad):
         names=args.names,
         image_size=args.image_size,
         batch_size=min(BATCH, len(paths)),
+        **given(args, TREE_OPTIONS),
     )
     if isinstance(model, Classifier):
         _refuse_boxes(args)
-    given = {name: getattr(args, name) for name in BOX_OPTIONS if getattr(args, name) is not None}
-    results = model.stream(paths, on_bad=report, **given)
+    results = model.stream(paths, on_bad=report, **given(args, BOX_OPTIONS))
     return progress(results, total=len(paths), unit="picture")
+
+
+def given(args, names: tuple[str, ...]) -> dict:
+    """Those of the options `names` that are set."""
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
 def _refuse_boxes(args) -> None:
     """Raises argparse.ArgumentError for options that a classifier cannot heed."""
-    given = [name for name in BOX_OPTIONS if getattr(args, name) is not None]
-    flags = [f"--{name.replace('_', '-')}" for name in given] + ["--txt"] * args.txt
+    flags = [f"--{name.replace('_', '-')}" for name in given(args, BOX_OPTIONS)]
+    flags += ["--txt"] * args.txt
     if flags:
         problem = "is a classifier, which finds no boxes; leave out"
         raise argparse.ArgumentError(

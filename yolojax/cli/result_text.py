@@ -5,10 +5,10 @@ import io
 import json
 import math
 
-from yolojax.data.tree_files import TreeFile
 from yolojax.predict import Classification, Result
-from yolojax.wordtree.survey import way
 
+ARROW = " > "  # between the names on the way down a tree
+EDGES = ("x1", "y1", "x2", "y2")
 NOISE = 0.01  # a best score below it means that the network has not learned these pictures
 BROKEN = "the network's output is not a number; its weights are broken"
 
@@ -19,22 +19,18 @@ def one_line(result: Result | Classification) -> str:
         return f"{result.file}: {_likeliest(result)}"
     if not len(result.scores):
         return f"{result.file}: {why_nothing(result)}"
-    names = _ways(result) if result.tree else result.names
-    return f"{result.file}: {len(result.scores)} found: {_listed(names, result.scores)}"
+    found = _listed(result.paths, result.scores)
+    return f"{result.file}: {len(result.scores)} found: {found}"
 
 
 def _likeliest(result) -> str:
-    return _listed(result.names, result.probs) if math.isfinite(result.probs[0]) else BROKEN
+    return _listed(result.paths, result.probs) if math.isfinite(result.probs[0]) else BROKEN
 
 
-def _listed(names, numbers) -> str:
-    return ", ".join(f"{name} {number:.2f}" for name, number in zip(names, numbers, strict=True))
-
-
-def _ways(result) -> list[str]:
-    """Of each detection "animal > dog > terrier"."""
-    tree = TreeFile(result.classes, result.tree)
-    return [way(tree, result.classes, int(label)) for label in result.labels]
+def _listed(paths, numbers) -> str:
+    """ "animal > dog > terrier 0.41, vehicle 0.30"; of classes without a tree their names."""
+    pairs = zip(paths, numbers, strict=True)
+    return ", ".join(f"{ARROW.join(path)} {number:.2f}" for path, number in pairs)
 
 
 def why_nothing(result: Result) -> str:
@@ -57,19 +53,19 @@ def as_json(rows: list[dict]) -> str:
     return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
 
 
-def as_csv(rows: list[dict]) -> str:
-    """One line a detection, or a class of a classifier."""
+def as_csv(rows: list[dict], tree: bool = False) -> str:
+    """One line a detection, or a class of a classifier; of a `tree` with wnid and path."""
+    kind = "classes" if rows and "classes" in rows[0] else "detections"
+    number, edges = ("probability", ()) if kind == "classes" else ("score", EDGES)
+    columns = ("class", "class_id", *(("wnid", "path") if tree else ()), number)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    if rows and "classes" in rows[0]:
-        table.writerow(("file", "class", "class_id", "probability"))
-        for row in rows:
-            table.writerows((row["file"], *found.values()) for found in row["classes"])
-        return text.getvalue()
-    table.writerow(("file", "class", "class_id", "score", "x1", "y1", "x2", "y2"))
+    table.writerow(("file", *columns, *edges))
     for row in rows:
-        for d in row["detections"]:
-            table.writerow((row["file"], d["class"], d["class_id"], d["score"], *d["box"]))
+        for found in row[kind]:
+            cells = found | {"path": ARROW.join(found.get("path", ()))}
+            values = [cells[column] for column in columns]
+            table.writerow((row["file"], *values, *found.get("box", ())))
     return text.getvalue()
 
 

@@ -13,9 +13,11 @@ classes of ILSVRC, shipped. `yolojax tree VERB --help` says more of each.
 """
 
 import argparse
-import sys
 import textwrap
 from pathlib import Path
+
+from yolojax.cli import tree_map
+from yolojax.files import check_absent
 
 BUILD = """Build the tree of a list of labels (YOLO9000, section 4), OUT, and the names OUT.names.
 
@@ -25,10 +27,6 @@ The paper takes all paths of each label to the root, and those that grow the tre
 --without leaves out:
 
 {steps}"""
-MAP = """Propose the node of each class by its name: NAMES, one a line, to OUT, node numbers.
-
-Where a name means several nodes, or none, it is left to you: OUT.todo lists every class with the
-candidates. Edit it, and run again with --choices OUT.todo. Until all is decided the status is 1."""
 ILSVRC = "imagenet1k"  # the labels and the tree
 
 
@@ -42,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_build(_verb(verbs, "build", "make a tree from labels", BUILD.format(steps=steps)), STEPS)
     _add_show(_verb(verbs, "show", "print a tree, or a part of it, with names"))
     _verb(verbs, "stats", "count nodes, leaves, groups and depths").add_argument("tree")
-    _add_map(_verb(verbs, "map", "propose the nodes of other classes by name", MAP))
+    tree_map.add_arguments(
+        _verb(verbs, "map", "propose the nodes of other classes by name", tree_map.__doc__)
+    )
 
 
 def _verb(verbs, name: str, text: str, description: str | None = None) -> argparse.ArgumentParser:
@@ -62,50 +62,62 @@ def _add_build(parser, steps) -> None:
     source.add_argument("--csv", metavar="FILE", help="lines of child,parent")
     source.add_argument("--nested", metavar="FILE", help="YAML or JSON, names within names")
     add(
-        "--labels", metavar="FILE", help=f"ids, one a line, or {ILSVRC}; else all that has no kinds"
+        "--labels",
+        nargs="+",
+        metavar="FILE",
+        help=f"ids, one a line, or {ILSVRC}; of several files all; else all that has no kinds",
     )
     add("--out", required=True, metavar="OUT", help="the .tree to write")
     add("--root", metavar="ID", help="what all is below (default for WordNet: physical entity)")
     add("--rehang", metavar="FILE", help="CSV of child,parent ids that replace the parents")
     add("--without", nargs="+", default=(), choices=steps, metavar="STEP", help=", ".join(steps))
+    add(
+        "--promotion",
+        action="store_true",
+        help="a leaf that is the only child of a label becomes its sibling, as in the authors' "
+        "9k.tree; not for labels that have boxes",
+    )
     add("--force", action="store_true", help="replace files that exist")
 
 
 def _add_show(parser) -> None:
     parser.add_argument("tree")
     parser.add_argument("--node", help="name, wnid or number (default: all roots)")
-    parser.add_argument("--levels", type=int, metavar="N", help="go down N levels (default: all)")
+    parser.add_argument(
+        "--levels", type=_count, metavar="N", help="go down N levels (default: all)"
+    )
 
 
-def _add_map(parser) -> None:
-    add = parser.add_argument
-    add("--tree", required=True)
-    add("--names", required=True, help="the classes, one a line")
-    add("--out", required=True, help="the .map to write")
-    add("--wordnet", nargs="?", const="", metavar="DIR", help="use the synonyms of WordNet 3.0 too")
-    add("--choices", metavar="FILE", help="lines `class = node`, as in OUT.todo")
-    add("--force", action="store_true", help="replace a file that exists")
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be 0 or more; got {text}")
+    return int(text)
 
 
 def run(args) -> int:
     """Run the chosen part -> 1 where `map` has classes left to decide."""
-    return {"build": build, "show": show, "stats": stats, "map": map_classes}[args.verb](args)
+    return {"build": build, "show": show, "stats": stats, "map": tree_map.run}[args.verb](args)
 
 
 def build(args) -> int:
     """Write a tree and the names of its nodes."""
-    from yolojax.data.tree_files import write_names, write_tree
+    from yolojax.data.tree_files import write_tree
     from yolojax.wordtree.builder import build_tree
 
     out = Path(args.out)
     if out.suffix != ".tree":
         raise argparse.ArgumentError(None, f"--out must end in .tree; got {args.out}.")
-    _check_free(args.force, out, out.with_suffix(".names"))
+    check_absent(out, out.with_suffix(".names"), force=args.force)
     hierarchy, root = read_source(args)
     labels = read_label_ids(args, hierarchy)
-    tree = build_tree(hierarchy, labels, root=args.root or root, without=args.without)
-    write_names(out.with_suffix(".names"), [hierarchy.names[wnid][0] for wnid in tree.wnids])
-    write_tree(out, tree)
+    tree = build_tree(
+        hierarchy,
+        labels,
+        root=args.root or root,
+        without=args.without,
+        promotion=args.promotion,
+    )
+    write_tree(out, tree, [hierarchy.names[wnid][0] for wnid in tree.wnids])
     between = len(tree.wnids) - len(labels)
     print(f"{out}: {len(labels)} labels and {between} nodes above and between them")
     print(summary(tree))
@@ -129,23 +141,25 @@ def read_source(args):
 
 
 def read_label_ids(args, hierarchy) -> tuple[str, ...]:
-    """The ids of --labels, or of all concepts that nothing is a kind of.
+    """The ids of --labels, each once, or of all concepts that nothing is a kind of.
 
     Raises:
         argparse.ArgumentError: WordNet without --labels.
     """
-    from yolojax.data.annotations import read_names
-    from yolojax.data.class_names import imagenet_wnids
-    from yolojax.wordtree.hierarchy import concept_id
-
-    if args.labels == ILSVRC:
-        return imagenet_wnids()
     if args.labels:
-        return tuple(map(concept_id, read_names(Path(args.labels))))
+        return tuple(dict.fromkeys(label for file in args.labels for label in _label_ids(file)))
     if not (args.csv or args.nested):
         raise argparse.ArgumentError(None, "--labels is needed with WordNet: which of its nouns?")
     inner = {parent for above in hierarchy.parents.values() for parent in above}
     return tuple(concept for concept in hierarchy.parents if concept not in inner)
+
+
+def _label_ids(file: str) -> tuple[str, ...]:
+    from yolojax.data.annotations import read_names
+    from yolojax.data.class_names import imagenet_wnids
+    from yolojax.wordtree.hierarchy import concept_id
+
+    return imagenet_wnids() if file == ILSVRC else tuple(map(concept_id, read_names(Path(file))))
 
 
 def summary(tree) -> str:
@@ -162,9 +176,10 @@ def summary(tree) -> str:
 
 def show(args) -> int:
     """Print what is below a node, and the way to it."""
+    from yolojax.data.tree_files import read_named_tree
     from yolojax.wordtree.survey import below, find_nodes, way
 
-    tree, names = _read(args.tree)
+    tree, names = read_named_tree(args.tree)
     for start in find_nodes(tree, names, args.node) if args.node else [None]:
         if start is not None and tree.parents[start] >= 0:
             print(way(tree, names, start))
@@ -175,9 +190,10 @@ def show(args) -> int:
 
 def stats(args) -> int:
     """Print how many nodes there are at each depth, and groups of each size."""
+    from yolojax.data.tree_files import read_named_tree
     from yolojax.wordtree.survey import statistics
 
-    tree, _ = _read(args.tree)
+    tree, _ = read_named_tree(args.tree)
     counted = statistics(tree)
     print(summary(tree))
     print(f"\n{'depth':>5} {'nodes':>6} {'leaves':>6}")
@@ -187,58 +203,3 @@ def stats(args) -> int:
     for size, groups in counted.group_sizes.items():
         print(f"{size:>5} {groups:>6}")
     return 0
-
-
-def map_classes(args) -> int:
-    """Write the node of each class, or what is left to decide."""
-    from yolojax.data.annotations import read_names
-    from yolojax.data.tree_files import write_map
-    from yolojax.wordtree import choices, matching, wordnet
-
-    _check_free(args.force, Path(args.out))
-    tree, names = _read(args.tree)
-    classes = read_names(Path(args.names))
-    known = None
-    if args.wordnet is not None:
-        known = wordnet.read_wordnet(wordnet.find_wordnet(args.wordnet))
-    matches = matching.match_classes(classes, tree, names, known)
-    made = choices.read_choices(args.choices, classes, tree, names) if args.choices else {}
-    nodes = choices.decide(classes, matches, made)
-    undecided = [name for name, node in nodes.items() if node is None]
-    if undecided and args.choices:
-        raise ValueError(f"{args.choices}: still to be decided: {', '.join(undecided)}.")
-    if undecided:
-        todo = f"{args.out}.todo"
-        choices.write_choices(todo, choices.choices_text(classes, matches, tree, names))
-        print(
-            f"{len(classes) - len(undecided)} of {len(classes)} classes have one clear node; decide"
-            f" on the others in {todo}, and run again with --choices {todo}.",
-            file=sys.stderr,
-        )
-        return 1
-    write_map(args.out, list(nodes.values()))
-    _print_map(nodes, tree, names)
-    return 0
-
-
-def _print_map(nodes, tree, names) -> None:
-    from yolojax.wordtree.survey import way
-
-    width = max(map(len, nodes))
-    for name, node in nodes.items():
-        print(f"{name:<{width}}  {node:>5}  {way(tree, names, node)}")
-
-
-def _read(name: str):
-    """The tree called `name` and the names of its nodes."""
-    from yolojax.data.tree_files import find_tree, names_beside, read_tree
-
-    path = find_tree(name)
-    tree = read_tree(path)
-    return tree, names_beside(path, tree)
-
-
-def _check_free(force: bool, *paths: Path) -> None:
-    for path in paths:
-        if path.exists() and not force:
-            raise ValueError(f"{path}: exists already; choose another name, or give --force.")

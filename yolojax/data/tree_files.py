@@ -5,12 +5,12 @@ X.names and X.labels have the name and the wnid of each node on the same lines. 
 for each class of another data set, the index of its node.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from yolojax.data.annotations import read_lines
-from yolojax.files import write_text
+from yolojax.files import all_or_none, write_text
 
 SHIPPED = Path(__file__).with_name("trees")
 
@@ -110,17 +110,37 @@ def _check_groups(parents: Sequence[int], path: str | Path) -> None:
         last[parent] = node
 
 
-def write_tree(path: str | Path, tree: TreeFile) -> None:
-    """Write `tree`, whole or not at all.
+def lineage(tree: TreeFile, node: int) -> tuple[int, ...]:
+    """The nodes from a root down to `node`."""
+    up = []
+    while node >= 0:
+        up.append(node)
+        node = tree.parents[node]
+    return tuple(reversed(up))
+
+
+def write_tree(path: str | Path, tree: TreeFile, names: Sequence[str] = ()) -> None:
+    """Write `tree` as X.tree and, with `names`, these as X.names beside it; both or none.
 
     Raises:
-        ValueError: a wnid is not one word, or the tree breaks a rule of `check_tree`.
+        ValueError: a wnid is not one word, the tree breaks a rule of `check_tree`, or a name is not
+            one line.
+        IsADirectoryError: a folder has the name of a file.
     """
+    beside = Path(path).with_suffix(".names")
+    texts = {path: tree_text(tree, path)} | ({beside: names_text(names, beside)} if names else {})
+    with all_or_none(*texts) as temporaries:
+        for temporary, text in zip(temporaries, texts.values(), strict=True):
+            write_text(temporary, text)
+
+
+def tree_text(tree: TreeFile, path: str | Path) -> str:
+    """The text of `tree` as the file `path`; raises ValueError as `write_tree`."""
     for line, wnid in enumerate(tree.wnids, 1):
         if wnid.split() != [wnid]:
             raise ValueError(f"{path}:{line}: a wnid must be one word; got {wnid!r}.")
     check_tree(tree, path)
-    _write(path, (f"{wnid} {parent}" for wnid, parent in zip(*tree, strict=True)))
+    return _lines(f"{wnid} {parent}" for wnid, parent in zip(*tree, strict=True))
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:
@@ -162,6 +182,18 @@ def names_beside(path: str | Path, tree: TreeFile) -> tuple[str, ...]:
     return tuple(wnid.replace("_", " ") for wnid in tree.wnids)
 
 
+def read_named_tree(name: str | Path) -> tuple[TreeFile, tuple[str, ...]]:
+    """The tree in the .tree `name`, or the shipped one, and the names of its nodes.
+
+    Raises:
+        FileNotFoundError: there is neither.
+        ValueError: it or its names are damaged.
+    """
+    path = find_tree(name)
+    tree = read_tree(path)
+    return tree, names_beside(path, tree)
+
+
 def read_map(path: str | Path, nodes: int) -> tuple[int, ...]:
     """The node of each class, in the order of the classes; two classes may share a node.
 
@@ -179,19 +211,24 @@ def read_map(path: str | Path, nodes: int) -> tuple[int, ...]:
 
 def write_map(path: str | Path, nodes: Sequence[int]) -> None:
     """Write the node of each class, a line each."""
-    _write(path, map(str, nodes))
+    write_text(path, _lines(map(str, nodes)))
 
 
 def write_names(path: str | Path, names: Sequence[str]) -> None:
-    """Write names, or wnids as .labels, a line each."""
+    """Write names, or wnids as .labels, a line each; raises ValueError as `write_tree`."""
+    write_text(path, names_text(names, path))
+
+
+def names_text(names: Sequence[str], path: str | Path) -> str:
+    """The text of `names` as the file `path`; raises ValueError as `write_tree`."""
     for number, name in enumerate(names, 1):
         if not name.strip() or name.splitlines() != [name]:
             raise ValueError(f"{path}:{number}: a name must be one line with text; got {name!r}.")
-    _write(path, names)
+    return _lines(names)
 
 
-def _write(path, lines) -> None:
-    write_text(path, "".join(f"{line}\n" for line in lines))
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _filled_lines(path: Path) -> list[str]:

@@ -10,6 +10,7 @@ from yolojax.config import Config
 from yolojax.data.classification import cropper
 from yolojax.data.geometry import blank
 from yolojax.evaluation.classify import make_programs
+from yolojax.predict.classes import describe, path_of
 from yolojax.predict.pictures import OnBad, Picture, in_batches, one_or_many
 from yolojax.tasks import Task
 from yolojax.visual.draw import draw_boxes
@@ -24,11 +25,18 @@ class Classification:
     labels: np.ndarray  # int32 [5]
     probs: np.ndarray  # float32 [5]
     classes: tuple[str, ...]  # the names that are shown
+    tree: tuple[int, ...] = ()  # the parent of each class, -1 for a root; () without a tree
+    wnids: tuple[str, ...] = ()  # of each class of a tree
 
     @property
     def names(self) -> list[str]:
         """The name of each of `labels`."""
         return [self.classes[label] for label in self.labels]
+
+    @property
+    def paths(self) -> list[list[str]]:
+        """Of each of `labels` the names from a root of the tree down to it."""
+        return [path_of(label, self.classes, self.tree) for label in self.labels]
 
     def draw(self) -> np.ndarray:
         """A copy of the picture in a frame with its likeliest class, uint8 RGB [h, w, 3]."""
@@ -37,15 +45,18 @@ class Classification:
         return draw_boxes(self.image, frame, self.labels[:1], self.probs[:1], self.classes)
 
     def to_dict(self) -> dict:
-        """Plain values for JSON: file, width, height and classes."""
-        rows = zip(self.names, self.labels, self.probs, strict=True)
+        """Plain values for JSON: file, width, height and classes (of a tree with wnid, path)."""
+        rows = zip(self.labels, self.probs, strict=True)
         return {
             "file": self.file,
             "width": self.image.shape[1],
             "height": self.image.shape[0],
             "classes": [
-                {"class": name, "class_id": int(label), "probability": round(float(prob), 4)}
-                for name, label, prob in rows
+                {
+                    **describe(label, self.classes, self.tree, self.wnids),
+                    "probability": round(float(prob), 4),
+                }
+                for label, prob in rows
             ],
         }
 
@@ -104,5 +115,8 @@ class Classifier:
 
     def _results(self, batch, output):
         probs, labels = jax.device_get(output)
+        model = self.config.model
         for i, (file, image) in enumerate(batch):
-            yield Classification(file, image, labels[i], probs[i], self.classes)
+            yield Classification(
+                file, image, labels[i], probs[i], model.shown, model.tree, model.classes
+            )

@@ -9,6 +9,7 @@ import numpy as np
 from yolojax.config import Config
 from yolojax.data.geometry import blank, boxes_to_original, fitter
 from yolojax.evaluation.detect import make_programs
+from yolojax.predict.classes import describe, path_of
 from yolojax.predict.pictures import OnBad, Picture, in_batches, one_or_many
 from yolojax.tasks import Task
 from yolojax.visual.draw import draw_boxes
@@ -27,31 +28,36 @@ class Result:
     best_score: float  # of any box and class of the picture, below the threshold too
     best_label: int
     tree: tuple[int, ...] = ()  # YOLO9000: the parent of each class, -1 for a root
+    wnids: tuple[str, ...] = ()  # YOLO9000: of each class
 
     @property
     def names(self) -> list[str]:
         """The class of each detection."""
         return [self.classes[label] for label in self.labels]
 
+    @property
+    def paths(self) -> list[list[str]]:
+        """Of each detection the names from a root of the tree down to its class."""
+        return [path_of(label, self.classes, self.tree) for label in self.labels]
+
     def draw(self) -> np.ndarray:
         """A copy of the picture with the detections drawn, uint8 RGB [h, w, 3]."""
         return draw_boxes(self.image, self.boxes_pixels, self.labels, self.scores, self.classes)
 
     def to_dict(self) -> dict:
-        """Plain values for JSON: file, width, height and detections."""
-        rows = zip(self.names, self.labels, self.scores, self.boxes_pixels, strict=True)
+        """Plain values for JSON: file, width, height and detections (of a tree with wnid, path)."""
+        rows = zip(self.labels, self.scores, self.boxes_pixels, strict=True)
         return {
             "file": self.file,
             "width": self.image.shape[1],
             "height": self.image.shape[0],
             "detections": [
                 {
-                    "class": name,
-                    "class_id": int(label),
+                    **describe(label, self.classes, self.tree, self.wnids),
                     "score": round(float(score), 4),
                     "box": [round(float(x), 2) for x in box],
                 }
-                for name, label, score, box in rows
+                for label, score, box in rows
             ],
         }
 
@@ -122,8 +128,9 @@ class Detector:
         """Replace the program of detections by one that keeps `count`, if that is more."""
         if count <= self._most:
             return
-        candidates = max(count, self.config.eval.top_k)
-        settings = replace(self.config.eval, max_detections=count, top_k=candidates)
+        own = self.config.eval
+        candidates, slots = max(count, own.top_k), max(count, own.max_slots)
+        settings = replace(own, max_detections=count, top_k=candidates, max_slots=slots)
         detect = make_programs(self._task, settings).detect
         self._programs, self._most = self._programs._replace(detect=detect), count
 
@@ -154,4 +161,5 @@ class Detector:
                 best_score=float(best_scores[i]),
                 best_label=int(best_labels[i]),
                 tree=self.config.model.tree,
+                wnids=self.config.model.classes,
             )

@@ -4,7 +4,7 @@ The paper's text is quoted at each step; what it does not say was inferred from 
 (docs/wordtree.md). A tree under construction is a dict, node -> parent, None for the implicit root.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from yolojax.data.tree_files import TreeFile
@@ -20,7 +20,6 @@ STEPS = {
     'tree and the other would only add one edge, we choose the shorter path" (without: the '
     "shortest path, whatever it adds)",
     "contraction": "not in the paper: what is no label and has one child gives way to the child",
-    "promotion": "not in the paper: a leaf that is the only child of a label becomes its sibling",
     "patches": "not in the paper: the authors hung signal, sign and bubble elsewhere than WordNet",
 }
 
@@ -31,6 +30,7 @@ def build_tree(
     *,
     root: str | None = None,
     without: Collection[str] = (),
+    promotion: bool = False,
 ) -> TreeFile:
     """The tree of `labels` and of what they need above them.
 
@@ -38,7 +38,9 @@ def build_tree(
         labels: ids of concepts; the order decides between paths of equal growth.
         root: what all of them are below, and is no node itself; None: every concept without a
             parent is a root.
-        without: steps to leave out, of growth, contraction and promotion.
+        without: steps to leave out, of growth and contraction.
+        promotion: see `promote`; not for a tree whose labels have boxes, as a class's pictures
+            would then teach that they do not show the class above it.
 
     Raises:
         ValueError: there is no label, or one is unknown, comes twice, or is not below the root.
@@ -48,7 +50,7 @@ def build_tree(
     tree = shortest_paths(paths) if "growth" in without else least_growth(paths)
     if "contraction" not in without:
         tree = contract(tree, labels)
-    if "promotion" not in without:
+    if promotion:
         tree = promote(tree, labels)
     return in_order(tree, list(hierarchy.parents))
 
@@ -77,19 +79,7 @@ def all_paths(
     Raises:
         ValueError: some labels have none.
     """
-    known: dict[str, tuple[Path, ...]] = {}
-
-    def paths(node: str) -> tuple[Path, ...]:
-        if node not in known:
-            above = hierarchy.parents[node]
-            here = ((node,),) if (root in above if root else not above) else ()
-            further = tuple(
-                (node, *path) for parent in above if parent != root for path in paths(parent)
-            )
-            known[node] = here + further
-        return known[node]
-
-    found = {label: paths(label) if label != root else () for label in labels}
+    found = {label: tuple(_paths_up(hierarchy, label, root)) for label in labels}
     lost = [f"{label} ({hierarchy.names[label][0]})" for label in found if not found[label]]
     if lost:
         raise ValueError(
@@ -98,6 +88,17 @@ def all_paths(
             "give another --root, hang them elsewhere with --rehang, or leave them out."
         )
     return found
+
+
+def _paths_up(hierarchy: Hierarchy, label: str, root: str | None) -> Iterator[Path]:
+    """Every way from `label` up to below `root`, the first parents first."""
+    left: list[Path] = [(label,)]
+    while left:
+        path = left.pop()
+        above = hierarchy.parents[path[-1]]
+        if root in above if root else not above:
+            yield path
+        left.extend((*path, parent) for parent in reversed(above) if parent != root)
 
 
 def least_growth(paths: Mapping[str, tuple[Path, ...]]) -> Tree:
@@ -154,7 +155,9 @@ def contract(tree: Tree, labels: Iterable[str]) -> Tree:
     gone = {node for node in tree if len(below.get(node, ())) == 1}.difference(labels)
 
     def kept(node: str | None) -> str | None:
-        return kept(tree[node]) if node in gone else node
+        while node in gone:
+            node = tree[node]
+        return node
 
     return {node: kept(parent) for node, parent in tree.items() if node not in gone}
 
@@ -163,6 +166,7 @@ def promote(tree: Tree, labels: Iterable[str]) -> Tree:
     """`tree` with each leaf that is the only child of a label beside that label.
 
     Not in the paper; 680 nodes of the authors' 9k.tree (gamecock is under bird, not under cock).
+    It makes rivals of two classes of which one is a kind of the other.
     """
     below = children(tree)
     only = {label: below[label][0] for label in labels if len(below.get(label, ())) == 1}

@@ -47,6 +47,8 @@ def read_choices(
 ) -> dict[str, int]:
     """The node of each class that is decided in `path`.
 
+    A line from "#" on is a comment, unless it decides about a class whose name begins so.
+
     Raises:
         ValueError: the file is unreadable, a line is not `class = node`, a class is unknown or
             comes twice, or a node does not exist or is ambiguous; the message has FILE:LINE.
@@ -54,9 +56,9 @@ def read_choices(
     chosen: dict[str, int] = {}
     lines: dict[str, int] = {}
     for line, text in enumerate(read_lines(Path(path)), 1):
-        if not text or text.startswith("#"):
-            continue
         name, equals, node = (part.strip() for part in text.rpartition("="))
+        if not text or (text.startswith("#") and name not in classes):
+            continue
         place = f"{path}:{line}"
         if not (name and equals and node):
             raise ValueError(f"{place}: must be `class = node`; got {text!r}.")

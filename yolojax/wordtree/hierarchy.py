@@ -108,14 +108,15 @@ def read_nested(path: str | Path) -> Hierarchy:
     """The hierarchy in a YAML or JSON file of names within names.
 
     A mapping has the names of concepts as keys, and what is a kind of them as values: another
-    mapping, a list, one name, or nothing.
+    mapping, a list, one name, or nothing. Each name stands for one concept, in one place.
 
     Raises:
-        ValueError: the file is unreadable or no such text, a key comes twice, or there is a cycle.
+        ValueError: the file is unreadable or no such text, or a name comes twice.
     """
     try:
         document = yaml.compose("\n".join(_raw_lines(path)), Loader=yaml.SafeLoader)
-        return named_hierarchy(_nested_pairs(document, "", str(path)), str(path))
+        places = check_places(_nested_places(document, "", str(path)), str(path))
+        return named_hierarchy(places, str(path))
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: not valid YAML or JSON: {reason}.") from error
@@ -128,25 +129,47 @@ def _raw_lines(path: str | Path) -> list[str]:
     return Path(path).read_text("utf-8-sig").splitlines()
 
 
-def _nested_pairs(node: yaml.Node | None, parent: str, path: str) -> Iterator[tuple[str, str]]:
-    """The pairs of `node`, all that is said to be a kind of `parent`."""
+class Place(NamedTuple):
+    """Where a name stands in a nested file."""
+
+    name: str
+    parent: str  # "" at the top
+    line: int
+
+    def __str__(self) -> str:
+        return f"line {self.line} {f'(a kind of {self.parent})' if self.parent else '(at the top)'}"
+
+
+def check_places(places: Iterable[Place], path: str) -> list[tuple[str, str]]:
+    """The (child, parent) pairs of `places`.
+
+    Raises:
+        ValueError: a name comes twice. It may be a word with two meanings, of which one would be
+            lost; or one thing of two kinds, of which a tree has one.
+    """
+    first: dict[str, Place] = {}
+    for place in places:
+        if (other := first.setdefault(concept_id(place.name), place)) is not place:
+            raise ValueError(
+                f"{path}:{place.line}: {place.name!r} stands in {other} and in {place}; give two "
+                "concepts two names (crane bird, crane machine), and one concept one place, or "
+                "write a CSV of child,parent lines, from which the tree takes one path."
+            )
+    return [(place.name, place.parent) for place in first.values()]
+
+
+def _nested_places(node: yaml.Node | None, parent: str, path: str) -> Iterator[Place]:
+    """The names in `node`, all that is said to be a kind of `parent`."""
     if isinstance(node, yaml.ScalarNode):
         if node.value and not node.tag.endswith(":null"):
-            yield node.value, parent
+            yield Place(node.value, parent, node.start_mark.line + 1)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            yield from _nested_pairs(item, parent, path)
+            yield from _nested_places(item, parent, path)
     elif isinstance(node, yaml.MappingNode):
-        yield from _mapping_pairs(node, parent, path)
-
-
-def _mapping_pairs(node: yaml.MappingNode, parent: str, path: str) -> Iterator[tuple[str, str]]:
-    lines: dict[str, int] = {}
-    for key, value in node.value:
-        line = key.start_mark.line + 1
-        if not isinstance(key, yaml.ScalarNode) or not key.value:
-            raise ValueError(f"{path}:{line}: a key must be the name of a concept.")
-        if lines.setdefault(key.value, line) != line:
-            raise ValueError(f"{path}:{line}: {key.value!r} is already in line {lines[key.value]}.")
-        yield key.value, parent
-        yield from _nested_pairs(value, key.value, path)
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode) or not key.value:
+                raise ValueError(f"{path}:{line}: a key must be the name of a concept.")
+            yield Place(key.value, parent, line)
+            yield from _nested_places(value, key.value, path)

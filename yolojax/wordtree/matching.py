@@ -38,7 +38,7 @@ def match_classes(
     names: Sequence[str],
     hierarchy: Hierarchy | None = None,
 ) -> list[Match]:
-    """Propose a node for every class.
+    """Propose a node for every class: the one of that wnid, or by name.
 
     Case, spaces, "_" and "-" do not count; a plural is tried where the word itself means nothing.
     With a hierarchy (WordNet) synonyms count too, and meanings that the tree does not have. A node
@@ -46,17 +46,19 @@ def match_classes(
     usual name of something that the tree does not have; all else is left to be decided.
 
     Args:
-        classes: their names, as people write them.
+        classes: their wnids, or their names as people write them.
         names: of the nodes of `tree`.
         hierarchy: with the wnids of `tree` as ids.
     """
     index = index_names(tree, names, hierarchy)
-    return [match_class(name, index) for name in classes]
+    nodes = {wnid: node for node, wnid in enumerate(tree.wnids)}
+    known = {wnid: Match(node, (node,)) for wnid, node in nodes.items()}
+    return [known.get(name) or match_class(name, index) for name in classes]
 
 
 def match_class(name: str, index: Index) -> Match:
     """Propose a node for the class `name`."""
-    form = next((form for form in forms(name) if any(form in part for part in index)), "")
+    form = next((form for form in forms(name) if any(form in part for part in index)), None)
     named, called, kinds, above, above_called = (part.get(form, []) for part in index)
     own = named or (called if not above else [])
     candidates = named + called + kinds
@@ -69,8 +71,8 @@ def match_class(name: str, index: Index) -> Match:
 
 
 def key(name: str) -> str:
-    """`name` without what does not count."""
-    return "".join(filter(str.isalnum, name.casefold()))
+    """`name` without what does not count; all of one that has neither letters nor digits."""
+    return "".join(filter(str.isalnum, name.casefold())) or name.casefold()
 
 
 def forms(name: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from yolojax.data.tree_files import TreeFile
+from yolojax.data.tree_files import TreeFile, lineage
 from yolojax.naming import did_you_mean
 from yolojax.wordtree.matching import key
 
@@ -34,15 +34,6 @@ def statistics(tree: TreeFile) -> Statistics:
 
 def _sorted(counts: Counter) -> dict[int, int]:
     return dict(sorted(counts.items()))
-
-
-def lineage(tree: TreeFile, node: int) -> tuple[int, ...]:
-    """The nodes from a root down to `node`."""
-    up = []
-    while node >= 0:
-        up.append(node)
-        node = tree.parents[node]
-    return tuple(reversed(up))
 
 
 def find_nodes(tree: TreeFile, names: Sequence[str], text: str) -> list[int]:
