@@ -10,10 +10,12 @@ ImageNet, a 3x3 convolution and the output. This file makes the data and is the 
     python train.py --config=benchmarks/animals_joint.py:boxes --workdir=runs/animals/boxes
 
 DATA holds voc2012_animals/ (a VOC tree) and imagenet_sample/images/ (WNID_name.jpg). `boxes` sees
-the same detection pictures, and no labelled ones. Both are evaluated on voc2012_animals:val.
+the same detection pictures in the same number of updates, and no labelled ones. Both are evaluated
+on voc2012_animals:val.
 """
 
 import argparse
+import shutil
 from pathlib import Path
 
 from yolojax.config import Config
@@ -27,9 +29,9 @@ from yolojax.wordtree.hierarchy import rehang
 from yolojax.wordtree.wordnet import PATCHES, ROOT, read_wordnet
 
 OUT = Path("runs/animals")
-BATCH = 12
+STEPS, BOXED = 1500, 8  # updates, and in each pictures with boxes
 ANCHORS = ((3.0, 4.0), (6.0, 8.0), (11.0, 11.0))  # cells of 14 x 14
-MIX = (2, 1)
+MIX = (2, 1)  # pictures with boxes to labelled ones
 HELD_OUT = ("cat", "horse")
 LAST_ANIMAL = "n02655020"  # of ILSVRC's classes in the order of their ids, the 398th
 # Nodes of VOC's classes; those that COCO has too are the authors' of coco9k.map.
@@ -56,6 +58,7 @@ def main() -> None:
     lists = OUT / "voc" / "ImageSets" / "Main"
     write_text(lists / "boxed.txt", "".join(f"{r.image_id}\n" for r in boxed))
     link_voc(OUT / "voc", args.data / "voc2012_animals")
+    shutil.rmtree(OUT / "labelled", ignore_errors=True)  # no link of other held-out classes stays
     link_labelled(OUT / "labelled", animals, [r for r in train if len(set(r.labels)) == 1])
     print(f"{len(boxed)} of {len(train)} pictures keep their boxes; {len(animals)} animals")
 
@@ -74,14 +77,14 @@ def get_config(arg: str) -> Config:
     config.data.image_size = (224, 224)
     config.data.augment.geometry, config.data.augment.jitter = "crop", 0.2
 
-    images = 300 * BATCH
+    batch = BOXED
     if arg == "joint":
         config.data.labelled, config.data.mix = f"folder:{OUT}/labelled", MIX
-        images = images * sum(MIX) // MIX[0]
-    config.optimizer.batch_size, config.optimizer.images = BATCH, images
-    config.optimizer.learning_rate = 2e-3
-    config.optimizer.burn_in_images = config.loss.warmup_images = 600
-    config.optimizer.step_images = (images * 6 // 10, images * 85 // 100)
+        batch = BOXED * sum(MIX) // MIX[0]
+    config.optimizer.batch_size, config.optimizer.images = batch, STEPS * batch
+    config.optimizer.learning_rate = 4e-3
+    config.optimizer.burn_in_images = config.loss.warmup_images = 100 * batch
+    config.optimizer.step_images = (STEPS * 6 // 10 * batch, STEPS * 85 // 100 * batch)
     config.optimizer.step_scales = (0.1, 0.1)
     config.optimizer.clip_norm, config.optimizer.ema_decay = 20.0, 0.995
     nodes = read_map(OUT / "voc.map", len(config.model.tree))

@@ -6,7 +6,8 @@ shape > round (circle), pointed (star, polygon (square, triangle)). Of five pict
 boxes, and one, with a single shape, is known by its label alone.
 Hardware: 2 CPU cores, two minutes. No data is needed: the pictures are drawn as they are asked for.
 Expected: VOC10 mAP .06 of the four shapes (seed 0), and as much without the labelled pictures: it
-shows that all parts work together, and is too short for more.
+shows that all parts work together, and is too short for more. With boxes alone and 25600 pictures,
+four minutes, the same network comes to .81; with one softmax over the four shapes to .84.
 """
 
 from yolojax.config import Config, is_smoke

@@ -2,8 +2,8 @@
 
 What a box costs in YOLOv2: the squared distance in the network's units (region_layer.c), against
 losses of its overlap with the truth in the other rows. coord_weight is 1 in all: for random boxes
-with an IoU of about .55 the mean gradients of the four are then alike within a factor of 1.6; nearer
-to the truth those of the overlap are larger, farther away they are smaller.
+with an IoU of about .55 the mean gradients of the four are alike within a factor of 1.6; nearer to
+the truth those of the overlap are larger, farther away they are smaller.
 
     yolojax ablate configs/box_terms:small --data=voc:raccoon
 
