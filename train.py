@@ -19,6 +19,7 @@ from yolojax.config import Config, checked
 from yolojax.data.doors import open_source, open_train_source, train_batches, with_tree
 from yolojax.data.nodes import nodes_of
 from yolojax.evaluation.kinds import kind_of
+from yolojax.explain import make_watch
 from yolojax.initial import start_from
 from yolojax.saved_config import with_saved_config
 from yolojax.sharding import check_batch_size, make_mesh, to_devices
@@ -64,6 +65,7 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
         programs = compile_train_steps(train_step, state, config, task.head, mesh)
         inference = evaluation.make_programs(task, config.eval, nodes_of(val_source))
         evaluation.warm_up(inference, inference_variables(state), config, mesh)
+        watch = make_watch(task, config, state, workdir)
 
         batches = train_batches(train_source, config, task.head, start_batch=done)
         step = int(state.step)
@@ -87,6 +89,8 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
                 state, numbers = program(state, to_devices(batch, mesh))
                 step, seen = step + 1, (index + 1) * batch_size
                 log.step(step, seen, numbers, batch)
+                if watch and step % config.explain_every == 0:
+                    log.picture("explain", step, watch(state, batch))
 
                 last, halt = index + 1 == total, stop()
                 measure = last or (due(config.eval.every_images, seen, batch_size) and not halt)

@@ -76,7 +76,6 @@ def softmaxes(layout, rows: int) -> dict:
 
 def whole_losses(layout) -> dict:
     """The same for the loss that trains YOLO9000 against YOLOv2's with as many classes."""
-    from yolojax.losses.hierarchical import joint_loss
     from yolojax.losses.region import region_loss
     from yolojax.ops.anchors import PUBLISHED_PRIORS
 
@@ -95,7 +94,7 @@ def whole_losses(layout) -> dict:
         return jax.value_and_grad(lambda raw, batch: loss(raw, batch, 20000)[0])
 
     flat = program(region_loss(anchors=anchors))
-    joint = program(joint_loss(anchors=anchors, tree=layout.tree.parent))
+    joint = program(region_loss(anchors=anchors, tree=layout.tree.parent))
     return {"whole loss, 2 images, and gradient": (flat, joint, (raw, batch))}
 
 

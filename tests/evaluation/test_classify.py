@@ -11,6 +11,7 @@ import pytest
 from yolojax.config import Config, DataConfig, EvalConfig, ModelConfig
 from yolojax.data.shapes import SHAPES, load_shapes
 from yolojax.evaluation.classify import accuracies, evaluate_source, format_table, make_programs
+from yolojax.evaluation.paired import read_hits
 from yolojax.sharding import make_mesh
 from yolojax.tasks import Task
 
@@ -96,6 +97,9 @@ def test_a_source_is_evaluated_and_written(rank, resize, top1, top5, tmp_path, c
     assert (result["top1"], result["top5"], result["images"]) == (top1, top5, 5)
     assert sum(row["images"] for row in result["per_class"].values()) == 5
     assert json.loads((tmp_path / "eval" / "few.json").read_text())["top5"] == top5
+    hits, labels, ids = read_hits(tmp_path / "eval" / "few_hits.npz", "top5")
+    assert (hits.mean(), ids.tolist()) == (top5, [0, 1, 2, 3, 4])
+    assert labels.tolist() == [FewScenes()[i].label for i in range(5)]
     assert format_table(result) in capsys.readouterr().out
     assert programs.top._cache_size() == 1
 

@@ -9,6 +9,7 @@ from PIL import Image
 from yolojax.config import Config, DataConfig, EvalConfig, ModelConfig
 from yolojax.data.records import Record
 from yolojax.evaluation.detect import make_programs
+from yolojax.evaluation.paired import paired_difference, read_matches
 from yolojax.evaluation.run import evaluate_source
 from yolojax.heads.predictions import Predictions
 from yolojax.sharding import make_mesh
@@ -62,6 +63,11 @@ def test_both_kinds_of_input_are_evaluated_and_drawn(resize, tmp_path):
     assert network.given == {"float32"}
     assert (result["voc10"], result["detections"]) == (1.0, 3)
     assert ("Darknet" in result["protocol"]["input"]) == (resize == "darknet")
+    assert result["errors"]["all"]["correct"] == 1.0
+    assert result["settings"]["score_threshold"] == 0.005
+    kept = read_matches(tmp_path / "eval" / "val_matches.npz", "coco_AP")
+    assert (kept.ids, kept.hits.all()) == (("0", "1", "2"), True)
+    assert paired_difference([kept], [kept], None, resamples=5).ours == 1.0
     with Image.open(tmp_path / "plots" / "val_batch0_labels.jpg") as drawn:
         tile = np.asarray(drawn)[5:60, -60:-5]  # inside the corner of the second picture
     assert abs(tile.mean() - 80) < 2

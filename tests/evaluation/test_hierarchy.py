@@ -6,6 +6,7 @@ import pytest
 from yolojax.data.tree_files import read_map, read_tree
 from yolojax.evaluation.evaluator import ImageDetections, ImageTruth
 from yolojax.evaluation.hierarchy import (
+    accuracy_by_depth,
     among,
     format_numbers,
     hierarchical_precision,
@@ -20,12 +21,11 @@ BOX = (10.0, 10.0, 50.0, 50.0)
 FAR = (60.0, 60.0, 90.0, 90.0)
 
 
-def truth(labels, boxes, difficult=None):
+def truth(labels, boxes, difficult=None, crowd=None):
     n = len(labels)
-    no = np.zeros(n, bool)
-    hard = no if difficult is None else np.array(difficult)
+    hard, many = (np.zeros(n, bool) if x is None else np.array(x) for x in (difficult, crowd))
     pixels = np.array(boxes, np.float64).reshape(n, 4)
-    return ImageTruth("a", 100, 100, pixels, np.array(labels, int), hard, no, np.ones(n))
+    return ImageTruth("a", 100, 100, pixels, np.array(labels, int), hard, many, np.ones(n))
 
 
 def found(*rows):
@@ -60,6 +60,42 @@ def test_difficult_truths_neither_help_nor_harm():
     assert result == {"hierarchical_precision": 1, "hierarchical_recall": 1}
 
 
+def test_difficult_truths_and_crowds_excuse_any_number():
+    """Three in the crowd, which is ten times as large as each; two of the difficult one."""
+    inside = [(x, 0.0, x + 10, 10.0) for x in (0.0, 30.0, 60.0)]
+    truths = [
+        truth(
+            [1, 2, 4],
+            [BOX, FAR, (0, 0, 100, 10)],
+            difficult=[False, True, False],
+            crowd=[False, False, True],
+        )
+    ]
+    rows = [(4, 0.9, box) for box in inside] + [(0, 0.8, FAR), (0, 0.7, FAR), (1, 0.6, BOX)]
+    result = hierarchical_precision(truths, [found(*rows)], PARENTS)
+    assert result == {"hierarchical_precision": 1, "hierarchical_recall": 1}
+
+
+def test_a_truth_to_be_found_comes_before_a_crowd_around_it():
+    truths = [truth([1, 1], [BOX, (0, 0, 100, 100)], crowd=[False, True])]
+    near = (10.0, 10.0, 50.0, 60.0)  # an IoU of .8 with the truth, all of it in the crowd
+    result = hierarchical_precision(truths, [found((1, 0.9, near), (1, 0.8, near))], PARENTS)
+    assert result == {"hierarchical_precision": 1, "hierarchical_recall": 1}
+
+
+def test_accuracy_at_a_depth_is_of_the_labels_that_reach_it():
+    """A terrier called a poodle, a terrier, a dog and a thing, all three called a terrier."""
+    thing, dog, terrier, poodle = range(1, 5)
+    parents = (-1, -1, 0, dog, dog)
+    labels = np.array([terrier, terrier, dog, thing])
+    assert accuracy_by_depth(np.array([poodle, terrier, terrier, terrier]), labels, parents) == [
+        {"top1": 0.75, "images": 4},
+        {"top1": 1.0, "images": 3},
+        {"top1": 0.5, "images": 2},
+    ]
+    assert len(accuracy_by_depth(labels[3:], labels[3:], parents)) == 1  # no label is deeper
+
+
 def test_without_anything_there_is_no_number():
     nothing = {"hierarchical_precision": None, "hierarchical_recall": None}
     assert hierarchical_precision([truth([], [])], [found()], PARENTS) == nothing
@@ -81,15 +117,13 @@ def test_classes_without_boxes_have_their_own_mean():
 
 
 def test_labels_count_through_the_nodes_of_the_data():
-    truths, detections, names = among(
+    truths, detections = among(
         [truth([2, 4], [BOX, FAR])],
         [found((4, 0.9, FAR), (1, 0.8, BOX), (2, 0.7, BOX))],
-        nodes=(4, 2),
-        names=("animal", "dog", "crane", "poodle", "crane"),
+        nodes=(4, 0, 2),
     )
-    assert names == ("crane (2)", "crane (4)")
-    assert truths[0].labels.tolist() == [0, 1]
-    assert detections[0].labels.tolist() == [1, 0]  # the dog is none of them
+    assert truths[0].labels.tolist() == [2, 0]
+    assert detections[0].labels.tolist() == [0, 2]  # the dog is none of them
     assert detections[0].scores.tolist() == [0.9, 0.7]
 
 

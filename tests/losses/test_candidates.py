@@ -65,7 +65,7 @@ def test_more_priors_answer_where_their_shape_is_near():
 
 
 @pytest.mark.parametrize(
-    "centre, cells",
+    ("centre", "cells"),
     [
         ((2.6, 1.4), {(1, 2), (1, 3), (0, 2)}),
         ((2.4, 1.6), {(1, 2), (1, 1), (2, 2)}),

@@ -39,7 +39,7 @@ def test_nothing_is_kept_of_other_losses():
     assert kept == {}
 
 
-@pytest.mark.parametrize("ignore, learning", [("none", 16), ("prediction", 15), ("prior", 15)])
+@pytest.mark.parametrize(("ignore", "learning"), [("none", 16), ("prediction", 15), ("prior", 15)])
 def test_ignored_slots_learn_no_objectness(ignore, learning):
     """All but two of 18 slots are drawn to 0, and of these one is near a truth."""
     raw = np.zeros((1, 3, 3, 2, 8), np.float32)
@@ -103,7 +103,7 @@ def test_gamma_of_none_is_the_cross_entropy():
 
 
 @pytest.mark.parametrize(
-    "options, message",
+    ("options", "message"),
     [
         ({"box": "jiou"}, "config.loss.box is 'jiou'; known: squared"),
         ({"objectness": "hinge"}, "config.loss.objectness"),

@@ -8,36 +8,83 @@ import jax
 
 from yolojax.config import Config
 from yolojax.data import classification, joint
+from yolojax.data.box_shapes import grid_shapes
 from yolojax.data.joint import JointSource
-from yolojax.data.nodes import to_nodes, tree_fields
+from yolojax.data.nodes import find_map, to_nodes, tree_fields
 from yolojax.data.pipeline import Sample, eval_loader, train_loader, train_sample
 from yolojax.data.reading import Batch
 from yolojax.data.records import Source
 from yolojax.data.sources import load_source
+from yolojax.data.tree_files import read_map
+from yolojax.ops.anchors import kmeans
+
+OF_A_TREE = {  # fields that do nothing without one
+    "data": ("map", "val_map", "labelled_map"),
+    "loss": ("image_semantics",),
+    "eval": ("nodes", "seen", "seen_map", "tree_threshold", "tree_semantics", "max_slots"),
+}
 
 
 def with_tree(config: Config) -> Config:
-    """`config` with the tree in its model.tree_file, and that field empty.
+    """`config` with the tree in its model.tree_file, the nodes in its eval.seen_map, and no files.
 
-    So a run folder holds the tree itself, and goes on without the file.
+    So a run folder holds both itself, and goes on without the files.
 
     Raises:
-        FileNotFoundError: there is no such tree.
-        ValueError: it or its names are damaged.
+        FileNotFoundError: there is no such tree or map.
+        ValueError: one of them or the names are damaged, or a field of a tree is set without one.
     """
-    if not config.model.tree_file:
-        return config
-    fields = tree_fields(config.model.tree_file)
-    return replace(config, model=replace(config.model, tree_file="", **fields))
+    if config.model.tree_file:
+        fields = tree_fields(config.model.tree_file)
+        config = replace(config, model=replace(config.model, tree_file="", **fields))
+    _check_tree_fields(config)
+    if config.eval.seen_map:
+        nodes = read_map(find_map(config.eval.seen_map), len(config.model.tree))
+        seen = tuple(sorted(set(nodes)))
+        config = replace(config, eval=replace(config.eval, seen_map="", seen=seen))
+    return config
+
+
+def _check_tree_fields(config: Config) -> None:
+    """Raises ValueError where a field would do nothing, as there is no tree."""
+    if config.model.tree:
+        return
+    usual = Config()
+    for part, names in OF_A_TREE.items():
+        for name in names:
+            value, default = (getattr(getattr(c, part), name) for c in (config, usual))
+            if value != default:
+                raise ValueError(
+                    f"config.{part}.{name} is {value!r}, but the classes of {config.model.name} "
+                    f"form no tree: name one as --config.model.tree_file, or leave it {default!r}."
+                )
 
 
 def open_source(spec: str, config: Config) -> Source:
     """The SOURCE `spec` with the labels of config.model.classes; raises as `load_source`.
 
     Where these are the nodes of a tree, the source's own classes find theirs as config.data.map
-    says; raises as `to_nodes` too.
+    says or, of a source other than config.data.train, val_map; raises as `to_nodes` too.
     """
-    return _open(spec, config, config.data.map)
+    data = config.data
+    if spec == data.train:
+        return _open(spec, config, data.map, "map")
+    return _open(spec, config, data.map if data.val_map is None else data.val_map, "val_map")
+
+
+def data_priors(config: Config, k: int) -> tuple[tuple[float, float], ...]:
+    """`k` anchors (w, h) in cells, from the boxes of config.data.train (paper, section 2).
+
+    k-means under IoU, as `yolojax anchors` does it; the same at every call.
+
+    Raises:
+        ValueError: there are less than `k` shapes of boxes; and as `open_source`.
+        FileNotFoundError, BadRecord: as `open_source`.
+    """
+    data = config.data
+    source = open_source(data.train, config)
+    anchors = kmeans(grid_shapes(source, data.image_size, letterbox=data.letterbox), k)
+    return tuple((float(width), float(height)) for width, height in anchors.round(4))
 
 
 def open_train_source(config: Config, head: str) -> Source | JointSource:
@@ -55,16 +102,18 @@ def open_train_source(config: Config, head: str) -> Source | JointSource:
             f"config.data.labelled is {data.labelled!r}, but only a YOLOv2 or YOLO9000 with a "
             f"config.model.tree learns from both kinds; {config.model.name} here does not."
         )
-    return JointSource(source, _open(data.labelled, config, map=""), data.mix)
+    return JointSource(
+        source, _open(data.labelled, config, data.labelled_map, "labelled_map"), data.mix
+    )
 
 
-def _open(spec: str, config: Config, map: str) -> Source:
+def _open(spec: str, config: Config, map: str, field: str) -> Source:
     data, model = config.data, config.model
     own = () if model.tree else model.classes
     source = load_source(spec, dir=data.dir, on_bad_record=data.on_bad_record, classes=own)
     left_out = f", {len(source.skipped)} records left out" if source.skipped else ""
     print(f"{source.name}: {len(source)} pictures{left_out}")
-    return to_nodes(source, model.classes, model.shown, map) if model.tree else source
+    return to_nodes(source, model.classes, model.shown, map, field) if model.tree else source
 
 
 def train_batches(

@@ -31,6 +31,12 @@ class MappedSource:
         """The messages of `source`."""
         return self.source.skipped
 
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """The id in COCO's file of each of `classes_of`, of several classes the first's; or ()."""
+        ids = getattr(self.source, "category_ids", ())
+        return tuple(ids[self.nodes.index(node)] for node in nodes_of(self)) if ids else ()
+
     def __len__(self) -> int:
         return len(self.source)
 
@@ -40,7 +46,13 @@ class MappedSource:
         return record._replace(labels=nodes[record.labels], label=label)
 
 
-def to_nodes(source: Source, wnids: Sequence[str], names: Sequence[str], map: str) -> MappedSource:
+def to_nodes(
+    source: Source,
+    wnids: Sequence[str],
+    names: Sequence[str],
+    map: str,
+    field: str = "map",
+) -> MappedSource:
     """`source` with nodes as labels.
 
     Args:
@@ -49,6 +61,7 @@ def to_nodes(source: Source, wnids: Sequence[str], names: Sequence[str], map: st
         names: of the nodes; they need not differ.
         map: a .map, the node of each class of `source`, or the name of a shipped one; "": each
             class is the wnid or the name of its node.
+        field: of config.data, that says which .map it is; for messages.
 
     Raises:
         FileNotFoundError: there is no such .map.
@@ -59,25 +72,42 @@ def to_nodes(source: Source, wnids: Sequence[str], names: Sequence[str], map: st
         if len(nodes) != len(source.classes):
             raise ValueError(
                 f"{map}: has a node for {len(nodes)} classes, but {source.name} has "
-                f"{len(source.classes)}; give the .map of this data as --config.data.map."
+                f"{len(source.classes)}; give the .map of this data as --config.data.{field}."
             )
     else:
-        nodes = find_nodes(source.classes, wnids, names, source.name)
+        nodes = find_nodes(source.classes, wnids, names, source.name, field)
     return MappedSource(source, tuple(wnids), nodes)
 
 
 def nodes_of(source: Source) -> tuple[int, ...]:
     """The nodes that `source` can have as labels, each once; () where its labels are no nodes."""
-    return tuple(sorted(set(source.nodes))) if isinstance(source, MappedSource) else ()
+    return tuple(classes_of(source))
+
+
+def classes_of(source: Source) -> dict[int, str]:
+    """{node: class of the source's own}, in the order of these; {} where its labels are no nodes.
+
+    Of a node that several classes share it is all of them, "cup + mug".
+    """
+    found = defaultdict(list)
+    if isinstance(source, MappedSource):
+        for node, name in zip(source.nodes, source.source.classes, strict=True):
+            found[node].append(name)
+    return {node: " + ".join(names) for node, names in found.items()}
 
 
 def find_nodes(
-    classes: Sequence[str], wnids: Sequence[str], names: Sequence[str], where: str
+    classes: Sequence[str],
+    wnids: Sequence[str],
+    names: Sequence[str],
+    where: str,
+    field: str = "map",
 ) -> tuple[int, ...]:
     """The node of each class: that with this wnid or, case, "_" and "-" aside, this name.
 
     Raises:
-        ValueError: a class has no node, or several; `where` is what has the classes.
+        ValueError: a class has no node, or several; `where` is what has the classes, and `field`
+            that of config.data for its .map.
     """
     by_wnid, by_name = {wnid: node for node, wnid in enumerate(wnids)}, defaultdict(list)
     for node, name in enumerate(names):
@@ -93,7 +123,7 @@ def find_nodes(
         raise ValueError(
             f"{where}: {len(problems)} of {len(classes)} classes have no node of their name alone: "
             f"{', '.join(problems[:MOST])}{more}. Make a .map of all classes with `yolojax tree "
-            "map`, and give it as --config.data.map."
+            f"map`, and give it as --config.data.{field}."
         )
     return tuple(nodes[0] for nodes in found)
 
@@ -103,9 +133,19 @@ def _key(name: str) -> str:
 
 
 def find_map(name: str) -> Path:
-    """The file of a shipped map ("coco_imagenet1k"), or `name` itself."""
-    shipped = SHIPPED / f"{name}.map"
-    return shipped if shipped.is_file() else Path(name)
+    """The file of a shipped map ("coco_imagenet1k"), or `name` itself.
+
+    Raises:
+        FileNotFoundError: there is neither.
+    """
+    shipped = {path.stem: path for path in sorted(SHIPPED.glob("*.map"))}
+    path = shipped.get(name, Path(name))
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file; give a .map (`yolojax tree map` makes one), or a shipped one: "
+            f"{', '.join(shipped)}."
+        )
+    return path
 
 
 def tree_fields(name: str | Path) -> dict[str, tuple]:

@@ -23,6 +23,7 @@ class Matches(NamedTuple):
     hits: np.ndarray  # bool [T, D], found a truth that nothing better had found
     ignored: np.ndarray  # bool [T, D], neither hit nor miss
     positives: np.ndarray  # int [images, classes], truths that are to be found
+    ids: tuple[str, ...] = ()  # of the images, where it is known which these are
 
 
 def overlap(boxes, truths, crowd=None) -> np.ndarray:

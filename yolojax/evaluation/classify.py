@@ -12,9 +12,11 @@ from jax.sharding import Mesh
 from yolojax.config import Config, EvalConfig
 from yolojax.data.doors import eval_label_batches
 from yolojax.data.geometry import blank
+from yolojax.data.nodes import classes_of
 from yolojax.data.records import Source
+from yolojax.evaluation import hierarchy
 from yolojax.evaluation.detect import batch_size, decode_at
-from yolojax.evaluation.writers import write_result
+from yolojax.evaluation.writers import write_hits, write_result
 from yolojax.progress import progress
 from yolojax.sharding import to_devices
 from yolojax.tasks import Task, to_float
@@ -58,11 +60,15 @@ def evaluate_source(
     *,
     errors: bool = False,
 ) -> dict:
-    """Evaluate on every picture of `source`, print a table and write workdir/eval/<name>.json.
+    """Evaluate on every picture of `source` and print a table.
+
+    Files: workdir/eval/<name>.json (the result), eval/<name>_hits.npz (for paired comparisons).
 
     Returns:
         metric, interval ([low, high] of it, or None), top1, top5, images, per_class {name: images,
-        top1, top5}, protocol, source, skipped, speed (ms an image).
+        top1, top5}, protocol, source, skipped, speed (ms an image), settings (of config.eval); for
+        a tree of classes, of which those of `source` are told apart, also `depths`
+        (hierarchy.accuracy_by_depth).
 
     Raises:
         ValueError: `errors` is asked for: the kinds of error are those of boxes.
@@ -71,16 +77,25 @@ def evaluate_source(
         raise ValueError("--errors tells apart wrong boxes; a classifier has none, leave it out.")
     warm_up(programs, variables, config, mesh)
     begin = time.monotonic()
-    labels, found = _predict_all(programs, variables, source, config, mesh)
+    ids, labels, found = _predict_all(programs, variables, source, config, mesh)
     speed = 1000 * (time.monotonic() - begin) / max(len(labels), 1)
     hits = found == labels[:, None]
     hits = np.stack([hits[:, 0], hits.any(1)], axis=1)  # [n, 2]: top-1, top-5
     height, width = config.data.image_size
-    result = accuracies(hits, labels, config.model.classes, config.eval)
+    classes, more = config.model.classes, {}
+    if config.model.tree:
+        more["depths"] = hierarchy.accuracy_by_depth(found[:, 0], labels, config.model.tree)
+        own = classes_of(source)
+        labels, classes = hierarchy.places(labels, tuple(own)), tuple(own.values())
+    result = accuracies(hits, labels, classes, config.eval) | more
     result["protocol"] = {"input": f"centre crop of {height}x{width}, shorter side made to fit"}
     result |= {"source": source.name, "skipped": list(source.skipped), "speed": {"all": speed}}
+    result["settings"] = {"metric": config.eval.metric}
     print(format_table(result))
-    write_result(workdir / "eval" / f"{name}.json", result)
+    folder = workdir / "eval"
+    told = dict(zip(METRICS, hits.T, strict=True))
+    write_hits(folder / f"{name}_hits.npz", ids, classes, labels, told)
+    write_result(folder / f"{name}.json", result)
     return result
 
 
@@ -110,19 +125,23 @@ def _means(hits) -> dict[str, float | None]:
 
 
 def format_table(result: dict) -> str:
-    """The two numbers and the interval of the headline, for the console."""
+    """The two numbers and the interval of the headline, for the console; of a tree each depth."""
     low, high = result["interval"] or (float("nan"),) * 2
+    depths = ", ".join(
+        f"{i}: {100 * row['top1']:.2f}" for i, row in enumerate(result.get("depths", ()))
+    )
     return (
         f"{result['source']}: top-1 {100 * (result['top1'] or 0):.2f}, "
         f"top-5 {100 * (result['top5'] or 0):.2f} on {result['images']} images; 95 % interval of "
         f"{result['metric']} [{100 * low:.2f}, {100 * high:.2f}]; "
         f"{result['protocol']['input']}; {result['speed']['all']:.1f} ms an image"
+        f"{depths and f'; the path is right at depth {depths}'}"
     )
 
 
-def _predict_all(programs, variables, source, config, mesh) -> tuple[np.ndarray, np.ndarray]:
-    """The labels [n] and the classes found, int [n, 5], the likeliest first."""
-    labels, found = [], []
+def _predict_all(programs, variables, source, config, mesh) -> tuple[np.ndarray, ...]:
+    """Places in the source [n], labels [n] and the classes found, int [n, 5], likeliest first."""
+    ids, labels, found = [], [], []
     with (
         closing(eval_label_batches(source, config, batch_size(config, mesh))) as batches,
         progress(total=len(source), desc="evaluating", unit="image") as bar,
@@ -131,7 +150,8 @@ def _predict_all(programs, variables, source, config, mesh) -> tuple[np.ndarray,
             image = to_devices({"image": batch["image"]}, mesh)["image"]
             _, top = jax.device_get(programs.top(variables, image))
             real = batch["image_id"] >= 0
+            ids.append(batch["image_id"][real])
             labels.append(batch["label"][real])
             found.append(top[real])
             bar.update(int(real.sum()))
-    return np.concatenate(labels), np.concatenate(found)
+    return tuple(map(np.concatenate, (ids, labels, found)))

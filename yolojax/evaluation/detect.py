@@ -1,5 +1,6 @@
 """Images -> detections: the programs that evaluation and prediction share."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -17,10 +18,11 @@ from yolojax.tasks import Task, to_float
 
 
 class Programs(NamedTuple):
-    """Jitted functions; two, so that each can be timed, and no threshold compiles anything."""
+    """Jitted functions, apart so that each can be timed; no threshold compiles anything."""
 
     network: Callable  # (variables, image [B, h, w, 3]) -> raw
     detect: Callable  # (raw, score_threshold, iou_threshold) -> Found
+    descend: Callable | None = None  # the same down a tree, where `detect` tells nodes apart
 
 
 class Found(NamedTuple):
@@ -32,16 +34,15 @@ class Found(NamedTuple):
 
 
 def make_programs(task: Task, settings: EvalConfig, nodes: tuple[int, ...] = ()) -> Programs:
-    """The programs of `task`; top_k, max_detections and class_agnostic are those of `settings`.
+    """The programs of `task` with `settings`, which may be others than it was built with.
 
     `nodes` are those of a tree that are told apart, where `settings` leaves it open.
     """
-    decode = decode_at(task, settings, nodes)
 
     def network(variables, image):
         return task.model.apply(variables, to_float(image), train=False)
 
-    def detect(raw, score_threshold, iou_threshold) -> Found:
+    def detect(decode, raw, score_threshold, iou_threshold) -> Found:
         predicted = decode(raw)
         scores = class_scores(predicted)
         detections = nms(
@@ -56,12 +57,16 @@ def make_programs(task: Task, settings: EvalConfig, nodes: tuple[int, ...] = ())
         )
         return Found(detections, *_best(scores, predicted.labels))
 
-    return Programs(jax.jit(network), jax.jit(detect))
+    decode = decode_at(task, settings, nodes)
+    descend = jax.jit(partial(detect, partial(decode, nodes=()))) if nodes else None
+    return Programs(jax.jit(network), jax.jit(partial(detect, decode)), descend)
 
 
 def decode_at(task: Task, settings: EvalConfig, nodes: tuple[int, ...]) -> Callable:
-    """The decoder of `task`, for `nodes` where these are given and `settings` has none."""
-    return partial(task.decode, nodes=nodes) if nodes and not settings.nodes else task.decode
+    """The decoder of `task` with what `settings` say of a tree, and `nodes` if they name none."""
+    given = vars(settings) | {"nodes": settings.nodes or nodes}
+    names = inspect.signature(task.decode).parameters
+    return partial(task.decode, **{name: given[name] for name in names if name in given})
 
 
 def _best(scores, labels):
@@ -76,10 +81,11 @@ def _best(scores, labels):
 
 
 def warm_up(programs: Programs, variables: dict, config: Config, mesh: Mesh) -> None:
-    """Compile both programs for the evaluation batches of `config`, by running them once."""
+    """Compile the programs for the evaluation batches of `config`, by running each once."""
     image = blank(config.data.resize, (batch_size(config, mesh), *config.data.image_size, 3))
     raw = programs.network(variables, to_devices({"image": image}, mesh)["image"])
-    jax.block_until_ready(programs.detect(raw, 0.5, 0.5))
+    for program in filter(None, (programs.detect, programs.descend)):
+        jax.block_until_ready(program(raw, 0.5, 0.5))
 
 
 def batch_size(config: Config, mesh: Mesh) -> int:

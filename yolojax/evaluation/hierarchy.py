@@ -4,36 +4,32 @@ from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
+from yolojax.evaluation.average_precision import overlap
 from yolojax.evaluation.evaluator import ImageDetections, ImageTruth
-from yolojax.ops.boxes import pairwise_iou
+from yolojax.ops.wordtree import make_tree, paths
 
 IOU = 0.5  # from which a detection is of a truth
+SURE = 0.25  # score of the detections that are named: what `yolojax predict` shows
 
 
 def among(
-    truths: list[ImageTruth],
-    detections: list[ImageDetections],
-    nodes: Sequence[int],
-    names: Sequence[str],
-) -> tuple[list[ImageTruth], list[ImageDetections], tuple[str, ...]]:
-    """Truths and detections with labels that count through `nodes`, and the names of these.
-
-    Detections of other nodes are left out. A name that comes twice gets its node behind it.
-    """
-    order = np.array(sorted(nodes))
+    truths: list[ImageTruth], detections: list[ImageDetections], nodes: Sequence[int]
+) -> tuple[list[ImageTruth], list[ImageDetections]]:
+    """Both with places in `nodes` instead of nodes as labels; other detections are left out."""
 
     def relabelled(found: ImageDetections) -> ImageDetections:
-        kept = np.isin(found.labels, order)
-        labels = np.searchsorted(order, found.labels[kept])
+        kept = np.isin(found.labels, nodes)
+        labels = places(found.labels[kept], nodes)
         return ImageDetections(found.image_id, found.boxes_pixels[kept], found.scores[kept], labels)
 
-    chosen = [names[node] for node in order]
-    shown = tuple(
-        f"{name} ({node})" if chosen.count(name) > 1 else name
-        for name, node in zip(chosen, order, strict=True)
-    )
-    truths = [t._replace(labels=np.searchsorted(order, t.labels)) for t in truths]
-    return truths, [relabelled(found) for found in detections], shown
+    truths = [t._replace(labels=places(t.labels, nodes)) for t in truths]
+    return truths, [relabelled(found) for found in detections]
+
+
+def places(labels: np.ndarray, nodes: Sequence[int]) -> np.ndarray:
+    """The place in `nodes` of each of `labels` int [n], all of which are there."""
+    order = np.argsort(nodes)
+    return order[np.searchsorted(nodes, labels, sorter=order)]
 
 
 def tree_numbers(
@@ -54,7 +50,8 @@ def tree_numbers(
     Args:
         result: of `evaluator.evaluate` on `classes`; a headline that has no column by class, as
             coco_AP75, is replaced by AP50.
-        truths, detections: with labels that are nodes.
+        truths: with labels that are nodes.
+        detections: named by the descent; where only the classes are told apart, no ancestor is.
         parents: of each node, -1 for a root.
         classes: {name in `result`: node}.
         seen: the nodes that had boxes in training.
@@ -131,16 +128,18 @@ def hierarchical_precision(
     detections: list[ImageDetections],
     parents: Sequence[int],
     *,
-    threshold: float = 0.25,
+    threshold: float = SURE,
 ) -> dict[str, float | None]:
     """Precision and recall in which a correct ancestor counts partly (Kiritchenko et al., 2006).
 
     Down the scores, a detection takes the free truth that it overlaps most, of whatever class. Of
     the nodes on the detection's path from the root, the share that is on the truth's path is its
-    precision; of the truth's path, the share on the detection's is the recall of the truth.
+    precision; of the truth's path, the share on the detection's is the recall of the truth. One
+    that overlaps no free truth, but a difficult one or a crowd, counts for nothing: neither is
+    ever taken (VOCevaldet.m), and a crowd's overlap is over the detection's area (cocoeval).
 
     Args:
-        truths: with labels that are nodes; difficult and crowd ones neither help nor harm.
+        truths: with labels that are nodes.
         detections: of the same images in the same order; those below `threshold` are left out.
         parents: of each node, -1 for a root.
         threshold: of scores.
@@ -150,12 +149,12 @@ def hierarchical_precision(
     """
     precisions, recalls, count = [], [], 0
     for truth, found in zip(truths, detections, strict=True):
-        ignored = truth.difficult | truth.crowd
-        count += int((~ignored).sum())
+        excused = truth.difficult | truth.crowd
+        count += int((~excused).sum())
         for label, match in _matches(truth, found, threshold):
             if match is None:
                 precisions.append(0.0)
-            elif not ignored[match]:
+            elif not excused[match]:
                 said, right = _path(label, parents), _path(truth.labels[match], parents)
                 shared = len(said & right)
                 precisions.append(shared / len(said))
@@ -166,18 +165,44 @@ def hierarchical_precision(
     }
 
 
+def accuracy_by_depth(
+    found: np.ndarray, labels: np.ndarray, parents: Sequence[int]
+) -> list[dict[str, float]]:
+    """How often the path to the class found is right at depth 0 (the roots), 1, ....
+
+    Args:
+        found: int [n], the node said of each picture.
+        labels: int [n], its own node.
+        parents: of each node, -1 for a root.
+
+    Returns:
+        {"top1", "images"} of each depth: the share of the pictures whose label has an ancestor, or
+        is a node, so deep down, of which that is also the one of the node found.
+    """
+    path = paths(make_tree(parents))
+    there = path[labels] >= 0
+    right = there & (path[labels] == path[found])
+    return [
+        {"top1": float(hits / images), "images": int(images)}
+        for hits, images in zip(right.sum(0), there.sum(0), strict=True)
+        if images
+    ]
+
+
 def _matches(truth: ImageTruth, found: ImageDetections, threshold: float):
-    """(label, index of the truth taken, or None) of each detection, the best score first."""
-    iou = np.array(pairwise_iou(found.boxes_pixels, truth.boxes_pixels))
+    """(label, index of its truth, or None) of each detection, the best score first."""
+    iou = overlap(found.boxes_pixels, truth.boxes_pixels, truth.crowd)
+    excused = truth.difficult | truth.crowd
+    free = ~excused
     for i in np.argsort(-found.scores, kind="stable"):
         if found.scores[i] <= threshold:
             return
-        best = int(iou[i].argmax()) if iou.shape[1] else -1
-        if best >= 0 and iou[i, best] >= IOU:
-            iou[:, best] = -1  # taken
-            yield int(found.labels[i]), best
-        else:
-            yield int(found.labels[i]), None
+        reached = iou[i] >= IOU
+        choice = reached & free if (reached & free).any() else reached & excused
+        best = int(np.where(choice, iou[i], 0).argmax()) if choice.any() else None
+        if best is not None:
+            free[best] = False
+        yield int(found.labels[i]), best
 
 
 def _path(node: int, parents: Sequence[int]) -> set[int]:

@@ -13,9 +13,11 @@ from yolojax.data.augment import pad_truths
 from yolojax.data.class_names import COCO_CATEGORY_IDS, COCO_CLASSES
 from yolojax.data.doors import eval_batches
 from yolojax.data.geometry import Affine, boxes_to_input, boxes_to_original, to_uint8
-from yolojax.data.nodes import nodes_of
+from yolojax.data.nodes import classes_of
 from yolojax.data.records import Source
 from yolojax.evaluation import hierarchy
+from yolojax.evaluation.average_precision import match_voc
+from yolojax.evaluation.coco import match_coco
 from yolojax.evaluation.detect import Programs, batch_size, warm_up
 from yolojax.evaluation.errors import error_mix, format_errors
 from yolojax.evaluation.evaluator import (
@@ -26,17 +28,27 @@ from yolojax.evaluation.evaluator import (
 from yolojax.evaluation.writers import (
     format_table,
     write_coco_results,
+    write_matches,
     write_result,
     write_voc_results,
 )
 from yolojax.ops.nms import Detections
 from yolojax.progress import progress
 from yolojax.sharding import to_devices
+from yolojax.tasks import check_eval_nodes
 from yolojax.visual.draw import draw_batch, save_image
 from yolojax.visual.error_report import plot_errors
 
 DRAWN_THRESHOLD = 0.25  # of the drawn pictures, as `yolojax predict` has it
 DRAWN_TRUTHS = 100  # boxes an image, at most
+SETTINGS = (  # fields of config.eval that two evaluations must share to be compared
+    "metric",
+    "score_threshold",
+    "iou_threshold",
+    "class_agnostic",
+    "top_k",
+    "max_detections",
+)
 
 
 def evaluate_source(
@@ -52,20 +64,28 @@ def evaluate_source(
 ) -> dict:
     """Evaluate on every picture of `source`, print the table, write workdir/eval/ and plots/.
 
-    Files: eval/<name>.json (the result), eval/<name>_coco.json (COCO results),
-    eval/<name>_voc/comp4_det_test_<class>.txt, plots/<name>_batch0_{labels,pred}.jpg; with `errors`
-    the kinds of error are printed, are in the result, and plots/<name>_errors.png shows them.
+    Files: eval/<name>.json (the result), eval/<name>_matches.npz (for paired comparisons),
+    eval/<name>_coco.json (COCO results), eval/<name>_voc/comp4_det_test_<class>.txt,
+    plots/<name>_batch0_{labels,pred}.jpg; with `errors` the kinds of error are printed, and
+    plots/<name>_errors.png shows them.
 
     Returns:
-        The result of `evaluator.evaluate` with `source` and `speed` (ms an image) added; for a tree
-        of classes, of which those of `source` are evaluated, also `tree` (hierarchy.tree_numbers).
+        The result of `evaluator.evaluate` with `source`, `speed` (ms an image), `errors`
+        (errors.error_mix) and `settings` (fields of config.eval) added; for a tree of classes, of
+        which those of `source` are evaluated under their own names, also `tree`
+        (hierarchy.tree_numbers, of detections that are named by the descent).
+
+    Raises:
+        ValueError: config.eval names nodes that are not of the tree; before anything is evaluated.
     """
+    check_eval_nodes(config)
     warm_up(programs, variables, config, mesh)
-    truths, detections, speed, drawn = _detect_all(programs, variables, source, config, mesh)
-    settings, classes, every = config.eval, config.model.classes, (truths, detections)
+    truths, detections, named, speed, drawn = _detect_all(programs, variables, source, config, mesh)
+    settings, classes = config.eval, config.model.classes
     if config.model.tree:
-        nodes, names = nodes_of(source), config.model.shown
-        truths, detections, classes = hierarchy.among(truths, detections, nodes, names)
+        own, on_nodes = classes_of(source), truths
+        truths, detections = hierarchy.among(truths, detections, tuple(own))
+        classes = tuple(own.values())
     result = evaluate(
         truths,
         detections,
@@ -75,19 +95,22 @@ def evaluate_source(
         protocol=_protocol(config),
     )
     result |= {"source": source.name, "speed": speed, "skipped": list(source.skipped)}
+    result["settings"] = {field: getattr(settings, field) for field in SETTINGS}
+    result["errors"] = error_mix(truths, detections, classes)
     print(format_table(result))
     print("  ms per image: " + ", ".join(f"{k} {v:.1f}" for k, v in speed.items()))
     if config.model.tree:
-        named = dict(zip(classes, nodes, strict=True))
+        nodes = {name: node for node, name in own.items()}
         result["tree"] = hierarchy.tree_numbers(
-            result, *every, config.model.tree, classes=named, seen=settings.seen
+            result, on_nodes, named, config.model.tree, classes=nodes, seen=settings.seen
         )
         print(hierarchy.format_numbers(result["tree"]))
     folder, plots = workdir / "eval", workdir / "plots"
     if errors:
-        result["errors"] = error_mix(truths, detections, classes)
         print(format_errors(result["errors"]))
         plot_errors({name: result["errors"]}, plots / f"{name}_errors.png")
+    both = (match(truths, detections, len(classes)) for match in (match_voc, match_coco))
+    write_matches(folder / f"{name}_matches.npz", [t.image_id for t in truths], classes, *both)
     write_result(folder / f"{name}.json", result)
     write_coco_results(folder / f"{name}_coco.json", detections, _category_ids(source, classes))
     write_voc_results(folder / f"{name}_voc", detections, classes)
@@ -115,8 +138,13 @@ def _category_ids(source: Source, classes) -> tuple[int, ...] | None:
 
 
 def _detect_all(programs, variables, source, config, mesh):
-    """(truths, detections, ms an image of each part, the first batch as truth and prediction)."""
-    truths, detections, drawn = [], [], {}
+    """What is in all pictures, what was found, and how long that took.
+
+    Returns:
+        (truths, detections, those that a descent down the tree names, ms an image of each part,
+        the first batch as truth and prediction).
+    """
+    truths, detections, named, drawn = [], [], [], {}
     times = {"input": 0.0, "network": 0.0, "nms": 0.0}
     thresholds = config.eval.score_threshold, config.eval.iou_threshold
     with (
@@ -128,14 +156,19 @@ def _detect_all(programs, variables, source, config, mesh):
             raw = _timed(times, "network", programs.network, variables, image)
             found = _timed(times, "nms", programs.detect, raw, *thresholds)
             found = jax.device_get(found.detections)
+            if programs.descend:
+                sure = programs.descend(raw, hierarchy.SURE, config.eval.iou_threshold)
+                below = jax.device_get(sure.detections)
             drawn = drawn or _drawn(batch, found, source)
             for i in np.flatnonzero(batch["image_id"] >= 0):
                 record = source[int(batch["image_id"][i])]
                 truths.append(truth_from_record(record, batch["size"][i]))
                 detections.append(_detections(record.image_id, batch, found, i))
+                if programs.descend:
+                    named.append(_detections(record.image_id, batch, below, i))
                 bar.update()
     speed = {name: 1000 * seconds / max(len(truths), 1) for name, seconds in times.items()}
-    return truths, detections, speed, drawn
+    return truths, detections, named or detections, speed, drawn
 
 
 def _timed(times: dict, name: str, function, *args):

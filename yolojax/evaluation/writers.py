@@ -1,9 +1,13 @@
 """A result for the console and on disk, and detections in the formats others read."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from yolojax.files import write_text
+import numpy as np
+
+from yolojax.evaluation.average_precision import Matches
+from yolojax.files import open_whole, write_text
 
 COLUMNS = {  # heading of format_table -> key of per_class
     "images": "images",
@@ -50,6 +54,49 @@ def _percent(value) -> str:
 def write_result(path, result) -> None:
     """`result` as JSON to `path`; a reader sees the old file or the whole new one."""
     write_text(path, json.dumps(result, indent=2, allow_nan=False) + "\n")
+
+
+def write_matches(
+    path, ids: Sequence[str], classes: Sequence[str], voc: Matches, coco: Matches
+) -> None:
+    """What `paired.read_matches` needs to compare this evaluation with others, as .npz.
+
+    Args:
+        path: of the file.
+        ids: of the images, in the order of the evaluation.
+        classes: names, in the order of the labels.
+        voc: of `average_precision.match_voc` at IoU .5.
+        coco: of `coco.match_coco` at its ten thresholds, of the same detections.
+    """
+    arrays = {
+        "scores": voc.scores,
+        "labels": voc.labels.astype(np.int32),
+        "images": voc.images.astype(np.int32),
+        "positives": voc.positives.astype(np.int32),
+        "voc_hits": voc.hits,
+        "voc_ignored": voc.ignored,
+        "coco_hits": coco.hits,
+        "coco_ignored": coco.ignored,
+    }
+    _write_arrays(path, ids=np.array(ids, str), classes=np.array(classes, str), **arrays)
+
+
+def write_hits(path, ids, classes: Sequence[str], labels, hits: dict[str, np.ndarray]) -> None:
+    """What `paired.read_hits` needs: of each image its true label and whether it was told.
+
+    Args:
+        path: of the file.
+        ids: int [n], the images' places in the source.
+        classes: names, in the order of the labels.
+        labels: int [n].
+        hits: {metric: bool [n]}.
+    """
+    _write_arrays(path, ids=ids, classes=np.array(classes, str), labels=labels, **hits)
+
+
+def _write_arrays(path, **arrays) -> None:
+    with open_whole(path) as file:
+        np.savez_compressed(file, **arrays)
 
 
 def write_coco_results(path, detections, category_ids=None) -> None:

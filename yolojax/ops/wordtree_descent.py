@@ -1,5 +1,6 @@
 """Hierarchical prediction: down a WordTree, as far as the probability allows."""
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -17,7 +18,7 @@ def descend(conditional, threshold, layout: Layout, semantics: str = "paper"):
 
     Args:
         conditional: [..., N], from `group_log_softmax`.
-        threshold: a probability.
+        threshold: a probability, which may be traced.
         semantics: "darknet" multiplies the absolute probabilities of the nodes on the path, where
             the paper has conditional ones, and so stops much earlier (tree.c
             hierarchy_top_prediction, which get_region_detections calls after
@@ -27,9 +28,9 @@ def descend(conditional, threshold, layout: Layout, semantics: str = "paper"):
         The nodes reached, int32 [...], and the log of their (absolute) probability [...].
 
     Raises:
-        ValueError: the semantics have another name.
+        ValueError: the semantics have another name, or the threshold is not in 0..1.
     """
-    check_semantics(semantics)
+    check_descent(threshold, semantics)
     tree, limit = layout.tree, jnp.log(threshold)
     best = each_bucket(_bucket_best, conditional, layout)  # the channel, [..., G]
     ranks, nodes = jnp.asarray(layout.rank), jnp.asarray(layout.node)
@@ -60,10 +61,14 @@ def descend(conditional, threshold, layout: Layout, semantics: str = "paper"):
     return jnp.where(node < 0, root, node), jnp.where(node < 0, root_log_prob, log_prob)
 
 
-def check_semantics(semantics: str) -> None:
-    """Raises ValueError unless `semantics` is one that `descend` knows."""
+def check_descent(threshold, semantics: str) -> None:
+    """Raises ValueError unless these are what `descend` takes; of a JAX value it cannot be told."""
     if semantics not in SEMANTICS:
-        raise ValueError(f"semantics must be one of {', '.join(SEMANTICS)}; got {semantics!r}.")
+        raise ValueError(
+            f"tree_semantics must be one of {', '.join(SEMANTICS)}; got {semantics!r}."
+        )
+    if not isinstance(threshold, jax.Array) and not 0 <= threshold <= 1:
+        raise ValueError(f"tree_threshold must be a probability, from 0 to 1; got {threshold}.")
 
 
 def _bucket_best(values, bucket: Bucket):

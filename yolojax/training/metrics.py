@@ -13,9 +13,11 @@ from yolojax.config import Config
 from yolojax.data.reading import fingerprint
 from yolojax.files import write_text
 from yolojax.progress import progress
+from yolojax.visual.draw import save_image
 from yolojax.visual.report import plot_curves
 
 TERMS = ("loss_coord", "loss_object", "loss_noobject", "loss_class")
+GRADIENTS = ("grad_coord", "grad_object", "grad_noobject", "grad_class")
 SHOWN = {
     "loss": "loss",
     "top1": "top-1",
@@ -88,6 +90,11 @@ class RunLog:
             if not isinstance(value, str):
                 self.events.add_scalar(name, value, step)
 
+    def picture(self, name: str, step: int, image: np.ndarray) -> None:
+        """A drawing (uint8 RGB) for TensorBoard, and the newest of its name in plots/."""
+        self.events.add_image(name, image, step, dataformats="HWC")
+        save_image(self.workdir / "plots" / f"{name}.png", image)
+
     def result(self, step: int, images: int, result: dict) -> None:
         """The numbers of an evaluation; the curves are drawn anew."""
         found = {f"eval/{name}": result.get(name) for name in EVALUATED}
@@ -134,7 +141,7 @@ def check_finite(values: dict[str, float], step: int, batch: dict, workdir: Path
     watched = ("train/loss", "train/grad_norm")
     if all(math.isfinite(values[name]) for name in watched):
         return
-    terms = (*TERMS, "grad_norm")
+    terms = (*TERMS, *GRADIENTS, "grad_norm")
     broken = [t for t in terms if not math.isfinite(values.get(f"train/{t}", 0.0))]
     path = workdir / "broken" / f"batch_{step}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ import optax
 from jax.sharding import Mesh
 
 from yolojax.config import Config
+from yolojax.losses.kept import taken_apart
 from yolojax.sharding import replicated, split
 from yolojax.tasks import Task, to_float
 from yolojax.training.optimizer import frozen, layer_factors, learning_rate
@@ -22,7 +23,8 @@ def make_train_step(
 
     With `subdivisions` above 1 sub-batch k holds the images k, k + subdivisions, ... of the batch,
     so that each device keeps its own rows; gradients are averaged over the sub-batches, and BN
-    statistics are those of each sub-batch in turn, as in Darknet.
+    statistics are those of each sub-batch in turn, as in Darknet. Metrics are averaged over the
+    sub-batches, those of `gradient_norms` too.
     """
     settings = config.optimizer
     rate = learning_rate(settings)
@@ -38,6 +40,7 @@ def make_train_step(
                 variables, image, train=True, mutable=["batch_stats"], rngs={"dropout": dropout}
             )
             loss, metrics = task.loss(raw, batch, seen)
+            metrics = metrics | gradient_norms(task.loss, raw, batch, seen)
             return loss, (new.get("batch_stats", {}), metrics)
 
         (_, (stats, metrics)), grads = jax.value_and_grad(objective, has_aux=True)(params)
@@ -71,6 +74,29 @@ def make_train_step(
         return TrainState(state.step + 1, seen, params, stats, opt_state, ema), metrics
 
     return train_step
+
+
+def gradient_norms(loss: Callable, raw, batch: dict, seen) -> dict:
+    """How hard each term of `loss` pulls at the network: {"grad_NAME": norm}.
+
+    The norm is L2, of the gradient with respect to `raw`, the network's output [B, ...], of a term
+    that is averaged over B as the loss is. Nothing else is differentiated, so no gradient flows
+    through the result either.
+
+    Terms are those of `losses.kept.taken_apart`; a loss that shows none has none here: {}.
+    """
+
+    @jax.jit  # traced once
+    def means(raw):
+        terms = taken_apart(loss)(raw, batch, seen).terms
+        return {name: jnp.sum(term) / len(term) for name, term in terms.items()}
+
+    raw = jax.lax.stop_gradient(raw)
+    # One at a time: what does not touch a term is then not in its backward pass.
+    return {
+        f"grad_{name}": optax.global_norm(jax.grad(lambda raw, name=name: means(raw)[name])(raw))
+        for name in jax.eval_shape(means, raw)
+    }
 
 
 def _move(rate, parameter, direction):

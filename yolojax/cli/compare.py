@@ -1,0 +1,172 @@
+"""Compare runs that were evaluated on the same images: is one better, beyond noise?
+
+Each run is compared with the first one by a paired bootstrap over the images, for all classes and
+for each. Source, images, classes, metric and the thresholds of the evaluation must be the same;
+where they are not, the command that makes them so is said. The size of the input may differ.
+
+examples:
+  yolojax compare runs/iou runs/giou
+  yolojax compare runs/iou runs/giou runs/ciou --name test --plot compare.png
+  yolojax compare runs/iou runs/giou --json > compare.json
+"""
+
+import argparse
+import json
+
+WIDEST = 40  # characters of a value of the config
+NOISE = "no difference beyond noise"
+KINDS = ("correct", "localisation", "similar", "other", "background", "recall", "recall_sure")
+SEEDS = """Intervals are over the images: they say what other test pictures would do. Another seed
+of the same config would differ as well; `yolojax ablate --seeds` tells by how much."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `yolojax compare`."""
+    add = parser.add_argument
+    add("workdirs", nargs="+", metavar="W", help="two or more folders of runs")
+    add("--name", default="val", help="of the evaluation: W/eval/NAME.json (default: %(default)s)")
+    add("--plot", metavar="FILE", help="picture of the curves, the classes and the differences")
+    add("--json", action="store_true", help="print JSON instead of text")
+
+
+def run(args) -> int:
+    """Compare and print."""
+    from yolojax.evaluation.compare import compare
+
+    if len(args.workdirs) < 2:
+        raise argparse.ArgumentError(None, f"give two or more runs; got {args.workdirs[0]}.")
+    result = compare(args.workdirs, args.name)
+    if args.plot:
+        from yolojax.visual.compare_plot import plot_comparison
+
+        plot_comparison(result, args.plot)
+    print(json.dumps(result, indent=2, allow_nan=False) if args.json else as_text(result))
+    return 0
+
+
+def as_text(result: dict) -> str:
+    """A result of `evaluation.compare.compare` for the console, numbers in percent."""
+    parts = [
+        f"{result['metric']} on the {result['images']} images of {result['source']}, in percent "
+        "with 95 % intervals",
+        numbers_table(result),
+        verdicts(result),
+        *(class_table(result, run) for run in result["differences"]),
+        errors_table(result),
+        config_table(result),
+        "\n".join(notes(result)),
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def verdicts(result: dict) -> str:
+    """What comes out, a line a run."""
+    lines = (f"  {verdict(run, d['all'])}" for run, d in result["differences"].items())
+    return "\n".join([f"against {next(iter(result['runs']))}", *lines])
+
+
+def verdict(run: str, difference: dict) -> str:
+    """What a paired difference of `run` to the first one says, in words."""
+    if difference["interval"] is None:
+        return f"{run}: no truths, so nothing to compare"
+    low, high = (100 * x for x in difference["interval"])
+    value = 100 * difference["difference"]
+    if not difference["beyond_noise"]:
+        return f"{run}: {NOISE} ({value:+.1f} [{low:+.1f}, {high:+.1f}])"
+    if value > 0:
+        return f"{run} is better by {value:.1f} [{low:.1f}, {high:.1f}]"
+    return f"{run} is worse by {-value:.1f} [{-high:.1f}, {-low:.1f}]"
+
+
+def numbers_table(result: dict) -> str:
+    """A line a run: the headline and its interval, the other numbers, milliseconds an image."""
+    runs = result["runs"]
+    names = next(iter(runs.values()))["numbers"]
+    rows = [["run", result["metric"], "interval", *names, "ms an image"]]
+    for label, one in runs.items():
+        speed = " + ".join(f"{name} {value:.1f}" for name, value in one["speed"].items())
+        numbers = (_percent(one["numbers"].get(name)) for name in names)
+        rows.append([label, _percent(one["value"]), _interval(one["interval"]), *numbers, speed])
+    return _table(rows)
+
+
+def class_table(result: dict, run: str) -> str:
+    """A line a class: both runs, their difference and its interval, a star where beyond noise."""
+    first, rows = next(iter(result["runs"])), result["differences"][run]["per_class"]
+    lines = [["class", first, run, "difference", "interval", ""]] + [
+        [
+            name,
+            _percent(d["theirs"]),
+            _percent(d["ours"]),
+            _percent(d["difference"], "+"),
+            _interval(d["interval"], "+"),
+            "*" if d["beyond_noise"] else "",
+        ]
+        for name, d in rows.items()
+    ]
+    if not any(d["beyond_noise"] for d in rows.values()):
+        return f"{_table(lines)}\n{NOISE} in any class"
+    return (
+        f"{_table(lines)}\n* beyond noise; of {len(rows)} classes without any difference "
+        f"{0.05 * len(rows):.1g} would have a star by chance"
+    )
+
+
+def errors_table(result: dict) -> str:
+    """The error mix side by side; nothing for classifiers."""
+    runs = {label: one["errors"] for label, one in result["runs"].items()}
+    if None in runs.values():
+        return ""
+    rows = [
+        [kind.replace("_sure", ", score > .25"), *(_percent(row[kind]) for row in runs.values())]
+        for kind in KINDS
+    ]
+    return f"what the surest detections are, mean over classes\n{_table([['kind', *runs], *rows])}"
+
+
+def config_table(result: dict) -> str:
+    """The fields of the config in which the runs differ."""
+    runs = [label for label in result["runs"] if any(label in r for r in result["config"].values())]
+    if not runs:
+        return "the configs are the same"
+    rows = [
+        [field, *(_short(row.get(label)) for label in runs)]
+        for field, row in result["config"].items()
+    ]
+    return _table([["config", *runs], *rows])
+
+
+def notes(result: dict) -> list[str]:
+    """What must be known to read the numbers."""
+    inputs = {label: one["input"] for label, one in result["runs"].items()}
+    lines = [SEEDS]
+    if len(set(inputs.values())) > 1:
+        sizes = ", ".join(f"{label} {text}" for label, text in inputs.items())
+        lines.append(f"The inputs differ, which belongs to the models: {sizes}.")
+    if any(field.startswith("loss.") for field in result["config"]):
+        lines.append("The losses differ, so their values are not on one scale.")
+    return lines
+
+
+def _percent(value, sign: str = "") -> str:
+    return "-" if value is None else f"{100 * value:{sign}.1f}"
+
+
+def _interval(pair, sign: str = "") -> str:
+    return "-" if pair is None else f"[{', '.join(_percent(value, sign) for value in pair)}]"
+
+
+def _short(value) -> str:
+    text = value if isinstance(value, str) and value else json.dumps(value)
+    text = " ".join(text.split())
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 3]}..."
+
+
+def _table(rows: list[list[str]]) -> str:
+    """Columns two spaces apart, the first one to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join([name.ljust(widths[0]), *map(str.rjust, rest, widths[1:])])
+        for name, *rest in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)

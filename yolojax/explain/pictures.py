@@ -1,0 +1,77 @@
+"""Which picture is meant, and the training batch that it makes by itself."""
+
+import difflib
+from pathlib import Path
+
+import numpy as np
+
+from yolojax.config import Config
+from yolojax.data.augment import pad_truths
+from yolojax.data.geometry import boxes_to_input, fitter
+from yolojax.data.joint import NO_LABEL
+from yolojax.data.reading import Batch
+from yolojax.data.records import BadRecord, Record, Source, load_image
+
+NEAR = 3  # names that a message suggests
+Names = tuple[str | None, str | None, str | None]  # image id, resolved file, name of that file
+
+
+def find_record(source: Source, wanted: str) -> int:
+    """The index in `source` of the picture `wanted`: its image id, its file, or this index.
+
+    Of what could be several of them, it is the first; a file is known by its name alone, too.
+
+    Raises:
+        ValueError: there is no such picture; the message has the nearest names.
+    """
+    names = [_names(source, index) for index in range(len(source))]
+    for kind, name in enumerate((wanted, str(Path(wanted).resolve()), wanted)):
+        places = [index for index, known in enumerate(names) if known[kind] == name]
+        if places:
+            return places[0]
+    if wanted.isdecimal() and int(wanted) < len(source):
+        return int(wanted)
+    known = [name for row in names for name in (row[0], row[2]) if name]
+    near = difflib.get_close_matches(Path(wanted).name, known, n=NEAR, cutoff=0.5)
+    hint = f"near it are {', '.join(map(repr, near))}" if near else f"one is {known[0]!r}"
+    raise ValueError(
+        f"{wanted!r} is no picture of {source.name}: give an image id, a file or an index in "
+        f"0..{len(source) - 1}; {hint}."
+    )
+
+
+def _names(source: Source, index: int) -> Names:
+    try:
+        record = source[index]
+    except BadRecord:
+        return None, None, None
+    if not isinstance(record.image, Path):
+        return record.image_id, None, None
+    return record.image_id, str(record.image.resolve()), record.image.name
+
+
+def batch_of_one(record: Record, config: Config) -> Batch:
+    """`record` as a training batch of one picture, unchanged but for the network's size.
+
+    It is fitted as in evaluation; its truths are those that are trained on, the first
+    config.data.max_boxes.
+
+    Raises:
+        BadRecord: the picture cannot be read.
+    """
+    data, picture = config.data, load_image(record)
+    size = tuple(data.image_size)
+    image, affine = fitter(data.letterbox, data.resize)(picture, size)
+    wanted = ~(record.difficult | record.crowd)
+    boxes = boxes_to_input(record.boxes[wanted], affine, picture.shape[:2], size)
+    boxes, labels, mask = pad_truths(boxes, record.labels[wanted], data.max_boxes)
+    row = {"image": image, "boxes": boxes, "labels": labels, "mask": mask}
+    if data.labelled:  # the loss of a joint training knows pictures by their label alone
+        row["label"] = NO_LABEL if len(record.boxes) else np.int32(record.label)
+    return {name: np.asarray(value)[None] for name, value in row.items()}
+
+
+def one_of(batch: Batch) -> Batch:
+    """The first picture of a training batch, by itself: the first with truths, if there is one."""
+    index = int(np.asarray(batch["mask"]).any(axis=1).argmax())
+    return {name: np.asarray(value)[index : index + 1] for name, value in batch.items()}
