@@ -60,6 +60,6 @@ def test_ours_show_their_assignment():
     batch = {"boxes": jnp.zeros((1, 2, 4)), "labels": jnp.zeros((1, 2), int)}
     batch |= {"mask": jnp.zeros((1, 2), bool)}
     raw = jnp.zeros((1, 3, 4, 6))
-    found = taken_apart(region_loss(anchors=((1.0, 1.0),)))(raw, batch, 0)
+    found = jax.jit(taken_apart(region_loss(anchors=((1.0, 1.0),))))(raw, batch, 0)
     assert found.terms.keys() == {"coord", "object", "noobject", "class"}
     assert found.found.responsible.shape == (1, 3, 4, 1)

@@ -79,33 +79,31 @@ def trained(config, count):
     return jax.device_get(state), found
 
 
+def images_and_seen(loss, raw, batch, seen):
+    """Stands in for the norms."""
+    return {"grad_images": len(raw), "grad_seen": seen}
+
+
 @pytest.fixture(scope="module", params=[1, 2])
-def run(request):
-    """The config, and three steps with it."""
+def runs(request):
+    """Subdivisions, and (state, metrics) of three steps with the norms and without them."""
     config = tiny(request.param)
-    return config, *trained(config, 3)
+    whole = trained(config, 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "gradient_norms", images_and_seen)
+        return request.param, whole, trained(config, 3)
 
 
-def test_the_state_is_the_same_to_the_bit_without_them(run, monkeypatch):
-    config, state, metrics = run
-    assert metrics[0].keys() >= NAMES
-    monkeypatch.setattr(steps, "gradient_norms", lambda *_: {})
-    without, others = trained(config, 3)
-    assert not NAMES & others[0].keys()
+def test_the_state_is_the_same_to_the_bit_without_them(runs):
+    _, (state, metrics), (without, others) = runs
     jax.tree.map(np.testing.assert_array_equal, state, without)
     for ours, theirs in zip(metrics, others, strict=True):
-        assert {k: v for k, v in ours.items() if k not in NAMES} == theirs
+        assert ours.keys() - theirs.keys() == NAMES
+        assert all(ours[name] == theirs[name] for name in ours.keys() - NAMES)
+        assert all(np.isfinite(ours[name]) and ours[name] > 0 for name in NAMES)
 
 
-def test_sub_batches_are_averaged(run, monkeypatch):
-    config, _, metrics = run
-
-    def counted(loss, raw, batch, seen):
-        return {"grad_seen": seen, "grad_images": len(raw)}
-
-    monkeypatch.setattr(steps, "gradient_norms", counted)
-    _, (first,) = trained(config, 1)
-    parts = config.optimizer.subdivisions
+def test_sub_batches_are_averaged(runs):
+    parts, _, (_, (first, *_)) = runs
     assert first["grad_images"] == BATCH / parts
     assert first["grad_seen"] == np.mean([(k + 1) * BATCH / parts for k in range(parts)])
-    assert all(np.isfinite(metrics[-1][name]) and metrics[-1][name] > 0 for name in NAMES)
