@@ -10,10 +10,7 @@ from yolojax.ops.wordtree import bucket_layout, make_tree
 
 GRID = 3  # cells in a row
 PLACES = 6  # for truths, M
-SURE = (
-    3.0,
-    10.0,
-)  # logits of what is known: smoothed labels want a probability of no more than .95
+SURE = (3.0, 10.0)  # logits of what is known: smoothed labels want probabilities of .95 at most
 ANCHORS = ((0.7, 0.9), (1.6, 1.3))
 # (x, y) of the centres in cells. No two truths of an image can share a slot, not even where the
 # neighbours of a truth's cell answer for it too.
@@ -36,7 +33,7 @@ def region_problem(
     Its right answers: a truth is found by the slot of the best prior alone, by all slots of its
     cell, or by that prior in its cell and in those beside it that are near the centre.
 
-    Args: those of `region_loss` and `joint_loss`.
+    Args: those of `region_loss`.
     """
     anchors = np.asarray(anchors, np.float32)
     batch = _truths(anchors / GRID, classes)
