@@ -22,7 +22,7 @@ from yolojax.evaluation.kinds import kind_of
 from yolojax.explain import make_watch
 from yolojax.initial import start_from
 from yolojax.saved_config import with_saved_config
-from yolojax.sharding import check_batch_size, make_mesh, to_devices
+from yolojax.sharding import check_batch_size, make_mesh, places_of, to_devices
 from yolojax.tasks import build, choose
 from yolojax.training import checkpoint
 from yolojax.training.flags import run_main
@@ -61,7 +61,8 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
         if done >= total:
             return
 
-        train_step = jit_train_step(make_train_step(config, task, optimizer), mesh)
+        train_step = make_train_step(config, task, optimizer, mesh)
+        train_step = jit_train_step(train_step, mesh, places_of(state))
         programs = compile_train_steps(train_step, state, config, task.head, mesh)
         inference = evaluation.make_programs(task, config.eval, nodes_of(val_source))
         evaluation.warm_up(inference, inference_variables(state), config, mesh)

@@ -177,6 +177,13 @@ class CheckpointConfig:
 
 
 @dataclass
+class MeshConfig:
+    """How the state of a run lies on its devices; no number of the training depends on it."""
+
+    shard_state: bool = False  # each device keeps a part of what is large, as ZeRO does
+
+
+@dataclass
 class Config:
     """One experiment."""
 
@@ -186,6 +193,7 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
     init_from: str = ""  # a --workdir, .weights or .safetensors whose layers a new run starts with
     seed: int = 0
     log_every: int = 10  # steps between two lines of metrics.jsonl

@@ -1,15 +1,25 @@
-"""One mesh with one axis: the batch is split over it, the state is on every device."""
+"""One mesh with one axis: the batch is split over it, the state too or on every device whole."""
+
+import math
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+MIN_SPLIT = 2**16  # values; what is smaller is not worth a collective of its own
+
 
 def make_mesh(devices: list | None = None) -> Mesh:
-    """The ("data",) mesh over `devices`, all there are by default."""
+    """The ("data",) mesh over `devices`, all there are by default, host after host.
+
+    So the rows of a global batch lie in the order of the hosts that read them, which jax.make_mesh
+    does not promise: it goes through a pod as the chips are wired.
+    """
     devices = devices if devices is not None else jax.devices()
+    ordered = sorted(devices, key=lambda device: (device.process_index, device.id))
     # Explicit axis types, the default, refuse the reshapes of a detection loss.
-    return jax.make_mesh((len(devices),), ("data",), devices=devices, axis_types=(AxisType.Auto,))
+    return Mesh(np.array(ordered), ("data",), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -20,6 +30,35 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def split(mesh: Mesh) -> NamedSharding:
     """Every device holds an equal share of axis 0."""
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def places(tree: Any, mesh: Mesh, *, sharded: bool = False) -> Any:
+    """Where each leaf of `tree` (arrays or their shapes) lies on `mesh`: a NamedSharding each.
+
+    Whole on every device or, with `sharded`, every device has an equal part of each leaf of
+    MIN_SPLIT values or more, along its longest axis that the devices divide.
+    """
+    return jax.tree.map(
+        lambda leaf: _place(leaf.shape, mesh) if sharded else replicated(mesh), tree
+    )
+
+
+def _place(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+    axes = [axis for axis, length in enumerate(shape) if length % mesh.size == 0]
+    if math.prod(shape) < MIN_SPLIT or not axes:
+        return replicated(mesh)
+    longest = max(axes, key=lambda axis: (shape[axis], axis))
+    return NamedSharding(mesh, PartitionSpec(*[None] * longest, "data"))
+
+
+def places_of(tree: Any) -> Any:
+    """The sharding of each array of `tree`."""
+    return jax.tree.map(lambda leaf: leaf.sharding, tree)
+
+
+def constrained(tree: Any, mesh: Mesh, *, sharded: bool) -> Any:
+    """`tree`, inside a program over `mesh`, laid out as `places` says."""
+    return jax.lax.with_sharding_constraint(tree, places(tree, mesh, sharded=sharded))
 
 
 def check_batch_size(batch_size: int, subdivisions: int, mesh: Mesh) -> None:

@@ -8,7 +8,7 @@ import optax
 from jax.sharding import Mesh
 
 from yolojax.config import Config
-from yolojax.sharding import replicated
+from yolojax.sharding import places
 from yolojax.tasks import Task
 
 
@@ -26,7 +26,10 @@ class TrainState(NamedTuple):
 def create_state(
     task: Task, optimizer: optax.GradientTransformation, config: Config, mesh: Mesh
 ) -> TrainState:
-    """The state before the first update, on every device of `mesh`; random by config.seed alone."""
+    """The state before the first update, laid out on `mesh` as config.mesh says.
+
+    It is random by config.seed alone, on any number of devices.
+    """
     ema = config.optimizer.ema_decay is not None
 
     def init(key):
@@ -42,7 +45,9 @@ def create_state(
             ema=jax.tree.map(jnp.copy, {"params": params, "batch_stats": stats}) if ema else None,
         )
 
-    return jax.jit(init, out_shardings=replicated(mesh))(jax.random.key(config.seed))
+    key = jax.random.key(config.seed)
+    layout = places(jax.eval_shape(init, key), mesh, sharded=config.mesh.shard_state)
+    return jax.jit(init, out_shardings=layout)(key)
 
 
 def inference_variables(state: TrainState) -> dict:

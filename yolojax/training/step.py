@@ -10,14 +10,17 @@ from jax.sharding import Mesh
 
 from yolojax.config import Config
 from yolojax.losses.kept import taken_apart
-from yolojax.sharding import replicated, split
+from yolojax.sharding import constrained, replicated, split
 from yolojax.tasks import Task, to_float
 from yolojax.training.optimizer import frozen, layer_factors, learning_rate
 from yolojax.training.state import TrainState
 
 
 def make_train_step(
-    config: Config, task: Task, optimizer: optax.GradientTransformation
+    config: Config,
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh | None = None,
 ) -> Callable:
     """(state, batch) -> (state, metrics), to be jitted; metrics are scalars without a prefix.
 
@@ -25,8 +28,13 @@ def make_train_step(
     so that each device keeps its own rows; gradients are averaged over the sub-batches, and BN
     statistics are those of each sub-batch in turn, as in Darknet. Metrics are averaged over the
     sub-batches, those of `gradient_norms` too.
+
+    With config.mesh.shard_state every device of `mesh` updates its part of the parameters: they are
+    gathered for the forward and backward pass, whose gradients are summed where they are needed
+    (ZeRO, Rajbhandari et al. 2020, section 5.3). No number changes but by the order of sums.
     """
     settings = config.optimizer
+    split_state = config.mesh.shard_state and mesh is not None
     rate = learning_rate(settings)
     share = settings.batch_size // settings.subdivisions
 
@@ -43,7 +51,9 @@ def make_train_step(
             metrics = metrics | gradient_norms(task.loss, raw, batch, seen)
             return loss, (new.get("batch_stats", {}), metrics)
 
+        params = constrained(params, mesh, sharded=False) if split_state else params
         (_, (stats, metrics)), grads = jax.value_and_grad(objective, has_aux=True)(params)
+        grads = constrained(grads, mesh, sharded=True) if split_state else grads
         return grads, stats, metrics
 
     def accumulate(state: TrainState, batch):
@@ -118,12 +128,15 @@ def _average(ema, variables, step, settings):
     return jax.tree.map(lambda a, b: a + (1 - decay) * (b - a), ema, variables)
 
 
-def jit_train_step(train_step: Callable, mesh: Mesh) -> Callable:
-    """`train_step` over `mesh`: batch split, state everywhere and given away to the next state."""
-    everywhere = replicated(mesh)
+def jit_train_step(train_step: Callable, mesh: Mesh, layout=None) -> Callable:
+    """`train_step` over `mesh`: batch split, the state given away to the next one.
+
+    `layout` is the sharding of each leaf of the state, by default whole on every device.
+    """
+    layout = replicated(mesh) if layout is None else layout
     return jax.jit(
         train_step,
-        in_shardings=(everywhere, split(mesh)),
-        out_shardings=(everywhere, everywhere),
+        in_shardings=(layout, split(mesh)),
+        out_shardings=(layout, replicated(mesh)),
         donate_argnums=0,
     )
