@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import pytest
 
 from yolojax.aot import check, report
@@ -28,8 +29,8 @@ def narrow():
     return config
 
 
-def row(facts=FACTS, name="train 32x32"):
-    topology = Topology("toy:8", CHIP, make_mesh())
+def row(facts=FACTS, name="train 32x32", devices=8):
+    topology = Topology(f"toy:{devices}", CHIP, make_mesh(jax.devices()[:devices]))
     return Row(topology, Program(name, None, 8, 5e11), narrow(), facts)
 
 
@@ -57,11 +58,21 @@ def test_text_is_two_tables_and_says_that_nothing_ran():
     assert "*" not in text
 
 
+def test_scaling_compares_the_rates_of_a_chip():
+    alone = row(FACTS._replace(costs=COSTS._replace(collectives=())), devices=1)
+    assert report.scaling([alone, row()]) == [
+        ["1", "8", "2000.00", "0.00", "0.0 %", "4", "100.0 %"],
+        ["8", "64", "2007.00", "7.00", "0.3 %", "32", "99.7 %"],
+    ]
+    assert "Scaling of train 32x32" in report.as_text([alone, row()])
+    assert "Scaling" not in report.as_text([row()])
+
+
 def test_loops_of_unknown_length_have_no_rate():
     open_loop = row(FACTS._replace(costs=COSTS._replace(open_loops=1)), "eval detect 32x32")
     text = report.as_text([open_loop])
     assert "eval detect 32x32*" in text
-    assert "counts one trip" in text or "count one trip" in text
+    assert "count one trip" in text
     assert report.durations(open_loop)[-1] == ""
 
 

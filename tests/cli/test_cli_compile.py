@@ -92,9 +92,8 @@ def test_a_narrow_network_on_four_chips(config, tmp_path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
-@pytest.mark.slow
 def test_what_does_not_fit_is_told_with_ways_out(config, tmp_path):
-    options = ("--programs", "train", "--sizes", "416", "--batch-per-device", "65536")
+    options = ("--programs", "train", "--sizes", "416", "--batch-per-device", "8192")
     done = run(config, tmp_path / "cache", "--topology", "v5e:1", *options)
     assert done.returncode == 1
     assert "does not fit" in done.stdout

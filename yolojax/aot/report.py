@@ -11,6 +11,7 @@ NEEDS = ("topology", "program", "images/chip", "HBM GiB", "of chip", "TFLOP", "G
 NEEDS += ("collectives", "MB summed")
 TIMES = ("topology", "program", "compute", "HBM", "links", "cycles", "bound by")
 TIMES += ("images/s/chip", "images/s", "MFU %")
+SCALING = ("chips", "images", "ms", "collectives ms", "of the step", "images/s", "efficiency")
 
 
 def as_text(rows: Sequence[Row]) -> str:
@@ -20,6 +21,10 @@ def as_text(rows: Sequence[Row]) -> str:
     if fitting:
         lines += ["", "Milliseconds of one run, and ranges (as compiled - roofline):", ""]
         lines += table(TIMES, map(durations, fitting))
+    for name in dict.fromkeys(row.program.name for row in fitting):
+        same = [row for row in fitting if row.program.name == name]
+        if len(same) > 1 and not any(row.facts.costs.open_loops for row in same):
+            lines += ["", f"Scaling of {name}, as compiled:", "", *table(SCALING, scaling(same))]
     return "\n".join([*lines, "", *notes(rows)])
 
 
@@ -80,6 +85,24 @@ def durations(row: Row) -> list[str]:
         f"{slow:.0f} - {fast:.0f}",
         f"{slow * chips:.0f} - {fast * chips:.0f}",
         f"{use[0]:.1f} - {use[1]:.1f}",
+    ]
+
+
+def scaling(rows: Sequence[Row]) -> list[list[str]]:
+    """Cells under SCALING, of one program on several topologies; efficiency is to the first's."""
+    chips = [row.topology.mesh.size for row in rows]
+    rates = [row.program.images / row.times.compiled for row in rows]  # of one chip
+    return [
+        [
+            str(n),
+            str(n * row.program.images),
+            f"{MS * row.times.compiled:.2f}",
+            f"{MS * row.times.link:.2f}",
+            f"{100 * row.times.link / row.times.compiled:.1f} %",
+            f"{rate * n:.0f}",
+            f"{100 * rate / rates[0]:.1f} %",
+        ]
+        for row, n, rate in zip(rows, chips, rates, strict=True)
     ]
 
 
