@@ -53,6 +53,12 @@ def test_misuse_is_told(capsys, config, options, message):
     assert message in capsys.readouterr().err
 
 
+def test_fields_of_the_config_are_set_by_name(capsys, config):
+    options = ("--topology", "v5e:1", "--set", "optimizer.subdivision=2")
+    assert main(["compile", "--config", config, *options]) == 1
+    assert "Did you mean optimizer.subdivisions" in capsys.readouterr().err
+
+
 def test_without_the_compiler_one_line_says_what_to_do(capsys, config, monkeypatch):
     monkeypatch.setattr(topologies.importlib.util, "find_spec", lambda name: None)
     assert main(["compile", "--config", config, "--topology", "v5e:1"]) == 1
@@ -97,4 +103,4 @@ def test_what_does_not_fit_is_told_with_ways_out(config, tmp_path):
     done = run(config, tmp_path / "cache", "--topology", "v5e:1", *options)
     assert done.returncode == 1
     assert "does not fit" in done.stdout
-    assert "--subdivisions" in done.stderr
+    assert "--set optimizer.subdivisions=" in done.stderr

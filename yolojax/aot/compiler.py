@@ -82,9 +82,10 @@ def cache_dir() -> Path | None:
 
 
 def key_of(lowered: jax.stages.Lowered, topology: str) -> str:
-    """A name for the result: the same program, topology and compiler have the same."""
+    """A name for the result: the same program, topology, compiler and its flags have the same."""
     versions = [metadata.version(name) for name in ("jax", "jaxlib", "libtpu")]
-    parts = [FORMAT, lowered.as_text(), topology, versions]
+    options = [os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")]
+    parts = [FORMAT, lowered.as_text(), topology, versions, options]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -33,9 +33,13 @@ class Topology(NamedTuple):
 
 
 def prepare() -> None:
-    """Keep JAX on the CPU, and libtpu from looking for a TPU; to be called before JAX is used."""
+    """Keep JAX on the CPU, and libtpu from looking for a TPU; to be called before JAX is used.
+
+    JAX's own cache is left out: what comes out of it was not compiled, and says nothing of itself.
+    """
     os.environ.update(ENVIRONMENT)
     jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_enable_compilation_cache", False)
 
 
 def expand(text: str) -> list[str]:

@@ -12,7 +12,8 @@ examples:
   yolojax compile --config configs/yolov2_voc.py --topology v5e:4x4 --batch-per-device 64
   yolojax compile --config configs/yolov2_voc.py --topology v5e:1,4,16,64,256 \\
       --batch-per-device 64 --sizes 416 --programs train
-  yolojax compile --config configs/yolov2_voc.py:smoke --topology v5e:1 --json
+  yolojax compile --config configs/yolov2_voc.py --topology v5e:16 v6e:16 --sizes 608 \\
+      --batch-per-device 128 --set mesh.shard_state=True --json
 """
 
 import argparse
@@ -32,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sizes = "of training images, H,... or HxW,... (default: all that the config trains at)"
     add("--sizes", type=_sizes, metavar="SIZES", help=sizes)
     add("--programs", nargs="+", choices=PARTS, default=PARTS, help="default: both")
-    add("--subdivisions", type=_positive, metavar="N", help="config.optimizer.subdivisions")
-    add("--shard-state", action="store_true", help="config.mesh.shard_state")
+    other = "other fields of the config, as optimizer.subdivisions=2 mesh.shard_state=True"
+    add("--set", nargs="+", action="extend", default=[], metavar="FIELD=VALUE", help=other)
     add("--json", action="store_true", help="print JSON instead of tables")
     add("--force", action="store_true", help="compile again what has been compiled before")
 
@@ -69,14 +70,11 @@ def run(args) -> int:
 
 def _config(args):
     """The config that `args` describe."""
-    from yolojax.config import read_config
+    from yolojax.ablation.setting import with_overrides
+    from yolojax.config import checked, read_config
     from yolojax.data.doors import with_tree
 
-    config = with_tree(read_config(args.config))
-    if args.subdivisions:
-        config.optimizer.subdivisions = args.subdivisions
-    config.mesh.shard_state |= args.shard_state
-    return config
+    return with_tree(with_overrides(checked(read_config(args.config)), args.set))
 
 
 def _positive(text: str) -> int:
