@@ -115,6 +115,14 @@ def test_batches_grow_with_the_topology():
     assert for_topology(narrow(), topology, None).optimizer.batch_size == 64
 
 
+def test_a_batch_that_the_chips_cannot_share_says_how_to_set_it():
+    config = for_topology(narrow(), row().topology, 3)
+    config.optimizer.subdivisions = 2
+    rows = check.check(config, row().topology, parts=["train"], sizes=[(32, 32)], cache=None)
+    with pytest.raises(ValueError, match=r"is 24, with subdivisions 2.* --batch-per-device N"):
+        next(rows)
+
+
 def test_the_second_time_nothing_is_compiled(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(check.compiler.metadata, "version", lambda name: "1")
     calls = []

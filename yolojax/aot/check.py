@@ -63,9 +63,21 @@ def programs_of(
 ) -> Iterator[Program]:
     """Those of training ("train" in `parts`) at each of `sizes`, of evaluation ("eval")."""
     if "train" in parts:
+        _check_batch(config, topology)
         yield from train_programs(config, task, topology.mesh, sizes)
     if "eval" in parts:
         yield from eval_programs(config, task, topology.mesh)
+
+
+def _check_batch(config: Config, topology: Topology) -> None:
+    """Raises ValueError unless the chips of `topology` can share every sub-batch equally."""
+    batch, chips = config.optimizer.batch_size, topology.mesh.size
+    if batch % (chips * config.optimizer.subdivisions):
+        raise ValueError(
+            f"config.optimizer.batch_size is {batch}, with subdivisions "
+            f"{config.optimizer.subdivisions}; the {chips} chips of {topology.name} cannot share "
+            "that equally. Give --batch-per-device N, a multiple of the subdivisions."
+        )
 
 
 def check(
