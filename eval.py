@@ -23,6 +23,7 @@ from ml_collections import config_flags
 from yolojax.config import checked
 from yolojax.data.doors import open_source, with_tree
 from yolojax.data.nodes import nodes_of
+from yolojax.distributed import records_folder
 from yolojax.evaluation.kinds import kind_of
 from yolojax.loading import load_model
 from yolojax.saved_config import with_saved_config
@@ -53,9 +54,10 @@ def main() -> None:
     source = open_source(DATA.value or config.data.val, config)
     name = NAME.value or (re.sub(r"\W+", "_", DATA.value).strip("_") if DATA.value else "val")
     programs = kind.make_programs(task, config.eval, nodes_of(source))
-    kind.evaluate_source(
-        programs, variables, source, config, mesh, workdir, name, errors=ERRORS.value
-    )
+    with records_folder(workdir) as records:
+        kind.evaluate_source(
+            programs, variables, source, config, mesh, records, name, errors=ERRORS.value
+        )
     print(f"written: {workdir / 'eval' / name}.json")
 
 

@@ -18,6 +18,7 @@ from ml_collections import config_flags
 from yolojax.config import Config, checked
 from yolojax.data.doors import open_source, open_train_source, train_batches, with_tree
 from yolojax.data.nodes import nodes_of
+from yolojax.distributed import records_folder
 from yolojax.evaluation.kinds import kind_of
 from yolojax.explain import make_watch
 from yolojax.initial import start_from
@@ -49,13 +50,16 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
     train_source = open_train_source(config, task.head)
     val_source = open_source(config.data.val, config)
 
-    keep = config.checkpoint.keep
-    with stop_requested() as stop, checkpoint.open_manager(workdir, keep) as manager:
+    with (
+        records_folder(workdir) as records,
+        stop_requested() as stop,
+        checkpoint.open_manager(workdir, config.checkpoint.keep) as manager,
+    ):
         state = create_state(task, optimizer, config, mesh)
         if config.init_from and manager.latest_step() is None:
             state = start_from(config.init_from, state, task, config)
         state = checkpoint.resume(manager, state)
-        checkpoint.save_config(workdir, config)
+        checkpoint.save_config(records, config)
         done, total = batches_done(state, batch_size), config.optimizer.images // batch_size
         print(f"{workdir}: {done} of {total} batches are done")
         if done >= total:
@@ -66,16 +70,17 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
         programs = compile_train_steps(train_step, state, config, task.head, mesh)
         inference = evaluation.make_programs(task, config.eval, nodes_of(val_source))
         evaluation.warm_up(inference, inference_variables(state), config, mesh)
-        watch = make_watch(task, config, state, workdir)
+        watch = make_watch(task, config, state, records)
 
         batches = train_batches(train_source, config, task.head, start_batch=done)
         step = int(state.step)
-        with closing(batches), RunLog(workdir, config, step, done, total) as log:
+        log = RunLog(records, config, step, done, total, mesh=mesh, broken=workdir / "broken")
+        with closing(batches), log:
 
             def evaluate(step, seen):
                 variables = inference_variables(state)
                 result = evaluation.evaluate_source(
-                    inference, variables, val_source, config, mesh, workdir
+                    inference, variables, val_source, config, mesh, records
                 )
                 log.result(step, seen, result)
                 return result[config.eval.metric]
@@ -84,7 +89,7 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
                 batch = log.next_batch(batches)
                 if index == 0:
                     mosaic = draw_batch(batch, config.model.shown)
-                    save_image(workdir / "plots" / "train_batch0.jpg", mosaic)
+                    save_image(records / "plots" / "train_batch0.jpg", mosaic)
 
                 program = programs[batch["image"].shape[1:3]]
                 state, numbers = program(state, to_devices(batch, mesh))
@@ -93,7 +98,7 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
                 if watch and step % config.explain_every == 0:
                     log.picture("explain", step, watch(state, batch))
 
-                last, halt = index + 1 == total, stop()
+                last, halt = index + 1 == total, stop(step)
                 measure = last or (due(config.eval.every_images, seen, batch_size) and not halt)
                 if measure or halt or due(config.checkpoint.every_images, seen, batch_size):
                     log.flush()  # raises where this step's loss or gradient is not finite
@@ -101,7 +106,8 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
                     try:
                         score = evaluate(step, seen) if measure else None
                     finally:  # what was trained is kept, even where it cannot be evaluated
-                        checkpoint.save(manager, state, config, score)
+                        keep = checkpoint.finish if last or halt else checkpoint.save
+                        keep(manager, state, config, score)
                 if halt:
                     print(f"stopped and saved after step {step}; the same command goes on")
                     break

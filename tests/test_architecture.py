@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "yolojax"
-EVERYWHERE = {"files", "naming", "progress"}  # they import nothing of ours
+EVERYWHERE = {"files", "naming", "progress", "distributed"}  # they import nothing of ours
 ROOMS = {  # room -> the rooms it may import, besides itself and those; "*" is all of them
     "config": set(),
     "files": set(),
     "naming": set(),
     "progress": set(),
+    "peers": set(),
+    "distributed": {"peers"},
     "sharding": set(),
     "chips": set(),
     "ops": set(),
@@ -23,7 +25,8 @@ ROOMS = {  # room -> the rooms it may import, besides itself and those; "*" is a
     "user_loss": set(),
     "tasks": {"config", "models", "heads", "losses", "user_loss"},
     "evaluation": {"ops", "heads", "config", "sharding", "tasks", "data", "visual"},
-    "training": {"ops", "losses", "config", "sharding", "tasks", "data", "visual"} | {"chips"},
+    "training": {"ops", "losses", "config", "sharding", "tasks", "data", "visual"}
+    | {"chips", "peers"},
     "convert": {"config", "ops", "models", "heads", "data", "tasks", "evaluation"},
     "loading": {"config", "models", "data", "tasks", "convert", "training"},
     "saving": {"sharding", "convert", "training", "loading"},

@@ -234,7 +234,8 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
 
 def test_an_unfinished_last_line_is_dropped(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"ste')
-    with RunLog(tmp_path, tiny(), step=2, done=2, total=6):
+    mesh = make_mesh(jax.devices()[:1])
+    with RunLog(tmp_path, tiny(), step=2, done=2, total=6, mesh=mesh, broken=tmp_path):
         pass
     assert lines(tmp_path) == [{"step": 1}, {"step": 2}]
 

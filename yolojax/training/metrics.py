@@ -7,12 +7,14 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from tensorboardX import SummaryWriter
 
 from yolojax.config import Config
-from yolojax.data.reading import fingerprint
+from yolojax.data.reading import fingerprint, row_digests
 from yolojax.files import write_text
 from yolojax.progress import progress
+from yolojax.sharding import all_rows
 from yolojax.visual.draw import save_image
 from yolojax.visual.report import plot_curves
 
@@ -39,12 +41,24 @@ class RunLog:
     never wait for the host.
     """
 
-    def __init__(self, workdir: Path, config: Config, step: int, done: int, total: int):
+    def __init__(
+        self,
+        workdir: Path,
+        config: Config,
+        step: int,
+        done: int,
+        total: int,
+        *,
+        mesh: Mesh,
+        broken: Path,
+    ):
         """Open the records after `step`, with `done` of `total` batches behind.
 
         Lines after `step`, left by a run that was stopped before it could save, are taken out.
+        `broken` is the folder for batches whose loss is not finite. Every process of a run must
+        call the same methods; each writes to a `workdir` of its own.
         """
-        self.workdir = workdir
+        self.workdir, self.mesh, self.broken = workdir, mesh, broken
         self.every = config.log_every
         self.batch_size = config.optimizer.batch_size
         self.running = None
@@ -54,6 +68,8 @@ class RunLog:
         self.lines = path.open("a")
         self.events = SummaryWriter(str(workdir), purge_step=step + 1 if step else None)
         self.bar = progress(total=total, initial=done, desc="training", unit="step")
+        share = self.batch_size // jax.process_count()
+        all_rows(np.zeros((share, 6), np.uint8), mesh)  # compiled before the first step
 
     def __enter__(self):
         return self
@@ -72,6 +88,8 @@ class RunLog:
 
     def step(self, step: int, images: int, numbers: dict, batch: dict) -> None:
         """Note the step that has just been dispatched and record the one before it."""
+        if step % self.every == 0:
+            numbers = numbers | {"rows": all_rows(row_digests(batch), self.mesh)}
         ended, self.running = self.running, (step, images, numbers, batch)
         if ended:
             self._record(*ended)
@@ -104,13 +122,15 @@ class RunLog:
 
     def _record(self, step, images, numbers, batch):
         numbers = jax.device_get(numbers)
+        rows = numbers.pop("rows", None)
         values = {f"train/{name}": float(value) for name, value in numbers.items()}
-        check_finite(values, step, batch, self.workdir)
+        check_finite(values, step, batch, self.broken)
         self.steps += 1
         self.bar.update()
         self.bar.set_postfix_str(_shown(values), refresh=False)
-        if step % self.every == 0:
-            seen = {"train/size": batch["image"].shape[1], "batch": fingerprint(batch)}
+        if rows is not None:
+            name = fingerprint({"rows": rows})
+            seen = {"train/size": batch["image"].shape[1], "batch": name}
             self.write(step, images, values | seen | self._rates())
 
     def _rates(self) -> dict[str, float]:
@@ -136,14 +156,18 @@ def _keep_until(path: Path, step: int) -> None:
         write_text(path, "".join(f"{x}\n" for x in lines if json.loads(x)["step"] <= step))
 
 
-def check_finite(values: dict[str, float], step: int, batch: dict, workdir: Path) -> None:
-    """Raises NotFinite when loss or gradient of `step` are not, with the batch saved for replay."""
+def check_finite(values: dict[str, float], step: int, batch: dict, folder: Path) -> None:
+    """Raises NotFinite when loss or gradient of `step` are not, with the batch saved for replay.
+
+    Each process saves its own rows in `folder`.
+    """
     watched = ("train/loss", "train/grad_norm")
     if all(math.isfinite(values[name]) for name in watched):
         return
     terms = (*TERMS, *GRADIENTS, "grad_norm")
     broken = [t for t in terms if not math.isfinite(values.get(f"train/{t}", 0.0))]
-    path = workdir / "broken" / f"batch_{step}.npz"
+    host = f"_host{jax.process_index()}" if jax.process_count() > 1 else ""
+    path = folder / f"batch_{step}{host}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **batch)
     raise NotFinite(
