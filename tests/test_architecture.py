@@ -35,6 +35,7 @@ ROOMS = {  # room -> the rooms it may import, besides itself and those; "*" is a
     "predict": {"config", "tasks", "loading", "data", "evaluation", "visual"},
     "explain": {"ops", "heads", "losses", "config", "sharding", "tasks", "data", "visual"}
     | {"evaluation", "training", "loading"},
+    "bench": {"config", "sharding", "tasks", "data", "evaluation", "training"},
     "ablation": {"config", "data", "evaluation", "models", "tasks", "training", "visual"},
     "wordtree": {"data"},
     "cli": {"*"},

@@ -19,6 +19,7 @@ from yolojax.models import NETWORKS, build_network, count_outputs
 from yolojax.models.cfg import count_last, parse_cfg
 from yolojax.models.layers import ROOTS
 from yolojax.models.network import Network
+from yolojax.models.summary import layer_table, totals
 from yolojax.naming import did_you_mean
 
 DECODERS = {"region": yolov2.decode, "yolov1": yolov1.decode, "classes": classes_head.decode}
@@ -167,6 +168,11 @@ def choose(field: str, name: str, table: dict):
         return table[name]
     hint = did_you_mean(name, table)
     raise ValueError(f"config.{field} is {name!r}; known: {', '.join(table)}.{hint}")
+
+
+def forward_flops(task: Task, image_size: tuple[int, int]) -> float:
+    """Operations of the network on one image of (height, width): 2 for each product in a layer."""
+    return 1e9 * totals(layer_table(task.model, image_size))["bflops_all"]
 
 
 def to_float(image):

@@ -2,7 +2,9 @@
 
 import json
 import math
+import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -12,9 +14,12 @@ from tensorboardX import SummaryWriter
 
 from yolojax.config import Config
 from yolojax.data.reading import fingerprint, row_digests
-from yolojax.files import write_text
+from yolojax.files import has_room, write_text
 from yolojax.progress import progress
 from yolojax.sharding import all_rows
+from yolojax.training import ledger
+from yolojax.training.compilations import Compilation, late_warning
+from yolojax.training.speed import Window, device_memory, rates
 from yolojax.visual.draw import save_image
 from yolojax.visual.report import plot_curves
 
@@ -27,6 +32,7 @@ SHOWN = {
     "objectness_on": "Obj",
     "objectness_off": "NoObj",
 }
+TICK = 10.0  # seconds of training between two lines of the ledger: a killed run loses no more
 EVALUATED = ("voc07_11pt", "voc10", "coco_AP", "coco_AP50", "coco_AP75", "top1", "top5")
 
 
@@ -51,25 +57,34 @@ class RunLog:
         *,
         mesh: Mesh,
         broken: Path,
+        compiled: Sequence[Compilation] = (),
+        least: Mapping[tuple[int, int], float] = {},
     ):
         """Open the records after `step`, with `done` of `total` batches behind.
 
         Lines after `step`, left by a run that was stopped before it could save, are taken out.
-        `broken` is the folder for batches whose loss is not finite. Every process of a run must
-        call the same methods; each writes to a `workdir` of its own.
+
+        Every process of a run must call the same methods; each writes to a `workdir` of its own.
+
+        Args:
+            mesh: of the run.
+            broken: the folder for batches whose loss is not finite.
+            compiled: grows where something is compiled; what is in it now is no surprise.
+            least: as `speed.least_seconds` returns it.
         """
         self.workdir, self.mesh, self.broken = workdir, mesh, broken
         self.every = config.log_every
         self.batch_size = config.optimizer.batch_size
         self.running = None
-        self.waited, self.steps, self.since = 0.0, 0, time.monotonic()
+        share = self.batch_size // jax.process_count()
+        all_rows(np.zeros((share, 6), np.uint8), mesh)  # compiled before the first step
+        self.compiled, self.expected, self.least = compiled, len(compiled), least
+        self.window, self.marked, self.starved = Window(time.monotonic()), time.monotonic(), 0.0
         path = workdir / "metrics.jsonl"
         _keep_until(path, step)
         self.lines = path.open("a")
         self.events = SummaryWriter(str(workdir), purge_step=step + 1 if step else None)
         self.bar = progress(total=total, initial=done, desc="training", unit="step")
-        share = self.batch_size // jax.process_count()
-        all_rows(np.zeros((share, 6), np.uint8), mesh)  # compiled before the first step
 
     def __enter__(self):
         return self
@@ -83,7 +98,10 @@ class RunLog:
         """The next batch; the time it takes is what the run waits for its input."""
         begin = time.monotonic()
         batch = next(batches)
-        self.waited += time.monotonic() - begin
+        waited = time.monotonic() - begin
+        self.window.input += waited
+        # A wait that a step under way outlasts has cost nothing.
+        self.starved += 0.0 if self._busy() else waited
         return batch
 
     def step(self, step: int, images: int, numbers: dict, batch: dict) -> None:
@@ -99,9 +117,21 @@ class RunLog:
         if self.running:
             ended, self.running = self.running, None
             self._record(*ended)
+            self._mark_training(ended[0])
+
+    def mark(self, event: str, step: int) -> None:
+        """Close a stretch of the ledger that was no training, and keep it out of the rates."""
+        ledger.mark(self.workdir, event, step)
+        self.window = Window(time.monotonic())
+        self.marked = self.window.begin
 
     def write(self, step: int, images: int, values: dict[str, float | str]) -> None:
-        """One line of metrics.jsonl, and the same numbers as TensorBoard scalars."""
+        """One line of metrics.jsonl, and the same numbers as TensorBoard scalars.
+
+        On a full disk they are left out: the run is worth more than its records.
+        """
+        if not has_room(self.workdir):
+            return
         self.lines.write(json.dumps({"step": step, "images": images} | values) + "\n")
         self.lines.flush()
         for name, value in values.items():
@@ -110,38 +140,59 @@ class RunLog:
 
     def picture(self, name: str, step: int, image: np.ndarray) -> None:
         """A drawing (uint8 RGB) for TensorBoard, and the newest of its name in plots/."""
+        if not has_room(self.workdir):
+            return
         self.events.add_image(name, image, step, dataformats="HWC")
         save_image(self.workdir / "plots" / f"{name}.png", image)
 
     def result(self, step: int, images: int, result: dict) -> None:
         """The numbers of an evaluation; the curves are drawn anew."""
         found = {f"eval/{name}": result.get(name) for name in EVALUATED}
+        self.mark("evaluation", step)
+        seconds = ledger.account(ledger.read_ledger(self.workdir))
+        found["run/goodput"] = ledger.goodput(seconds)
         self.write(step, images, {k: v for k, v in found.items() if v is not None})
-        self.since, self.waited, self.steps = time.monotonic(), 0.0, 0
-        plot_curves(self.workdir / "metrics.jsonl", self.workdir / "plots" / "curves.png")
+        if has_room(self.workdir):
+            plot_curves(self.workdir / "metrics.jsonl", self.workdir / "plots" / "curves.png")
 
     def _record(self, step, images, numbers, batch):
+        begin = time.monotonic()
         numbers = jax.device_get(numbers)
+        self.window.device += time.monotonic() - begin
         rows = numbers.pop("rows", None)
         values = {f"train/{name}": float(value) for name, value in numbers.items()}
         check_finite(values, step, batch, self.broken)
-        self.steps += 1
+        self.window.steps += 1
         self.bar.update()
         self.bar.set_postfix_str(_shown(values), refresh=False)
         if rows is not None:
             name = fingerprint({"rows": rows})
             seen = {"train/size": batch["image"].shape[1], "batch": name}
             self.write(step, images, values | seen | self._rates())
+        if time.monotonic() - self.marked > TICK:
+            self._mark_training(step)
+        self._tell_of_compilations(step)
 
     def _rates(self) -> dict[str, float]:
-        """Images per second and the share of time spent waiting for input since the last line."""
-        seconds = max(time.monotonic() - self.since, 1e-9)
-        rates = {
-            "train/images_per_sec": self.steps * self.batch_size / seconds,
-            "train/input_wait": self.waited / seconds,
-        }
-        self.since, self.waited, self.steps = time.monotonic(), 0.0, 0
-        return rates
+        """The speed since the last line, and the memory it took."""
+        now = time.monotonic()
+        window, self.window = self.window, Window(now)
+        peak = device_memory().get("hbm_peak_gb")
+        return rates(window, now, self.batch_size) | ({"train/hbm_peak_gb": peak} if peak else {})
+
+    def _busy(self) -> bool:
+        """Whether the devices still work at the step under way."""
+        numbers = self.running[2].values() if self.running else ()
+        return not all(n.is_ready() for n in numbers if isinstance(n, jax.Array))
+
+    def _mark_training(self, step: int) -> None:
+        ledger.mark(self.workdir, "training", step, input=round(self.starved, 3))
+        self.marked, self.starved = time.monotonic(), 0.0
+
+    def _tell_of_compilations(self, step: int) -> None:
+        if late := self.compiled[self.expected :]:
+            self.expected += len(late)
+            self.bar.write(late_warning(late, step), file=sys.stderr)
 
 
 def _shown(values: dict[str, float]) -> str:
