@@ -61,6 +61,12 @@ def test_two_processes_make_the_updates_of_one(one, two):
         assert ours["train/loss"] == pytest.approx(theirs["train/loss"], rel=1e-5)
 
 
+def test_a_state_split_over_two_processes_is_the_same(one, tmp_path, cache):
+    workdir = tmp_path / "split"
+    run(workdir, *SHORT, "--config.mesh.shard_state", processes=2, devices=2, cache=cache)
+    assert_same_update(state_of(one), state_of(workdir))
+
+
 def test_two_processes_evaluate_every_picture_once(one, two):
     ours, theirs = (json.loads((w / "eval" / "val.json").read_text()) for w in (one, two))
     assert ours["images"] == theirs["images"] == 200
