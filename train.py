@@ -18,6 +18,7 @@ from jax.profiler import StepTraceAnnotation
 from jax.sharding import Mesh
 from ml_collections import config_flags
 
+from yolojax import xla
 from yolojax.config import Config, checked
 from yolojax.data.doors import open_source, open_train_source, train_batches, with_tree
 from yolojax.data.nodes import nodes_of
@@ -34,7 +35,7 @@ from yolojax.training.flags import run_main
 from yolojax.training.metrics import RunLog, due
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.profiling import check_steps, parse_steps, profiled
-from yolojax.training.programs import compile_train_steps, use_compilation_cache
+from yolojax.training.programs import compile_train_steps
 from yolojax.training.signals import stop_requested
 from yolojax.training.speed import device_memory, least_seconds, planned_gb
 from yolojax.training.state import batches_done, create_state, inference_variables
@@ -142,7 +143,7 @@ def train(
 
 def main() -> None:
     """Train what the command line says."""
-    use_compilation_cache()
+    xla.set_up()
     profile_steps = parse_steps(PROFILE.value)
     train(with_tree(checked(CONFIG.value)), Path(WORKDIR.value), make_mesh(), profile_steps)
 

@@ -13,6 +13,7 @@ ROOMS = {  # room -> the rooms it may import, besides itself and those; "*" is a
     "naming": set(),
     "progress": set(),
     "peers": set(),
+    "xla": set(),
     "distributed": {"peers"},
     "sharding": set(),
     "chips": set(),

@@ -35,6 +35,8 @@ TREE_LOSS = {"region": "region", "classes": "tree_classification"}  # the same w
 # Fields of config.loss that a loss may do without: the schedule comes with the data.
 NOT_OF_A_LOSS = ("name", "arguments", "warmup_images")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+# Names of jax.default_matmul_precision. XLA's own choice: TPUs multiply bfloat16, GPUs TF32.
+PRECISIONS = {"default": None, "tensorfloat32": "tensorfloat32", "float32": "float32"}
 
 
 class Task(NamedTuple):
@@ -100,6 +102,7 @@ def build_model(model: ModelConfig) -> tuple[Network, str]:
     choose("model.location", model.location, yolov2.LOCATIONS)
     choose("model.class_activation", model.class_activation, yolov2.ACTIVATIONS)
     mode = {"dtype": choose("model.dtype", model.dtype, DTYPES), "epsilon": model.epsilon}
+    mode["precision"] = choose("model.precision", model.precision, PRECISIONS)
     if model.cfg:
         cfg = parse_cfg(model.cfg, f"config.model.cfg ({model.name})")
         head = cfg.head.kind
