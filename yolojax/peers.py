@@ -12,7 +12,6 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -97,16 +96,19 @@ def leave() -> None:
 
 
 def fail(error: BaseException) -> NoReturn:
-    """End this process after `error`, and tell the others; where one of them is to blame, that.
-
-    Called in an except clause; `error` has been printed if it is this process's own.
-    """
-    if _blames_others(error):
-        _peers.patience = 4 * BEAT  # somebody is gone; _judge ends this process and says who
-        time.sleep(_peers.patience + 4 * BEAT)
-        traceback.print_exc()
+    """End this process after `error`, and tell the others why."""
     _tell(_peers, _peers.process, f"ended: {error}".strip().splitlines()[0])
     _exit(_peers)
+
+
+def find_out(error: BaseException) -> None:
+    """Wait for the name of the process that is gone, if `error` says that one is.
+
+    It does not return then: this process is ended with that name.
+    """
+    if _blames_others(error):
+        _peers.patience = 4 * BEAT
+        time.sleep(_peers.patience + 4 * BEAT)
 
 
 def several() -> bool:

@@ -132,3 +132,23 @@ def test_what_one_process_cannot_read_ends_all(tmp_path, cache):
     statuses = wait(launch(workdir, *SHORT, *broken, processes=2, devices=1, cache=cache), 90)
     assert statuses == [1, 1]
     assert "shapes:nothing" in log_of(workdir, 1).read_text()
+
+
+@pytest.mark.slow
+def test_four_processes_make_the_updates_of_one(one, tmp_path, cache):
+    workdir = tmp_path / "four"
+    run(workdir, *SHORT, processes=4, devices=1, cache=cache)
+    assert_same_update(state_of(one), state_of(workdir))
+    assert [x["batch"] for x in steps_of(one)] == [x["batch"] for x in steps_of(workdir)]
+
+
+@pytest.mark.slow
+def test_a_run_on_eight_devices_goes_on_on_two_hosts_of_two_and_on_one(tmp_path, cache):
+    """Three places, one order of the data."""
+    workdir, straight = tmp_path / "moved", tmp_path / "straight"
+    for images, processes, devices in ((64, 1, 8), (128, 2, 2), (192, 1, 1)):
+        length = f"--config.optimizer.images={images}"
+        run(workdir, *SMALL, length, processes=processes, devices=devices, cache=cache)
+    run(straight, *SMALL, "--config.optimizer.images=192", processes=1, devices=1, cache=cache)
+    assert [x["batch"] for x in steps_of(workdir)] == [x["batch"] for x in steps_of(straight)]
+    assert len(steps_of(workdir)) == 24

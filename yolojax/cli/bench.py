@@ -4,8 +4,8 @@ Compiled and timed are the train step at each of its image sizes, the network an
 in evaluation, on made-up pictures; and the input, from config.data.train or, where that is not on
 this machine, from drawn scenes. GB is what the compiler plans of each device's memory. MFU is the
 share of the devices' peak that the products in the layers need, for chips that are known. Each call
-is waited for, so a run, which waits for nothing, can be a little faster. Programs that
-$JAX_COMPILATION_CACHE_DIR holds are read, not compiled.
+is waited for, so a run, which waits for nothing, can be a little faster. Programs that are in the
+cache ($JAX_COMPILATION_CACHE_DIR, ~/.cache/yolojax) are read, not compiled.
 
 examples:
   yolojax bench --config=configs/yolov2_voc.py
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args) -> int:
     """Measure and print the table."""
+    from yolojax import xla
     from yolojax.bench import as_dict, bench, format_rows
     from yolojax.chips import chip_of
     from yolojax.sharding import make_mesh
@@ -38,6 +39,7 @@ def run(args) -> int:
 
     if args.steps < 1:
         raise argparse.ArgumentError(None, f"--steps must be 1 or more, got {args.steps}.")
+    xla.set_up()
     config, mesh = _config(args), make_mesh()
     with redirect_stdout(sys.stderr):  # what the data say of themselves
         rows = list(bench(config, mesh, calls=args.steps))

@@ -74,6 +74,7 @@ def run_main(main) -> None:
             sys.exit(1)
         except BaseException as error:
             if peers.several():
+                peers.find_out(error)
                 traceback.print_exc()
                 peers.fail(error)
             raise
