@@ -89,9 +89,9 @@ def train(
         inference = evaluation.make_programs(task, config.eval, nodes_of(val_source))
         evaluation.warm_up(inference, inference_variables(state), config, mesh)
         watch = make_watch(task, config, state, records)
+        least = least_seconds(task, config, mesh)
         memory = {"planned_gb": planned_gb(programs)} | device_memory()
         ledger.mark(records, "compile", step, **summed(compiled), **memory)
-        least = least_seconds(task, config, mesh)
 
         batches = train_batches(train_source, config, task.head, start_batch=done)
         log = RunLog(

@@ -17,9 +17,8 @@ from jax.sharding import Mesh
 
 from yolojax.config import Config
 from yolojax.data.doors import open_train_source, train_batches
-from yolojax.data.geometry import blank
 from yolojax.data.shapes import SHAPES
-from yolojax.evaluation.detect import batch_size
+from yolojax.evaluation.detect import batch_size, blank_images
 from yolojax.evaluation.kinds import kind_of
 from yolojax.sharding import check_batch_size, places_of, to_devices
 from yolojax.tasks import Task, build, forward_flops
@@ -115,8 +114,7 @@ def _evaluation_rows(task: Task, variables, config: Config, mesh: Mesh, calls: i
     """The network and what follows it, at the size and batch of the evaluation."""
     size, images = tuple(config.data.image_size), batch_size(config, mesh)
     programs = kind_of(task).make_programs(task, config.eval)
-    image = blank(config.data.resize, (images // jax.process_count(), *size, 3))
-    image = to_devices({"image": image}, mesh)["image"]
+    image = blank_images(config, mesh)
     flops = forward_flops(task, size)
     if task.head == "classes":
         yield _aot_row(

@@ -165,7 +165,8 @@ NUMBERS = {"loss": 1.0, "grad_norm": 1.0}
 def run_log(tmp_path, **more):
     config = get_config("smoke")
     config.log_every = 1
-    return RunLog(tmp_path, config, 0, 0, 4, **more)
+    mesh = make_mesh(jax.devices()[:1])
+    return RunLog(tmp_path, config, 0, 0, 4, mesh=mesh, broken=tmp_path, **more)
 
 
 def test_a_compilation_during_the_run_is_told_of_once(tmp_path, capsys):
@@ -181,6 +182,17 @@ def test_a_compilation_during_the_run_is_told_of_once(tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.count("warning") == 1
     assert "by step 2 2 more program(s) were compiled during the run, in 2.0 s: jit(shape)" in error
+
+
+def test_what_a_checkpoint_compiles_is_no_surprise(tmp_path, capsys):
+    compiled = []
+    with run_log(tmp_path, compiled=compiled) as log:
+        compiled.append(Compilation("jit(slice)", 0.1))
+        log.mark("checkpoint", 3)
+        assert "warning" not in capsys.readouterr().err
+        compiled.append(Compilation("jit(decode)", 0.1))
+        log.mark("evaluation", 3)
+    assert "in 0.1 s: jit(decode)" in capsys.readouterr().err
 
 
 def test_mfu_follows_the_sizes_of_the_batches(tmp_path):

@@ -19,8 +19,8 @@ PART = {  # event that closes a stretch -> what the stretch was
     "compile": "compile",
     "training": "training",
     "evaluation": "evaluation",
-    "checkpoint": "checkpoint",  # of asynchronous ones, what the loop waits for
-    "stop": "checkpoint",  # the end waits for the last one to be on disk
+    "checkpoint": "checkpoint",  # what the loop waits for: the last one is waited for to the end
+    "stop": "other",
 }
 PARTS = ("training", "input", "compile", "evaluation", "checkpoint", "other", "lost", "down")
 

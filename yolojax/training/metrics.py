@@ -124,6 +124,9 @@ class RunLog:
         ledger.mark(self.workdir, event, step)
         self.window = Window(time.monotonic())
         self.marked = self.window.begin
+        if event == "checkpoint":  # Orbax compiles for itself, once, where there are several hosts
+            self.expected = len(self.compiled)
+        self._tell_of_compilations(step)
 
     def write(self, step: int, images: int, values: dict[str, float | str]) -> None:
         """One line of metrics.jsonl, and the same numbers as TensorBoard scalars.
@@ -163,6 +166,7 @@ class RunLog:
         values = {f"train/{name}": float(value) for name, value in numbers.items()}
         check_finite(values, step, batch, self.broken)
         self.window.steps += 1
+        self.window.least += self.least.get(batch["image"].shape[1:3], 0.0)
         self.bar.update()
         self.bar.set_postfix_str(_shown(values), refresh=False)
         if rows is not None:
@@ -182,8 +186,7 @@ class RunLog:
 
     def _busy(self) -> bool:
         """Whether the devices still work at the step under way."""
-        numbers = self.running[2].values() if self.running else ()
-        return not all(n.is_ready() for n in numbers if isinstance(n, jax.Array))
+        return bool(self.running) and not self.running[2]["loss"].is_ready()
 
     def _mark_training(self, step: int) -> None:
         ledger.mark(self.workdir, "training", step, input=round(self.starved, 3))
