@@ -53,6 +53,15 @@ def _place(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[None] * longest, "data"))
 
 
+def placed(tree: Any, mesh: Mesh, *, sharded: bool = False) -> Any:
+    """The shapes of `tree`, each with its place on `mesh`: what a program is compiled for."""
+    return jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        tree,
+        places(tree, mesh, sharded=sharded),
+    )
+
+
 def places_of(tree: Any) -> Any:
     """The sharding of each array of `tree`."""
     return jax.tree.map(lambda leaf: leaf.sharding, tree)

@@ -155,6 +155,13 @@ def test_batch_norm_gradient_is_the_exact_one_but_for_one_in_n():
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+def test_batch_norm_takes_more_positions_than_an_int32_can_count():
+    x = jax.ShapeDtypeStruct((2**14, 416, 416, 1), jnp.bfloat16)  # 64 images on each of 256 chips
+    channel = jax.ShapeDtypeStruct((1,), jnp.float32)
+    gradients = jax.grad(lambda *a: batch_norm(*a)[0].sum(), (0, 1, 2))
+    assert jax.eval_shape(gradients, x, channel, channel)[0].shape == x.shape
+
+
 def test_batch_norm_of_vectors_and_its_gradient_follow_the_c_program():
     # batchnorm_layer.c: forward over N - 1, backward over N, for a connected layer's [B, C].
     rng = np.random.default_rng(0)

@@ -23,6 +23,7 @@ VERBS = {
     "bench": "how long the train step, the evaluation and the input of a config take here",
     "check-loss": "whether a loss, ours or your own, keeps what every loss must keep",
     "convert": "a model from one form to another: runs, Darknet, ONNX, StableHLO",
+    "compile": "do training and evaluation fit a TPU, how fast can they be; no TPU is needed",
     "check-data": "what is wrong with a data set, what is in it, what a grid can find",
     "tree": "build, show and map WordTrees",
     "prepare": "get a data set ready for training",

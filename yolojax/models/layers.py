@@ -71,7 +71,8 @@ def _batch_norm_backward(residuals, gradients):
     gradient = gradients[0].astype(jnp.float32)
     root = lax.rsqrt(var + EPSILON)
     normal = (x.astype(jnp.float32) - mean) * root
-    count, places = x.size // x.shape[-1], tuple(range(x.ndim - 1))
+    places = tuple(range(x.ndim - 1))
+    count = float(x.size // x.shape[-1])  # on a pod more than an int32 can hold
     bias_gradient = gradient.sum(places)
     scale_gradient = (gradient * normal).sum(places)
     centred = gradient - (bias_gradient + normal * scale_gradient) / count

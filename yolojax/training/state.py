@@ -1,5 +1,6 @@
 """Everything that a run must remember, as one pytree."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +9,7 @@ import optax
 from jax.sharding import Mesh
 
 from yolojax.config import Config
-from yolojax.sharding import places
+from yolojax.sharding import placed, places_of
 from yolojax.tasks import Task
 
 
@@ -30,24 +31,33 @@ def create_state(
 
     It is random by config.seed alone, on any number of devices.
     """
-    ema = config.optimizer.ema_decay is not None
+    init = partial(_first_state, task, optimizer, config)
+    layout = places_of(abstract_state(task, optimizer, config, mesh))
+    return jax.jit(init, out_shardings=layout)(jax.random.key(config.seed))
 
-    def init(key):
-        image = jnp.zeros((1, *config.data.image_size, 3))
-        variables = task.model.init(key, image, train=False)
-        params, stats = variables["params"], variables.get("batch_stats", {})
-        return TrainState(
-            step=jnp.int32(0),
-            seen=jnp.int32(0),
-            params=params,
-            batch_stats=stats,
-            opt_state=optimizer.init(params),
-            ema=jax.tree.map(jnp.copy, {"params": params, "batch_stats": stats}) if ema else None,
-        )
 
+def abstract_state(
+    task: Task, optimizer: optax.GradientTransformation, config: Config, mesh: Mesh
+) -> TrainState:
+    """Shapes and places of what `create_state` makes; `mesh` may be of devices not there."""
     key = jax.random.key(config.seed)
-    layout = places(jax.eval_shape(init, key), mesh, sharded=config.mesh.shard_state)
-    return jax.jit(init, out_shardings=layout)(key)
+    shapes = jax.eval_shape(partial(_first_state, task, optimizer, config), key)
+    return placed(shapes, mesh, sharded=config.mesh.shard_state)
+
+
+def _first_state(task, optimizer, config, key) -> TrainState:
+    image = jnp.zeros((1, *config.data.image_size, 3))
+    variables = task.model.init(key, image, train=False)
+    params, stats = variables["params"], variables.get("batch_stats", {})
+    ema = {"params": params, "batch_stats": stats}
+    return TrainState(
+        step=jnp.int32(0),
+        seen=jnp.int32(0),
+        params=params,
+        batch_stats=stats,
+        opt_state=optimizer.init(params),
+        ema=None if config.optimizer.ema_decay is None else jax.tree.map(jnp.copy, ema),
+    )
 
 
 def inference_variables(state: TrainState) -> dict:

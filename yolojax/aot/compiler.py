@@ -1,0 +1,140 @@
+"""Compile a program for a TPU that is not there, or take from the cache what was said of it."""
+
+import hashlib
+import json
+import math
+import os
+import re
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from yolojax.aot.hlo import Collective, Costs, read_costs
+from yolojax.files import read_text, write_text
+
+FORMAT = 1  # of what is kept; another one makes the old results unknown
+MEMORY = {  # of jax.stages.Compiled.memory_analysis, in bytes
+    "arguments": "argument_size_in_bytes",
+    "outputs": "output_size_in_bytes",
+    "shared": "alias_size_in_bytes",  # outputs that take the place of arguments
+    "temporary": "temp_size_in_bytes",
+    "code": "generated_code_size_in_bytes",
+    "peak": "peak_memory_in_bytes",
+}
+_SIZE = r"([\d.]+[KMGT]?)"
+REFUSALS = (  # the words of libtpu: arguments, results, code and temporaries; of what there is
+    rf"\({_SIZE}\) exceeds available HBM \({_SIZE}\)",
+    rf"Used {_SIZE} of {_SIZE} hbm",  # older ones
+)
+
+
+class Facts(NamedTuple):
+    """What the compiler says of a program, of one run on each device."""
+
+    seconds: float  # that it took to compile
+    memory: dict[str, int]  # bytes, by the keys of MEMORY; none where refused
+    flops: float = 0.0  # with the bodies of loops counted once, as the bytes
+    bytes_accessed: float = 0.0  # of HBM and, to some part, of the memory on the chip
+    costs: Costs = Costs(0, 0, 0, 0, ())
+    refused: str = ""  # why it does not fit, in the compiler's words
+
+    @property
+    def loops(self) -> float:
+        """What to multiply flops and bytes with, for bodies that run several times."""
+        once = self.costs.cycles_once
+        return self.costs.cycles / once if once else 1.0
+
+    @property
+    def used(self) -> float | None:
+        """HBM that the program takes, its arguments too; None: the compiler refused and kept still.
+
+        Its own peak may be less than the sum of the parts, as it leaves gaps out.
+        """
+        if self.refused:
+            return _refusal(self.refused)[0]
+        parts = ("arguments", "outputs", "temporary", "code")
+        whole = sum(self.memory[part] for part in parts) - self.memory["shared"]
+        return max(whole, self.memory["peak"])
+
+    @property
+    def available(self) -> float:
+        """HBM that the compiler may use, if it says so, less than the chip has; else infinity."""
+        return _refusal(self.refused)[1] or math.inf
+
+
+def _refusal(text: str) -> tuple[float | None, float | None]:
+    """ "needs 17.00G of 15.75G" -> both in bytes; None, None of other text."""
+    found = re.match(r"needs ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?)", text)
+    if found is None:
+        return None, None
+    units = [1024 ** " KMGT".index(unit or " ") for unit in found.group(2, 4)]
+    return float(found[1]) * units[0], float(found[3]) * units[1]
+
+
+def cache_dir() -> Path | None:
+    """Where results are kept: beside the programs of other runs; None: nowhere."""
+    default = str(Path.home() / ".cache" / "yolojax")
+    root = os.environ.get("JAX_COMPILATION_CACHE_DIR", default)
+    return Path(root) / "compile" if root else None
+
+
+def key_of(lowered: jax.stages.Lowered, topology: str) -> str:
+    """A name for the result: the same program, topology, compiler and its flags have the same."""
+    versions = [metadata.version(name) for name in ("jax", "jaxlib", "libtpu")]
+    options = [os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")]
+    parts = [FORMAT, lowered.as_text(), topology, versions, options]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def cached(path: Path | None) -> Facts | None:
+    """What an earlier call has kept in `path`, or None; a damaged file counts as none."""
+    if path is None or not path.is_file():
+        return None
+    try:
+        fields = json.loads(read_text(path, "a result"))
+        costs = fields.pop("costs")
+        rows = tuple(Collective(*row) for row in costs.pop("collectives"))
+        return Facts(**fields, costs=Costs(**costs, collectives=rows))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def keep(path: Path | None, facts: Facts) -> None:
+    """Write `facts` for `cached`; nothing without a path."""
+    if path is not None:
+        write_text(path, json.dumps(facts._asdict() | {"costs": facts.costs._asdict()}, indent=1))
+
+
+def compile_for(lowered: jax.stages.Lowered, devices: int) -> Facts:
+    """Compile; where the program needs more memory than a chip has, `refused` says so.
+
+    Raises:
+        ValueError: the compiler failed otherwise.
+    """
+    begin = time.monotonic()
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise ValueError(f"the TPU compiler failed: {error}") from error
+        return Facts(time.monotonic() - begin, {}, refused=reason(str(error)))
+    seconds = time.monotonic() - begin
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    return Facts(
+        seconds=seconds,
+        memory={name: getattr(memory, field) for name, field in MEMORY.items()},
+        flops=cost.get("flops", 0.0),
+        bytes_accessed=cost.get("bytes accessed", 0.0),
+        costs=read_costs(compiled.as_text(), devices),
+    )
+
+
+def reason(error: str) -> str:
+    """Of a RESOURCE_EXHAUSTED, "needs 17.00G of 15.75G" of HBM; else its beginning."""
+    for pattern in REFUSALS:
+        if found := re.search(pattern, error):
+            return f"needs {found[1]} of {found[2]}"
+    return " ".join(error.split())[:300]

@@ -1,0 +1,82 @@
+"""What would make a train step fit that needs more memory than a chip has."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from yolojax.sharding import placed
+from yolojax.training.state import TrainState
+
+GIB = 2**30
+
+
+class Need(NamedTuple):
+    """The memory of a train step on each device, in bytes."""
+
+    used: float  # in all
+    limit: float  # that a chip has
+    state: int  # of `used`, what the state takes
+    split_state: int  # what it would take with config.mesh.shard_state
+    gradient: int  # of all parameters once: what an accumulation adds
+    batch: int  # images of one update
+    subdivisions: int
+
+
+def need_of(
+    state: TrainState, mesh: Mesh, *, used: float, limit: float, batch: int, subdivisions: int
+) -> Need:
+    """The Need of a step with `state` (shapes and places) and `batch` images on each device."""
+    return Need(
+        used=used,
+        limit=limit,
+        state=bytes_per_device(state),
+        split_state=bytes_per_device(placed(state, mesh, sharded=True)),
+        gradient=bytes_per_device(placed(state.params, mesh)),
+        batch=batch,
+        subdivisions=subdivisions,
+    )
+
+
+def bytes_per_device(tree: Any) -> int:
+    """What the arrays of `tree` (shapes and places) take on one device."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+    )
+
+
+def images_that_fit(need: Need, kept: float) -> int:
+    """How many images at a time would fit beside `kept` bytes, if all else grows with them."""
+    at_once = need.batch / need.subdivisions
+    each = (need.used - need.state) / at_once
+    return max(0, int((need.limit - kept) / each))
+
+
+def proposals(need: Need) -> list[str]:
+    """What to change, most useful first; figures are estimates, linear in the images at a time."""
+    found = []
+    if images := images_that_fit(need, need.state):
+        batch = min(images * need.subdivisions, need.batch)
+        found.append(f"--batch-per-device {round_down(batch)}")
+    beside = need.state + need.gradient * (need.subdivisions == 1)
+    parts = [k for k in range(need.subdivisions + 1, need.batch + 1) if need.batch % k == 0]
+    small = [k for k in parts if need.batch // k <= images_that_fit(need, beside)]
+    if small:
+        found.append(
+            f"--set optimizer.subdivisions={small[0]} (gradients accumulate over "
+            f"{need.batch // small[0]} images at a time on each device, whose batch statistics are "
+            "then their own)"
+        )
+    freed = need.state - need.split_state
+    if freed > 0:
+        enough = need.used - freed <= need.limit
+        verdict = "which is enough" if enough else "not enough alone"
+        found.append(f"--set mesh.shard_state=True (frees {freed / GIB:.2f} GiB, {verdict})")
+    return found
+
+
+def round_down(images: int) -> int:
+    """To a multiple of 8 where there is one: batches lie in tiles of 8 rows or 128 lanes."""
+    return images - images % 8 if images >= 8 else images

@@ -1,0 +1,97 @@
+"""The programs of a run, ready to be compiled for any mesh: those of train.py and eval.py."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from yolojax.config import Config
+from yolojax.data.geometry import blank
+from yolojax.evaluation.detect import batch_size
+from yolojax.evaluation.kinds import kind_of
+from yolojax.models.summary import layer_table, totals
+from yolojax.sharding import check_batch_size, places_of, split
+from yolojax.tasks import Task
+from yolojax.training.optimizer import make_optimizer
+from yolojax.training.programs import abstract_batch
+from yolojax.training.state import TrainState, abstract_state, inference_variables
+from yolojax.training.step import jit_train_step, make_train_step
+
+Size = tuple[int, int]
+ON_IMAGES = ("network", "top")  # the other programs of an evaluation begin with `raw`
+
+
+class Program(NamedTuple):
+    """One program of a run."""
+
+    name: str  # "train 416x416"
+    lower: Callable[[], jax.stages.Lowered]
+    images: int  # that one device handles in one run of it
+    model_flops: float  # of the network itself on those images: products and sums of its layers
+
+
+def state_on(config: Config, task: Task, mesh: Mesh) -> TrainState:
+    """Shapes and places of the state that train.py makes for `config` on `mesh`."""
+    return abstract_state(task, make_optimizer(config.optimizer), config, mesh)
+
+
+def train_programs(
+    config: Config, task: Task, mesh: Mesh, sizes: Sequence[Size]
+) -> Iterator[Program]:
+    """The train step for each image size.
+
+    A step counts as 3 forward passes: one, and one each for the gradients of inputs and weights.
+
+    Raises:
+        ValueError: the batch does not suit the mesh, or a size the network.
+    """
+    check_batch_size(config.optimizer.batch_size, config.optimizer.subdivisions, mesh)
+    state = state_on(config, task, mesh)
+    step = make_train_step(config, task, make_optimizer(config.optimizer), mesh)
+    step = jit_train_step(step, mesh, places_of(state))
+    images = config.optimizer.batch_size // mesh.size
+    for size in sizes:
+        batch = abstract_batch(config, task.head, size, mesh)
+        flops = 3 * images * forward_flops(task, size)
+        yield Program(f"train {named(size)}", partial(step.lower, state, batch), images, flops)
+
+
+def eval_programs(config: Config, task: Task, mesh: Mesh) -> Iterator[Program]:
+    """The programs of an evaluation, `network` and `detect` apart, or `top` of a classifier.
+
+    Of a tree of classes it is the one that goes down the tree: which nodes a data set tells apart
+    is not known without it. `raw` lies on the devices as the images that it comes from.
+    """
+    programs = kind_of(task).make_programs(task, config.eval)._asdict()
+    size, place = tuple(config.data.image_size), split(mesh)
+    shape = (batch_size(config, mesh), *size, 3)
+    image = jax.ShapeDtypeStruct(shape, blank(config.data.resize, ()).dtype, sharding=place)
+    variables = inference_variables(state_on(config, task, mesh))
+    raw = jax.eval_shape(partial(task.model.apply, train=False), variables, _as_float(image))
+    raw = jax.ShapeDtypeStruct(raw.shape, raw.dtype, sharding=place)
+    images = len(image) // mesh.size
+    for name, program in programs.items():
+        if program is None:
+            continue
+        on_images = name in ON_IMAGES
+        arguments = (variables, image) if on_images else (raw, 0.5, 0.5)  # thresholds
+        flops = images * forward_flops(task, size) if on_images else 0.0
+        lower = partial(program.lower, *arguments)
+        yield Program(f"eval {name} {named(size)}", lower, images, flops)
+
+
+def _as_float(image: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(image.shape, jnp.float32)
+
+
+def forward_flops(task: Task, size: Size) -> float:
+    """Operations of the layers of `task` on one image, two a product, as `yolojax summary`."""
+    return 1e9 * totals(layer_table(task.model, size))["bflops_all"]
+
+
+def named(size: Size) -> str:
+    """(416, 416) -> "416x416": height, then width."""
+    return f"{size[0]}x{size[1]}"

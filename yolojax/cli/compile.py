@@ -1,0 +1,91 @@
+"""Compile the programs of a config for TPUs that are not there: do they fit, what do they cost?
+
+The train step of every image size and the programs of the evaluation go through the TPU compiler on
+this machine's CPU. Printed are the memory of each chip, operations, bytes, collectives and cycles,
+and what they allow in images a second; nothing runs on hardware. A step takes minutes to compile;
+results are kept in ~/.cache/yolojax/compile. The exit status is 1 if a program does not fit.
+
+TOPOLOGY is KIND:SHAPE or KIND:CHIPS, of one kind also several: v5e:1,16,256. libtpu must be there,
+pip install 'yolojax[tpu]', and not in use by another process.
+
+examples:
+  yolojax compile --config configs/yolov2_voc.py --topology v5e:4x4 --batch-per-device 64
+  yolojax compile --config configs/yolov2_voc.py --topology v5e:1,4,16,64,256 \\
+      --batch-per-device 64 --sizes 416 --programs train
+  yolojax compile --config configs/yolov2_voc.py --topology v5e:16 v6e:16 --sizes 608 \\
+      --batch-per-device 128 --set mesh.shard_state=True --json
+"""
+
+import argparse
+import json
+import re
+
+PARTS = ("train", "eval")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `yolojax compile`."""
+    add = parser.add_argument
+    add("--config", required=True, metavar="FILE.py[:ARGUMENT]")
+    add("--topology", required=True, nargs="+", metavar="TOPOLOGY", help="as v5e:4x4 or v5e:16")
+    batch = "default: config.optimizer.batch_size split over the chips"
+    add("--batch-per-device", type=_positive, metavar="N", help=f"images of an update; {batch}")
+    sizes = "of training images, H,... or HxW,... (default: all that the config trains at)"
+    add("--sizes", type=_sizes, metavar="SIZES", help=sizes)
+    add("--programs", nargs="+", choices=PARTS, default=PARTS, help="default: both")
+    other = "other fields of the config, as optimizer.subdivisions=2 mesh.shard_state=True"
+    add("--set", nargs="+", action="extend", default=[], metavar="FIELD=VALUE", help=other)
+    add("--json", action="store_true", help="print JSON instead of tables")
+    add("--force", action="store_true", help="compile again what has been compiled before")
+
+
+def run(args) -> int:
+    """Print the report -> 1 where a program does not fit."""
+    from yolojax.aot import report, topologies
+    from yolojax.aot.check import advice, check, for_topology
+    from yolojax.aot.compiler import cache_dir
+    from yolojax.training.programs import train_sizes
+
+    try:
+        names = [name for text in args.topology for name in topologies.expand(text)]
+    except ValueError as error:
+        raise argparse.ArgumentError(None, str(error)) from error
+    config, rows = _config(args), []
+    topologies.prepare()
+    for name in names:
+        topology = topologies.describe(name)
+        rows += check(
+            for_topology(config, topology, args.batch_per_device),
+            topology,
+            parts=args.programs,
+            sizes=args.sizes or train_sizes(config),
+            cache=cache_dir(),
+            force=args.force,
+        )
+    print(json.dumps(report.as_json(rows), indent=2) if args.json else report.as_text(rows))
+    if problems := [advice(row) for row in rows if not row.fits]:
+        raise ValueError("\n".join(problems))
+    return 0
+
+
+def _config(args):
+    """The config that `args` describe."""
+    from yolojax.ablation.setting import with_overrides
+    from yolojax.config import checked, read_config
+    from yolojax.data.doors import with_tree
+
+    return with_tree(with_overrides(checked(read_config(args.config)), args.set))
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more; got {text}")
+    return int(text)
+
+
+def _sizes(text: str) -> list[tuple[int, int]]:
+    """ "416,320x608" -> [(416, 416), (320, 608)]."""
+    if not re.fullmatch(r"\d+(x\d+)?(,\d+(x\d+)?)*", text):
+        raise argparse.ArgumentTypeError(f"must be sides or HxW, as 416,320x608; got {text}")
+    sides = [part.split("x") for part in text.split(",")]
+    return [(int(side[0]), int(side[-1])) for side in sides]
