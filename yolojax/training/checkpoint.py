@@ -1,5 +1,6 @@
 """The run folder on disk: config, environment and Orbax checkpoints of the state."""
 
+import dataclasses
 import json
 import os
 import platform
@@ -13,14 +14,15 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from yolojax.config import Config, from_dict, to_dict
+from yolojax.config import Config, MeshConfig, from_dict, to_dict
 from yolojax.distributed import all_agree, from_main, is_main
 from yolojax.files import write_text
-from yolojax.sharding import make_mesh, replicated
+from yolojax.sharding import make_mesh
 from yolojax.tasks import Task, build
 from yolojax.training import seal
 from yolojax.training.optimizer import make_optimizer
-from yolojax.training.state import TrainState, create_state
+from yolojax.training.state import TrainState
+from yolojax.training.state import abstract_state as state_on
 
 PACKAGES = ("yolojax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 UNSCORED = -1.0  # metric of a checkpoint made between two evaluations: never the best
@@ -232,8 +234,6 @@ def restore_best(workdir: Path) -> tuple[Task, TrainState]:
 
 
 def abstract_state(task: Task, config: Config) -> TrainState:
-    """Shapes and places of the state of `config` on all devices; nothing is computed."""
-    mesh, optimizer = make_mesh(), make_optimizer(config.optimizer)
-    shapes = jax.eval_shape(lambda: create_state(task, optimizer, config, mesh))
-    place = replicated(mesh)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes)
+    """Shapes and places of the state of `config`, whole on all devices; nothing is computed."""
+    whole = dataclasses.replace(config, mesh=MeshConfig())
+    return state_on(task, make_optimizer(config.optimizer), whole, make_mesh())
