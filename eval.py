@@ -20,16 +20,17 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
+from yolojax import xla
 from yolojax.config import checked
 from yolojax.data.doors import open_source, with_tree
 from yolojax.data.nodes import nodes_of
+from yolojax.distributed import records_folder
 from yolojax.evaluation.kinds import kind_of
 from yolojax.loading import load_model
 from yolojax.saved_config import with_saved_config
 from yolojax.sharding import make_mesh, replicated
 from yolojax.tasks import choose
 from yolojax.training.flags import run_main
-from yolojax.training.programs import use_compilation_cache
 
 WORKDIR = flags.DEFINE_string("workdir", None, "the run to evaluate, and where the results go")
 WEIGHTS = flags.DEFINE_string("weights", None, "a .weights or .safetensors file instead of a run")
@@ -44,7 +45,7 @@ flags.mark_flags_as_required(["workdir", "config"])
 
 def main() -> None:
     """Evaluate what the command line says."""
-    use_compilation_cache()
+    xla.set_up()
     config, workdir, mesh = with_tree(checked(CONFIG.value)), Path(WORKDIR.value), make_mesh()
     task, _, variables, *_ = load_model(WEIGHTS.value or workdir, config)
     kind = kind_of(task)
@@ -53,9 +54,10 @@ def main() -> None:
     source = open_source(DATA.value or config.data.val, config)
     name = NAME.value or (re.sub(r"\W+", "_", DATA.value).strip("_") if DATA.value else "val")
     programs = kind.make_programs(task, config.eval, nodes_of(source))
-    kind.evaluate_source(
-        programs, variables, source, config, mesh, workdir, name, errors=ERRORS.value
-    )
+    with records_folder(workdir) as records:
+        kind.evaluate_source(
+            programs, variables, source, config, mesh, records, name, errors=ERRORS.value
+        )
     print(f"written: {workdir / 'eval' / name}.json")
 
 

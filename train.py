@@ -4,43 +4,57 @@
     python train.py --config=configs/bccd.py:smoke --workdir=/tmp/w --config.optimizer.batch_size=8
 
 The same command on the same --workdir goes on from the newest checkpoint, and there --config may
-be left out. SIGTERM and Ctrl-C save one and end the run with status 0.
+be left out. SIGTERM and Ctrl-C save one and end the run with status 0. --profile-steps=20:25
+traces these steps, both included, for XProf.
 """
 
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
 from absl import flags
+from jax.profiler import StepTraceAnnotation
 from jax.sharding import Mesh
 from ml_collections import config_flags
 
+from yolojax import xla
 from yolojax.config import Config, checked
 from yolojax.data.doors import open_source, open_train_source, train_batches, with_tree
 from yolojax.data.nodes import nodes_of
+from yolojax.distributed import records_folder
 from yolojax.evaluation.kinds import kind_of
 from yolojax.explain import make_watch
 from yolojax.initial import start_from
 from yolojax.saved_config import with_saved_config
 from yolojax.sharding import check_batch_size, make_mesh, places_of, to_devices
 from yolojax.tasks import build, choose
-from yolojax.training import checkpoint
+from yolojax.training import checkpoint, ledger
+from yolojax.training.compilations import compilations, summed
 from yolojax.training.flags import run_main
 from yolojax.training.metrics import RunLog, due
 from yolojax.training.optimizer import make_optimizer
-from yolojax.training.programs import compile_train_steps, use_compilation_cache
+from yolojax.training.profiling import check_steps, parse_steps, profiled
+from yolojax.training.programs import compile_train_steps
 from yolojax.training.signals import stop_requested
+from yolojax.training.speed import device_memory, least_seconds, planned_gb
 from yolojax.training.state import batches_done, create_state, inference_variables
 from yolojax.training.step import jit_train_step, make_train_step
 from yolojax.visual.draw import draw_batch, save_image
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "a file in configs/, with :smoke or not")
 WORKDIR = flags.DEFINE_string("workdir", None, "the folder of this run, made if it is not there")
+PROFILE = flags.DEFINE_string(
+    "profile-steps", None, "FIRST:LAST, steps to trace into workdir/profile, for XProf"
+)
 flags.mark_flags_as_required(["config", "workdir"])
 
 
-def train(config: Config, workdir: Path, mesh: Mesh) -> None:
+def train(
+    config: Config, workdir: Path, mesh: Mesh, profile_steps: tuple[int, int] | None = None
+) -> None:
     """Run the experiment in `workdir`, from its newest checkpoint to its end or a signal."""
+    started = time.time()
     batch_size = config.optimizer.batch_size
     check_batch_size(batch_size, config.optimizer.subdivisions, mesh)
     task, optimizer = build(config), make_optimizer(config.optimizer)
@@ -49,33 +63,47 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
     train_source = open_train_source(config, task.head)
     val_source = open_source(config.data.val, config)
 
-    keep = config.checkpoint.keep
-    with stop_requested() as stop, checkpoint.open_manager(workdir, keep) as manager:
+    with (
+        records_folder(workdir) as records,
+        stop_requested() as stop,
+        checkpoint.open_manager(workdir, config.checkpoint.keep) as manager,
+        compilations() as compiled,
+    ):
         state = create_state(task, optimizer, config, mesh)
         if config.init_from and manager.latest_step() is None:
             state = start_from(config.init_from, state, task, config)
         state = checkpoint.resume(manager, state)
-        checkpoint.save_config(workdir, config)
+        checkpoint.save_config(records, config)
         done, total = batches_done(state, batch_size), config.optimizer.images // batch_size
         print(f"{workdir}: {done} of {total} batches are done")
         if done >= total:
             return
 
+        step = int(state.step)
+        check_steps(profile_steps, step, step + total - done)
+        ledger.mark(records, "start", step, at=started)
+        ledger.mark(records, "setup", step, **summed(compiled))
         train_step = make_train_step(config, task, optimizer, mesh)
         train_step = jit_train_step(train_step, mesh, places_of(state))
         programs = compile_train_steps(train_step, state, config, task.head, mesh)
         inference = evaluation.make_programs(task, config.eval, nodes_of(val_source))
         evaluation.warm_up(inference, inference_variables(state), config, mesh)
-        watch = make_watch(task, config, state, workdir)
+        watch = make_watch(task, config, state, records)
+        least = least_seconds(task, config, mesh)
+        memory = {"planned_gb": planned_gb(programs)} | device_memory()
+        ledger.mark(records, "compile", step, **summed(compiled), **memory)
 
         batches = train_batches(train_source, config, task.head, start_batch=done)
-        step = int(state.step)
-        with closing(batches), RunLog(workdir, config, step, done, total) as log:
+        log = RunLog(
+            records, config, step, done, total, mesh=mesh, compiled=compiled, least=least,
+            broken=workdir / "broken",
+        )  # fmt: skip
+        with closing(batches), log, profiled(profile_steps, workdir, step) as trace:
 
             def evaluate(step, seen):
                 variables = inference_variables(state)
                 result = evaluation.evaluate_source(
-                    inference, variables, val_source, config, mesh, workdir
+                    inference, variables, val_source, config, mesh, records
                 )
                 log.result(step, seen, result)
                 return result[config.eval.metric]
@@ -84,16 +112,18 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
                 batch = log.next_batch(batches)
                 if index == 0:
                     mosaic = draw_batch(batch, config.model.shown)
-                    save_image(workdir / "plots" / "train_batch0.jpg", mosaic)
+                    save_image(records / "plots" / "train_batch0.jpg", mosaic)
 
                 program = programs[batch["image"].shape[1:3]]
-                state, numbers = program(state, to_devices(batch, mesh))
+                with StepTraceAnnotation("train", step_num=step + 1):
+                    state, numbers = program(state, to_devices(batch, mesh))
                 step, seen = step + 1, (index + 1) * batch_size
                 log.step(step, seen, numbers, batch)
+                trace(step, state)
                 if watch and step % config.explain_every == 0:
                     log.picture("explain", step, watch(state, batch))
 
-                last, halt = index + 1 == total, stop()
+                last, halt = index + 1 == total, stop(step)
                 measure = last or (due(config.eval.every_images, seen, batch_size) and not halt)
                 if measure or halt or due(config.checkpoint.every_images, seen, batch_size):
                     log.flush()  # raises where this step's loss or gradient is not finite
@@ -101,16 +131,21 @@ def train(config: Config, workdir: Path, mesh: Mesh) -> None:
                     try:
                         score = evaluate(step, seen) if measure else None
                     finally:  # what was trained is kept, even where it cannot be evaluated
-                        checkpoint.save(manager, state, config, score)
+                        save = checkpoint.finish if last or halt else checkpoint.save
+                        save(manager, state, config, score)
+                        log.mark("checkpoint", step)
                 if halt:
                     print(f"stopped and saved after step {step}; the same command goes on")
                     break
+        ledger.mark(records, "stop", step, **summed(compiled))
+        print(ledger.format_account(ledger.account(ledger.read_ledger(records))))
 
 
 def main() -> None:
     """Train what the command line says."""
-    use_compilation_cache()
-    train(with_tree(checked(CONFIG.value)), Path(WORKDIR.value), make_mesh())
+    xla.set_up()
+    profile_steps = parse_steps(PROFILE.value)
+    train(with_tree(checked(CONFIG.value)), Path(WORKDIR.value), make_mesh(), profile_steps)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "yolojax"
-EVERYWHERE = {"files", "naming", "progress"}  # they import nothing of ours
+EVERYWHERE = {"files", "naming", "progress", "distributed"}  # they import nothing of ours
 ROOMS = {  # room -> the rooms it may import, besides itself and those; "*" is all of them
     "config": set(),
     "files": set(),
     "naming": set(),
     "progress": set(),
+    "peers": set(),
+    "xla": set(),
+    "distributed": {"peers"},
     "sharding": set(),
     "chips": set(),
     "ops": set(),
@@ -23,7 +26,8 @@ ROOMS = {  # room -> the rooms it may import, besides itself and those; "*" is a
     "user_loss": set(),
     "tasks": {"config", "models", "heads", "losses", "user_loss"},
     "evaluation": {"ops", "heads", "config", "sharding", "tasks", "data", "visual"},
-    "training": {"ops", "losses", "config", "sharding", "tasks", "data", "visual"} | {"chips"},
+    "training": {"ops", "losses", "config", "sharding", "tasks", "data", "visual"}
+    | {"chips", "peers"},
     "convert": {"config", "ops", "models", "heads", "data", "tasks", "evaluation"},
     "loading": {"config", "models", "data", "tasks", "convert", "training"},
     "saving": {"sharding", "convert", "training", "loading"},
@@ -32,9 +36,10 @@ ROOMS = {  # room -> the rooms it may import, besides itself and those; "*" is a
     "predict": {"config", "tasks", "loading", "data", "evaluation", "visual"},
     "explain": {"ops", "heads", "losses", "config", "sharding", "tasks", "data", "visual"}
     | {"evaluation", "training", "loading"},
+    "bench": {"config", "sharding", "tasks", "data", "evaluation", "training"},
     "ablation": {"config", "data", "evaluation", "models", "tasks", "training", "visual"},
     "wordtree": {"data"},
-    "aot": {"config", "chips", "sharding", "models", "data", "tasks", "evaluation", "training"},
+    "aot": {"config", "chips", "sharding", "data", "tasks", "evaluation", "training"},
     "cli": {"*"},
     "__main__": {"cli"},
     "__init__": {"predict"},

@@ -1,11 +1,14 @@
 """Files that appear whole or not at all, and small ones that are read with suspicion."""
 
 import os
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+MIN_FREE = 2**20  # bytes of a disk, below which it counts as full
 MAX_TEXT = 1_000_000  # bytes; the largest published .cfg has 30 kB, list of names 250 kB
 
 
@@ -43,6 +46,18 @@ def all_or_none(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
+
+
+def has_room(folder: Path) -> bool:
+    """Whether the disk of `folder` is not full; each time that it gets full, stderr is told."""
+    global _full
+    was, _full = _full, shutil.disk_usage(folder).free < MIN_FREE
+    if _full and not was:
+        print(f"{folder}: the disk is full; nothing is recorded until it is not.", file=sys.stderr)
+    return not _full
+
+
+_full = False
 
 
 def check_absent(*paths: Path, force: bool = False) -> None:

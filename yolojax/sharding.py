@@ -1,6 +1,8 @@
 """One mesh with one axis: the batch is split over it, the state too or on every device whole."""
 
 import math
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -83,3 +85,21 @@ def check_batch_size(batch_size: int, subdivisions: int, mesh: Mesh) -> None:
 def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """The rows that this process has read, as the global batch split over `mesh`."""
     return {k: jax.make_array_from_process_local_data(split(mesh), v) for k, v in batch.items()}
+
+
+def all_rows(rows: np.ndarray, mesh: Mesh) -> np.ndarray | jax.Array:
+    """The rows [B, ...] of all processes from the [b, ...] of this one; they are not waited for."""
+    if jax.process_count() == 1:
+        return rows
+    return gatherer(mesh)(jax.make_array_from_process_local_data(split(mesh), rows))
+
+
+def fetch(tree: Any, mesh: Mesh) -> Any:
+    """The arrays of `tree`, which lie on `mesh`, as NumPy arrays, whole in every process."""
+    return jax.device_get(tree if jax.process_count() == 1 else gatherer(mesh)(tree))
+
+
+@lru_cache
+def gatherer(mesh: Mesh) -> Callable:
+    """A jitted function that lays the arrays of its argument whole on every device."""
+    return jax.jit(lambda tree: tree, out_shardings=replicated(mesh))

@@ -19,6 +19,7 @@ from yolojax.models import NETWORKS, build_network, count_outputs
 from yolojax.models.cfg import count_last, parse_cfg
 from yolojax.models.layers import ROOTS
 from yolojax.models.network import Network
+from yolojax.models.summary import layer_table, totals
 from yolojax.naming import did_you_mean
 
 DECODERS = {"region": yolov2.decode, "yolov1": yolov1.decode, "classes": classes_head.decode}
@@ -34,6 +35,8 @@ TREE_LOSS = {"region": "region", "classes": "tree_classification"}  # the same w
 # Fields of config.loss that a loss may do without: the schedule comes with the data.
 NOT_OF_A_LOSS = ("name", "arguments", "warmup_images")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+# Names of jax.default_matmul_precision. XLA's own choice: TPUs multiply bfloat16, GPUs TF32.
+PRECISIONS = {"default": None, "tensorfloat32": "tensorfloat32", "float32": "float32"}
 
 
 class Task(NamedTuple):
@@ -99,6 +102,7 @@ def build_model(model: ModelConfig) -> tuple[Network, str]:
     choose("model.location", model.location, yolov2.LOCATIONS)
     choose("model.class_activation", model.class_activation, yolov2.ACTIVATIONS)
     mode = {"dtype": choose("model.dtype", model.dtype, DTYPES), "epsilon": model.epsilon}
+    mode["precision"] = choose("model.precision", model.precision, PRECISIONS)
     if model.cfg:
         cfg = parse_cfg(model.cfg, f"config.model.cfg ({model.name})")
         head = cfg.head.kind
@@ -167,6 +171,11 @@ def choose(field: str, name: str, table: dict):
         return table[name]
     hint = did_you_mean(name, table)
     raise ValueError(f"config.{field} is {name!r}; known: {', '.join(table)}.{hint}")
+
+
+def forward_flops(task: Task, image_size: tuple[int, int]) -> float:
+    """Operations of the network on one image of (height, width): 2 for each product in a layer."""
+    return 1e9 * totals(layer_table(task.model, image_size))["bflops_all"]
 
 
 def to_float(image):

@@ -1,4 +1,5 @@
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -137,3 +138,19 @@ def test_training_moves_all_statistics_and_reaches_all_parameters():
     moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), stats, variables()["batch_stats"])
     assert jax.tree.all(moved)
     assert jax.tree.all(jax.tree.map(lambda g: bool(jnp.any(g != 0)), gradients))
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"),
+    [(None, "DEFAULT"), ("tensorfloat32", "HIGH"), ("float32", "HIGHEST")],
+)
+def test_products_of_float32_have_the_precision_asked_for(precision, expected):
+    """In both passes; the backend decides what a name means, so only the program is looked at."""
+    model = Network((Conv(4, 3, name="a"), Conv(4, 3, name="b")), precision=precision)
+    image = jnp.zeros((1, 8, 8, 3))
+    variables = model.init(jax.random.key(0), image)
+    gradient = jax.grad(lambda v: model.apply(v, image).sum())
+    text = jax.jit(gradient).lower(variables).as_text()
+    found = set(re.findall(r"#stablehlo<precision (\w+)>", text))
+    assert found == {expected}
+    assert text.count("stablehlo.convolution") >= 4

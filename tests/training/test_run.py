@@ -1,5 +1,6 @@
 """Whole runs of train.py on drawn shapes: resume, signals, compilations, NaN, device counts."""
 
+import gzip
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from yolojax.evaluation.kinds import kind_of
 from yolojax.sharding import make_mesh, to_devices
 from yolojax.tasks import build
 from yolojax.training import checkpoint
+from yolojax.training.ledger import account, read_ledger
 from yolojax.training.metrics import NotFinite, RunLog
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.programs import compile_train_steps
@@ -26,6 +28,9 @@ from yolojax.training.state import create_state, inference_variables
 from yolojax.training.step import jit_train_step, make_train_step
 
 BATCH = 8
+PARTS = ("step", "input", "device", "host")
+OF_A_START = ("start", "setup", "compile", "training")
+AT_END = ("evaluation", "checkpoint", "stop")
 
 
 def tiny(batches=6):
@@ -46,15 +51,15 @@ def tiny(batches=6):
     return config
 
 
-def train(config, workdir):
-    script.train(config, workdir, make_mesh(jax.devices()[:1]))
+def train(config, workdir, *more):
+    script.train(config, workdir, make_mesh(jax.devices()[:1]), *more)
 
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    """An undisturbed run of six batches."""
+    """An undisturbed run of six batches, of which two are traced."""
     workdir = tmp_path_factory.mktemp("straight")
-    train(tiny(), workdir)
+    train(tiny(), workdir, (2, 3))
     return workdir
 
 
@@ -94,10 +99,47 @@ def test_six_steps_equal_three_a_signal_and_three_more(straight, tmp_path, monke
     jax.tree.map(np.testing.assert_array_equal, state_of(tmp_path), state_of(straight, 3))
     train(tiny(), tmp_path)
     jax.tree.map(np.testing.assert_array_equal, state_of(tmp_path), state_of(straight))
-    timeless = ("train/images_per_sec", "train/input_wait")
+    timely = {"train/images_per_sec", "train/input_wait", *(f"train/{part}_ms" for part in PARTS)}
     for ours, theirs in zip(steps_of(tmp_path), steps_of(straight), strict=True):
-        for name in ours.keys() - timeless:  # the batch's fingerprint among them
+        assert timely < ours.keys()
+        for name in ours.keys() - timely:  # the batch's fingerprint among them
             assert ours[name] == theirs[name], (ours["step"], name)
+    events = [line["event"] for line in read_ledger(tmp_path)]
+    assert events == [*OF_A_START, "checkpoint", "stop", *OF_A_START, *AT_END]
+    assert account(read_ledger(tmp_path))["lost"] == 0  # the signal has saved all
+
+
+def test_a_run_leaves_its_ledger(straight):
+    ledger = read_ledger(straight)
+    assert [(line["event"], line["step"]) for line in ledger] == [
+        *((event, 0) for event in OF_A_START[:3]),
+        ("training", 3), ("checkpoint", 3), ("training", 6),
+        *((event, 6) for event in AT_END),
+    ]  # fmt: skip
+    compiled, stop = ledger[2], ledger[-1]
+    assert compiled["planned_gb"].keys() == {"64x64", "96x96"}
+    assert 0 < compiled["planned_gb"]["64x64"] < compiled["planned_gb"]["96x96"] < 0.1
+    assert 2 < compiled["compilations"] == stop["compilations"]
+    seconds = account(ledger)
+    assert sum(seconds.values()) == pytest.approx(stop["time"] - ledger[0]["time"])
+    (goodput,) = (line["run/goodput"] for line in lines(straight) if "run/goodput" in line)
+    assert 0 < goodput < 1
+    assert seconds["compile"] > seconds["lost"] == seconds["down"] == 0
+
+
+def test_the_parts_of_a_step_add_up(straight):
+    for line in steps_of(straight):
+        step, *parts = (line[f"train/{part}_ms"] for part in PARTS)
+        assert step == pytest.approx(sum(parts))
+        assert step == pytest.approx(1000 * BATCH / line["train/images_per_sec"])
+        assert not {"train/mfu", "train/hbm_peak_gb"} & line.keys()  # nothing is known of a CPU
+
+
+def test_two_steps_are_traced(straight):
+    (trace,) = (straight / "profile").rglob("*.trace.json.gz")
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    steps = {event["args"]["step_num"] for event in events if event.get("name") == "train"}
+    assert {int(step) for step in steps} == {2, 3}
 
 
 def test_multi_scale_changes_the_size_during_the_run(straight):
@@ -234,7 +276,8 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
 
 def test_an_unfinished_last_line_is_dropped(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"ste')
-    with RunLog(tmp_path, tiny(), step=2, done=2, total=6):
+    mesh = make_mesh(jax.devices()[:1])
+    with RunLog(tmp_path, tiny(), step=2, done=2, total=6, mesh=mesh, broken=tmp_path):
         pass
     assert lines(tmp_path) == [{"step": 1}, {"step": 2}]
 

@@ -26,11 +26,11 @@ def run(args) -> int:
     """Explain, write the figure, print its numbers."""
     from pathlib import Path
 
+    from yolojax import xla
     from yolojax.explain import explain_picture
-    from yolojax.training.programs import use_compilation_cache
     from yolojax.visual.draw import save_image
 
-    use_compilation_cache()
+    xla.set_up()
     found = explain_picture(args.workdir, args.image, data=args.data)
     name = found.image_id.replace("/", "_")
     target = Path(args.out or Path(args.workdir) / "plots" / f"explain_{name}.png")

@@ -20,6 +20,7 @@ VERBS = {
     "compare": "runs side by side: paired differences with intervals, errors, configs, curves",
     "explain": "what the loss does to one picture: cells, anchors, targets, each term",
     "anchors": "cluster the box shapes of a data set; whether own anchors pay",
+    "bench": "how long the train step, the evaluation and the input of a config take here",
     "check-loss": "whether a loss, ours or your own, keeps what every loss must keep",
     "convert": "a model from one form to another: runs, Darknet, ONNX, StableHLO",
     "compile": "do training and evaluation fit a TPU, how fast can they be; no TPU is needed",

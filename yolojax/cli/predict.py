@@ -85,15 +85,15 @@ def run(args) -> int:
 
 def predictions(args, paths: list[str], on_bad):
     """An iterator over the results, with a progress bar; `on_bad` gets each unreadable picture."""
+    from yolojax import xla
     from yolojax.predict import Classifier, load
     from yolojax.progress import progress
-    from yolojax.training.programs import use_compilation_cache
 
     def report(error):
         _say(f"yolojax predict: {error}", sys.stderr)
         on_bad(error)
 
-    use_compilation_cache()
+    xla.set_up()
     model = load(
         args.workdir or args.weights,
         config=args.config,

@@ -154,25 +154,29 @@ def _sample(source: Source | JointSource, config: Config, head: str) -> Sample:
 
 
 def eval_batches(source: Source, config: Config, batch_size: int) -> Iterator[Batch]:
-    """Every picture of `source` once; see `pipeline.eval_loader`."""
+    """This host's part of every picture of `source`; see `pipeline.eval_loader`."""
     return eval_loader(
         source,
         image_size=config.data.image_size,
         letterbox=config.data.letterbox,
         resize=config.data.resize,
         batch_size=batch_size,
+        host=jax.process_index(),
+        hosts=jax.process_count(),
         threads=config.data.threads,
         on_bad_record=config.data.on_bad_record,
     )
 
 
 def eval_label_batches(source: Source, config: Config, batch_size: int) -> Iterator[Batch]:
-    """Every picture of `source` once, with its class; see `classification.eval_loader`."""
+    """The same, each with its class; see `classification.eval_loader`."""
     return classification.eval_loader(
         source,
         image_size=config.data.image_size,
         resize=config.data.resize,
         batch_size=batch_size,
+        host=jax.process_index(),
+        hosts=jax.process_count(),
         threads=config.data.threads,
         on_bad_record=config.data.on_bad_record,
     )

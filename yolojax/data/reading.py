@@ -25,6 +25,19 @@ def fingerprint(batch: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()[:12]
 
 
+def row_digests(batch: Mapping[str, np.ndarray]) -> np.ndarray:
+    """uint8 [b, 6], the `fingerprint` of each row of a batch.
+
+    Those of all hosts together do not depend on how many hosts there are.
+    """
+    names = [fingerprint({k: v[i] for k, v in batch.items()}) for i in range(_length(batch))]
+    return np.frombuffer(bytes.fromhex("".join(names)), np.uint8).reshape(len(names), -1)
+
+
+def _length(batch):
+    return len(next(iter(batch.values())))
+
+
 def batches(
     row: Callable[[int], Batch], first, last, batch_size, host, hosts, threads
 ) -> Iterator[Batch]:

@@ -11,14 +11,13 @@ from jax.sharding import Mesh
 
 from yolojax.config import Config, EvalConfig
 from yolojax.data.doors import eval_label_batches
-from yolojax.data.geometry import blank
 from yolojax.data.nodes import classes_of
 from yolojax.data.records import Source
 from yolojax.evaluation import hierarchy
-from yolojax.evaluation.detect import batch_size, decode_at
+from yolojax.evaluation.detect import batch_size, blank_images, decode_at
 from yolojax.evaluation.writers import write_hits, write_result
 from yolojax.progress import progress
-from yolojax.sharding import to_devices
+from yolojax.sharding import fetch, to_devices
 from yolojax.tasks import Task, to_float
 
 METRICS = ("top1", "top5")
@@ -44,9 +43,7 @@ def make_programs(task: Task, settings: EvalConfig, nodes: tuple[int, ...] = ())
 
 def warm_up(programs: Programs, variables: dict, config: Config, mesh: Mesh) -> None:
     """Compile the program for the evaluation batches of `config`, by running it once."""
-    image = blank(config.data.resize, (batch_size(config, mesh), *config.data.image_size, 3))
-    image = to_devices({"image": image}, mesh)["image"]
-    jax.block_until_ready(programs.top(variables, image))
+    fetch(programs.top(variables, blank_images(config, mesh)), mesh)
 
 
 def evaluate_source(
@@ -147,8 +144,9 @@ def _predict_all(programs, variables, source, config, mesh) -> tuple[np.ndarray,
         progress(total=len(source), desc="evaluating", unit="image") as bar,
     ):
         for batch in batches:
-            image = to_devices({"image": batch["image"]}, mesh)["image"]
-            _, top = jax.device_get(programs.top(variables, image))
+            rows = to_devices(batch, mesh)
+            _, top = programs.top(variables, rows.pop("image"))
+            batch, top = fetch((rows, top), mesh)
             real = batch["image_id"] >= 0
             ids.append(batch["image_id"][real])
             labels.append(batch["label"][real])

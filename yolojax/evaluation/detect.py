@@ -13,7 +13,7 @@ from yolojax.config import Config, EvalConfig
 from yolojax.data.geometry import blank
 from yolojax.heads.predictions import scores as class_scores
 from yolojax.ops.nms import Detections, nms
-from yolojax.sharding import to_devices
+from yolojax.sharding import fetch, to_devices
 from yolojax.tasks import Task, to_float
 
 
@@ -82,10 +82,16 @@ def _best(scores, labels):
 
 def warm_up(programs: Programs, variables: dict, config: Config, mesh: Mesh) -> None:
     """Compile the programs for the evaluation batches of `config`, by running each once."""
-    image = blank(config.data.resize, (batch_size(config, mesh), *config.data.image_size, 3))
-    raw = programs.network(variables, to_devices({"image": image}, mesh)["image"])
+    raw = programs.network(variables, blank_images(config, mesh))
     for program in filter(None, (programs.detect, programs.descend)):
-        jax.block_until_ready(program(raw, 0.5, 0.5))
+        fetch(program(raw, 0.5, 0.5).detections, mesh)
+
+
+def blank_images(config: Config, mesh: Mesh) -> jax.Array:
+    """An evaluation batch [B, h, w, 3] of `config` without pictures."""
+    rows = batch_size(config, mesh) // jax.process_count()
+    image = blank(config.data.resize, (rows, *config.data.image_size, 3))
+    return to_devices({"image": image}, mesh)["image"]
 
 
 def batch_size(config: Config, mesh: Mesh) -> int:

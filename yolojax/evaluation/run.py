@@ -34,7 +34,7 @@ from yolojax.evaluation.writers import (
 )
 from yolojax.ops.nms import Detections
 from yolojax.progress import progress
-from yolojax.sharding import to_devices
+from yolojax.sharding import fetch, to_devices
 from yolojax.tasks import check_eval_nodes
 from yolojax.visual.draw import draw_batch, save_image
 from yolojax.visual.error_report import plot_errors
@@ -152,20 +152,20 @@ def _detect_all(programs, variables, source, config, mesh):
         progress(total=len(source), desc="evaluating", unit="image") as bar,
     ):
         while batch := _timed(times, "input", next, batches, None):
-            image = to_devices({"image": batch["image"]}, mesh)["image"]
-            raw = _timed(times, "network", programs.network, variables, image)
+            rows = to_devices(batch, mesh)
+            raw = _timed(times, "network", programs.network, variables, rows.pop("image"))
             found = _timed(times, "nms", programs.detect, raw, *thresholds)
-            found = jax.device_get(found.detections)
+            found, rows = fetch((found.detections, rows), mesh)
             if programs.descend:
                 sure = programs.descend(raw, hierarchy.SURE, config.eval.iou_threshold)
-                below = jax.device_get(sure.detections)
-            drawn = drawn or _drawn(batch, found, source)
-            for i in np.flatnonzero(batch["image_id"] >= 0):
-                record = source[int(batch["image_id"][i])]
-                truths.append(truth_from_record(record, batch["size"][i]))
-                detections.append(_detections(record.image_id, batch, found, i))
+                below = fetch(sure.detections, mesh)
+            drawn = drawn or _drawn(batch, _own(found, batch), source)
+            for i in np.flatnonzero(rows["image_id"] >= 0):
+                record = source[int(rows["image_id"][i])]
+                truths.append(truth_from_record(record, rows["size"][i]))
+                detections.append(_detections(record.image_id, rows, found, i, config))
                 if programs.descend:
-                    named.append(_detections(record.image_id, batch, below, i))
+                    named.append(_detections(record.image_id, rows, below, i, config))
                 bar.update()
     speed = {name: 1000 * seconds / max(len(truths), 1) for name, seconds in times.items()}
     return truths, detections, named or detections, speed, drawn
@@ -179,11 +179,16 @@ def _timed(times: dict, name: str, function, *args):
     return result
 
 
-def _detections(image_id: str, batch: dict, found: Detections, i: int) -> ImageDetections:
-    kept = found.valid[i]
-    boxes = boxes_to_original(
-        found.boxes[i], batch["affine"][i], batch["image"].shape[1:3], batch["size"][i]
-    )
+def _own(found: Detections, batch: dict) -> Detections:
+    """The rows of `found` that belong to this process, which has read `batch`."""
+    share = len(batch["image_id"])
+    start = jax.process_index() * share
+    return jax.tree.map(lambda leaf: leaf[start : start + share], found)
+
+
+def _detections(image_id: str, rows: dict, found: Detections, i: int, config) -> ImageDetections:
+    kept, size = found.valid[i], config.data.image_size
+    boxes = boxes_to_original(found.boxes[i], rows["affine"][i], size, rows["size"][i])
     return ImageDetections(image_id, boxes[kept], found.scores[i][kept], found.labels[i][kept])
 
 

@@ -16,7 +16,7 @@ from yolojax.data.reading import Batch
 from yolojax.explain.observe import make_programs, observe
 from yolojax.explain.pictures import batch_of_one, find_record, one_of
 from yolojax.loading import load_model
-from yolojax.sharding import make_mesh, replicated
+from yolojax.sharding import gatherer, make_mesh
 from yolojax.tasks import Task
 from yolojax.training.programs import abstract_batch, train_sizes
 from yolojax.training.state import TrainState
@@ -72,7 +72,7 @@ def make_watch(task: Task, config: Config, state: TrainState, workdir: Path) -> 
     if not config.explain_every:
         return None
     programs, shown = make_programs(task, config), config.model.shown
-    gather = jax.jit(lambda tree: tree, out_shardings=replicated(state.step.sharding.mesh))
+    gather = gatherer(state.step.sharding.mesh)
 
     def look(state: TrainState, one: Batch):
         variables = gather({"params": state.params, "batch_stats": state.batch_stats})

@@ -43,6 +43,7 @@ def build_network(
     width: float = 1.0,
     dtype: jnp.dtype = jnp.float32,
     epsilon: str = "gpu",
+    precision: str | None = None,
 ) -> Network:
     """The network `name`, `width` times as wide, computing in `dtype` with float32 parameters.
 
@@ -52,6 +53,7 @@ def build_network(
         width: factor on the filters of all layers before that.
         dtype: of the computation.
         epsilon: which of Darknet's programs to normalise like (layers.ROOTS).
+        precision: of products of float32; see Network.
 
     Raises:
         ValueError: `name` is not in NETWORKS, or `width` is not above 0.
@@ -59,7 +61,8 @@ def build_network(
     if name not in NETWORKS:
         hint = did_you_mean(name, NETWORKS)
         raise ValueError(f"network {name!r} is unknown; known: {', '.join(NETWORKS)}.{hint}")
-    return Network(scale_width(NETWORKS[name].table(outputs), width), dtype, epsilon)
+    table = scale_width(NETWORKS[name].table(outputs), width)
+    return Network(table, dtype, epsilon, precision)
 
 
 def count_outputs(head: str, *, classes: int, boxes: int = 0, side: int = 0) -> int:

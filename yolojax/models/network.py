@@ -1,5 +1,7 @@
 """The one module that reads any table of layers."""
 
+from contextlib import nullcontext
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -76,11 +78,14 @@ class Network(nn.Module):
     """The layers of `table`, one after the other; `dtype` is that of the computation.
 
     `epsilon` is a key of layers.ROOTS: which of Darknet's two programs to normalise like.
+    `precision` is that of products of float32, as jax.default_matmul_precision names it; None is
+    what is set around, or else the backend's.
     """
 
     table: Table
     dtype: jnp.dtype = jnp.float32
     epsilon: str = "gpu"
+    precision: str | None = None
 
     @nn.compact
     def __call__(self, images, *, train: bool = False, all_outputs: bool = False):
@@ -96,9 +101,11 @@ class Network(nn.Module):
         check_image_size(images.shape[1:3], self.table)
         x, outputs = images.astype(self.dtype), []
         mode = {"train": train, "dtype": self.dtype, "epsilon": self.epsilon}
-        for layer in self.table:
-            x = LAYERS[type(layer)](layer, x, outputs, **mode)
-            outputs.append(x)
+        precise = jax.default_matmul_precision(self.precision) if self.precision else nullcontext()
+        with precise:
+            for layer in self.table:
+                x = LAYERS[type(layer)](layer, x, outputs, **mode)
+                outputs.append(x)
         return outputs if all_outputs else x.astype(jnp.float32)
 
 

@@ -1,9 +1,12 @@
 """The run folder on disk: config, environment and Orbax checkpoints of the state."""
 
+import dataclasses
 import json
 import os
 import platform
+import shutil
 import sys
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -11,15 +14,20 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from yolojax.config import Config, from_dict, to_dict
+from yolojax.config import Config, MeshConfig, from_dict, to_dict
+from yolojax.distributed import all_agree, from_main, is_main
 from yolojax.files import write_text
-from yolojax.sharding import make_mesh, replicated
+from yolojax.sharding import make_mesh
 from yolojax.tasks import Task, build
+from yolojax.training import seal
 from yolojax.training.optimizer import make_optimizer
-from yolojax.training.state import TrainState, create_state
+from yolojax.training.state import TrainState
+from yolojax.training.state import abstract_state as state_on
 
 PACKAGES = ("yolojax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 UNSCORED = -1.0  # metric of a checkpoint made between two evaluations: never the best
+UNFINISHED = "*.orbax-checkpoint-tmp*"  # what a killed process leaves of one, not loaded by anybody
+RETRY, GIVE_UP = 10.0, 600.0  # seconds between two tries to save at the end, and until the last
 
 
 def save_config(workdir: Path, config: Config) -> None:
@@ -69,7 +77,12 @@ def open_manager(workdir: Path, keep: int) -> ocp.CheckpointManager:
 def save(
     manager: ocp.CheckpointManager, state: TrainState, config: Config, score: float | None = None
 ) -> None:
-    """Save `state` and `config` together in the background; `score` is the headline metric."""
+    """Save `state` and `config` together in the background; `score` is the headline metric.
+
+    Where it fails, as on a full disk, that is reported by the next call of this or of `finish`:
+    the checkpoints before it stay, and the run may go on.
+    """
+    _settle(manager)
     manager.save(
         int(state.step),
         args=ocp.args.Composite(
@@ -78,6 +91,56 @@ def save(
         metrics={"score": UNSCORED if score is None else score},
         force=True,
     )
+
+
+def finish(
+    manager: ocp.CheckpointManager, state: TrainState, config: Config, score: float | None = None
+) -> None:
+    """As `save`, and wait for it; where it fails, try again, for `state` is about to go.
+
+    Raises:
+        OSError: it cannot be saved, and could not for GIVE_UP seconds.
+    """
+    begin = time.monotonic()
+    save(manager, state, config, score)
+    while not all_agree(_settle(manager)):
+        if time.monotonic() - begin > GIVE_UP:
+            raise OSError(
+                f"{manager.directory}: step {int(state.step)} could not be saved for "
+                f"{GIVE_UP / 60:.0f} minutes and is lost; the same command goes on from the newest "
+                "checkpoint once there is room."
+            )
+        print(f"trying again in {RETRY:.0f} s, for {GIVE_UP / 60:.0f} minutes", file=sys.stderr)
+        time.sleep(RETRY)
+        save(manager, state, config, score)
+
+
+def _settle(manager: ocp.CheckpointManager) -> bool:
+    """Wait for the save under way and seal what it wrote -> False, said on stderr, if it failed."""
+    try:
+        manager.wait_until_finished()
+    except (OSError, ValueError, RuntimeError) as error:
+        free = shutil.disk_usage(manager.directory).free / 1e6
+        reason = str(error).partition(":")[0].partition("[")[0]
+        print(
+            f"{manager.directory}: a checkpoint could not be saved ({reason}; {free:,.0f} MB are "
+            f"free there). The newest whole one is {manager.latest_step()}; free some room.",
+            file=sys.stderr,
+        )
+        _remove_unfinished(Path(manager.directory))
+        return False
+    if is_main():
+        for step in manager.all_steps():
+            seal.seal(Path(manager.directory) / str(step))
+    return True
+
+
+def _remove_unfinished(directory: Path) -> list[str]:
+    """Take away what is left of saves that did not end -> its names."""
+    unfinished = sorted(directory.glob(UNFINISHED)) if is_main() else []
+    for path in unfinished:
+        shutil.rmtree(path, ignore_errors=True)
+    return [path.name for path in unfinished]
 
 
 def restore(manager: ocp.CheckpointManager, state: TrainState, step: int) -> TrainState:
@@ -100,12 +163,40 @@ def restore(manager: ocp.CheckpointManager, state: TrainState, step: int) -> Tra
 
 
 def resume(manager: ocp.CheckpointManager, state: TrainState) -> TrainState:
-    """The newest checkpoint, or `state` where there is none."""
-    step = manager.latest_step()
-    if step is None:
+    """The newest intact checkpoint, or `state` where there is none at all.
+
+    Damaged ones are moved to WORKDIR/damaged, and the one before is taken.
+
+    Raises:
+        ValueError: all are damaged, or as `restore`.
+    """
+    step = from_main(lambda: _newest_intact(Path(manager.directory)))
+    manager.reload()
+    if step < 0:
         return state
     print(f"resuming from {manager.directory}/{step}")
     return restore(manager, state, step)
+
+
+def _newest_intact(directory: Path) -> int:
+    """The newest step below `directory` whose files are as they were saved; -1 if there is none."""
+    for name in _remove_unfinished(directory):
+        print(f"{directory}/{name}: was never finished, and is removed")
+    steps = sorted(int(p.name) for p in directory.glob("[0-9]*") if p.name.isdecimal())
+    for step in reversed(steps):
+        problem = seal.damage(directory / str(step))
+        if problem is None:
+            return step
+        kept = directory.parent / "damaged" / f"{step}_{time.time():.0f}"
+        kept.parent.mkdir(exist_ok=True)
+        (directory / str(step)).rename(kept)
+        print(f"checkpoint {step} is damaged: {problem}. It is now {kept}.", file=sys.stderr)
+    if steps:
+        raise ValueError(
+            f"{directory}: all checkpoints ({', '.join(map(str, steps))}) are damaged; use a new "
+            "--workdir, or put back a copy of one."
+        )
+    return -1
 
 
 def best_step(manager: ocp.CheckpointManager) -> int | None:
@@ -131,6 +222,11 @@ def restore_best(workdir: Path) -> tuple[Task, TrainState]:
         step = best_step(manager)
         if step is None:
             raise FileNotFoundError(f"{workdir}/checkpoints: no checkpoint has been saved yet.")
+        if problem := seal.damage(Path(manager.directory) / str(step)):
+            raise ValueError(
+                f"checkpoint {step} is damaged: {problem}. Go on with the training from the one "
+                f"before, or take {manager.directory}/{step} away."
+            )
         item = ocp.args.Composite(config=ocp.args.JsonRestore())
         of_step = from_dict(manager.restore(step, args=item)["config"])
         task = build(of_step)
@@ -138,8 +234,6 @@ def restore_best(workdir: Path) -> tuple[Task, TrainState]:
 
 
 def abstract_state(task: Task, config: Config) -> TrainState:
-    """Shapes and places of the state of `config` on all devices; nothing is computed."""
-    mesh, optimizer = make_mesh(), make_optimizer(config.optimizer)
-    shapes = jax.eval_shape(lambda: create_state(task, optimizer, config, mesh))
-    place = replicated(mesh)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes)
+    """Shapes and places of the state of `config`, whole on all devices; nothing is computed."""
+    whole = dataclasses.replace(config, mesh=MeshConfig())
+    return state_on(task, make_optimizer(config.optimizer), whole, make_mesh())

@@ -2,11 +2,17 @@
 
 import dataclasses
 import sys
+import traceback
 
 from absl import app, flags, logging
 
+from yolojax import distributed, peers
 from yolojax.config import Config
 from yolojax.naming import did_you_mean
+
+DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", None, "one of several processes, a command on each host; default: looks for them"
+)
 
 
 def field_names(schema: type = Config, prefix: str = "") -> list[str]:
@@ -49,15 +55,29 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 
 def run_main(main) -> None:
-    """Parse the flags and run `main()`; bad input is one line on stderr and status 1."""
+    """Parse the flags and run `main()`; bad input is one line on stderr and status 1.
+
+    Of several processes none is left alone: each ends when one of them fails, or all when all are
+    done.
+    """
 
     def guarded(argv):
         logging.set_verbosity(logging.WARNING)  # Orbax tells at length of every file otherwise
         try:
+            distributed.start(DISTRIBUTED.value)
             main()
+            peers.leave()
         except (ValueError, OSError, FloatingPointError) as error:
             print(f"{argv[0]}: {error}", file=sys.stderr)
+            if peers.several():
+                peers.fail(error)
             sys.exit(1)
+        except BaseException as error:
+            if peers.several():
+                peers.find_out(error)
+                traceback.print_exc()
+                peers.fail(error)
+            raise
 
     # Overrides may stand in front of the config that they change; ml_collections reads sys.argv.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: not word.startswith("--config="))

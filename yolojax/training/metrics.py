@@ -2,17 +2,24 @@
 
 import json
 import math
+import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from tensorboardX import SummaryWriter
 
 from yolojax.config import Config
-from yolojax.data.reading import fingerprint
-from yolojax.files import write_text
+from yolojax.data.reading import fingerprint, row_digests
+from yolojax.files import has_room, write_text
 from yolojax.progress import progress
+from yolojax.sharding import all_rows
+from yolojax.training import ledger
+from yolojax.training.compilations import Compilation, late_warning
+from yolojax.training.speed import Window, device_memory, rates
 from yolojax.visual.draw import save_image
 from yolojax.visual.report import plot_curves
 
@@ -25,6 +32,7 @@ SHOWN = {
     "objectness_on": "Obj",
     "objectness_off": "NoObj",
 }
+TICK = 10.0  # seconds of training between two lines of the ledger: a killed run loses no more
 EVALUATED = ("voc07_11pt", "voc10", "coco_AP", "coco_AP50", "coco_AP75", "top1", "top5")
 
 
@@ -39,16 +47,39 @@ class RunLog:
     never wait for the host.
     """
 
-    def __init__(self, workdir: Path, config: Config, step: int, done: int, total: int):
+    def __init__(
+        self,
+        workdir: Path,
+        config: Config,
+        step: int,
+        done: int,
+        total: int,
+        *,
+        mesh: Mesh,
+        broken: Path,
+        compiled: Sequence[Compilation] = (),
+        least: Mapping[tuple[int, int], float] = {},
+    ):
         """Open the records after `step`, with `done` of `total` batches behind.
 
         Lines after `step`, left by a run that was stopped before it could save, are taken out.
+
+        Every process of a run must call the same methods; each writes to a `workdir` of its own.
+
+        Args:
+            mesh: of the run.
+            broken: the folder for batches whose loss is not finite.
+            compiled: grows where something is compiled; what is in it now is no surprise.
+            least: as `speed.least_seconds` returns it.
         """
-        self.workdir = workdir
+        self.workdir, self.mesh, self.broken = workdir, mesh, broken
         self.every = config.log_every
         self.batch_size = config.optimizer.batch_size
         self.running = None
-        self.waited, self.steps, self.since = 0.0, 0, time.monotonic()
+        share = self.batch_size // jax.process_count()
+        all_rows(np.zeros((share, 6), np.uint8), mesh)  # compiled before the first step
+        self.compiled, self.expected, self.least = compiled, len(compiled), least
+        self.window, self.marked, self.starved = Window(time.monotonic()), time.monotonic(), 0.0
         path = workdir / "metrics.jsonl"
         _keep_until(path, step)
         self.lines = path.open("a")
@@ -67,11 +98,16 @@ class RunLog:
         """The next batch; the time it takes is what the run waits for its input."""
         begin = time.monotonic()
         batch = next(batches)
-        self.waited += time.monotonic() - begin
+        waited = time.monotonic() - begin
+        self.window.input += waited
+        # A wait that a step under way outlasts has cost nothing.
+        self.starved += 0.0 if self._busy() else waited
         return batch
 
     def step(self, step: int, images: int, numbers: dict, batch: dict) -> None:
         """Note the step that has just been dispatched and record the one before it."""
+        if step % self.every == 0:
+            numbers = numbers | {"rows": all_rows(row_digests(batch), self.mesh)}
         ended, self.running = self.running, (step, images, numbers, batch)
         if ended:
             self._record(*ended)
@@ -81,9 +117,24 @@ class RunLog:
         if self.running:
             ended, self.running = self.running, None
             self._record(*ended)
+            self._mark_training(ended[0])
+
+    def mark(self, event: str, step: int) -> None:
+        """Close a stretch of the ledger that was no training, and keep it out of the rates."""
+        ledger.mark(self.workdir, event, step)
+        self.window = Window(time.monotonic())
+        self.marked = self.window.begin
+        if event == "checkpoint":  # Orbax compiles for itself, once, where there are several hosts
+            self.expected = len(self.compiled)
+        self._tell_of_compilations(step)
 
     def write(self, step: int, images: int, values: dict[str, float | str]) -> None:
-        """One line of metrics.jsonl, and the same numbers as TensorBoard scalars."""
+        """One line of metrics.jsonl, and the same numbers as TensorBoard scalars.
+
+        On a full disk they are left out: the run is worth more than its records.
+        """
+        if not has_room(self.workdir):
+            return
         self.lines.write(json.dumps({"step": step, "images": images} | values) + "\n")
         self.lines.flush()
         for name, value in values.items():
@@ -92,36 +143,59 @@ class RunLog:
 
     def picture(self, name: str, step: int, image: np.ndarray) -> None:
         """A drawing (uint8 RGB) for TensorBoard, and the newest of its name in plots/."""
+        if not has_room(self.workdir):
+            return
         self.events.add_image(name, image, step, dataformats="HWC")
         save_image(self.workdir / "plots" / f"{name}.png", image)
 
     def result(self, step: int, images: int, result: dict) -> None:
         """The numbers of an evaluation; the curves are drawn anew."""
         found = {f"eval/{name}": result.get(name) for name in EVALUATED}
+        self.mark("evaluation", step)
+        seconds = ledger.account(ledger.read_ledger(self.workdir))
+        found["run/goodput"] = ledger.goodput(seconds)
         self.write(step, images, {k: v for k, v in found.items() if v is not None})
-        self.since, self.waited, self.steps = time.monotonic(), 0.0, 0
-        plot_curves(self.workdir / "metrics.jsonl", self.workdir / "plots" / "curves.png")
+        if has_room(self.workdir):
+            plot_curves(self.workdir / "metrics.jsonl", self.workdir / "plots" / "curves.png")
 
     def _record(self, step, images, numbers, batch):
+        begin = time.monotonic()
         numbers = jax.device_get(numbers)
+        self.window.device += time.monotonic() - begin
+        rows = numbers.pop("rows", None)
         values = {f"train/{name}": float(value) for name, value in numbers.items()}
-        check_finite(values, step, batch, self.workdir)
-        self.steps += 1
+        check_finite(values, step, batch, self.broken)
+        self.window.steps += 1
+        self.window.least += self.least.get(batch["image"].shape[1:3], 0.0)
         self.bar.update()
         self.bar.set_postfix_str(_shown(values), refresh=False)
-        if step % self.every == 0:
-            seen = {"train/size": batch["image"].shape[1], "batch": fingerprint(batch)}
+        if rows is not None:
+            name = fingerprint({"rows": rows})
+            seen = {"train/size": batch["image"].shape[1], "batch": name}
             self.write(step, images, values | seen | self._rates())
+        if time.monotonic() - self.marked > TICK:
+            self._mark_training(step)
+        self._tell_of_compilations(step)
 
     def _rates(self) -> dict[str, float]:
-        """Images per second and the share of time spent waiting for input since the last line."""
-        seconds = max(time.monotonic() - self.since, 1e-9)
-        rates = {
-            "train/images_per_sec": self.steps * self.batch_size / seconds,
-            "train/input_wait": self.waited / seconds,
-        }
-        self.since, self.waited, self.steps = time.monotonic(), 0.0, 0
-        return rates
+        """The speed since the last line, and the memory it took."""
+        now = time.monotonic()
+        window, self.window = self.window, Window(now)
+        peak = device_memory().get("hbm_peak_gb")
+        return rates(window, now, self.batch_size) | ({"train/hbm_peak_gb": peak} if peak else {})
+
+    def _busy(self) -> bool:
+        """Whether the devices still work at the step under way."""
+        return bool(self.running) and not self.running[2]["loss"].is_ready()
+
+    def _mark_training(self, step: int) -> None:
+        ledger.mark(self.workdir, "training", step, input=round(self.starved, 3))
+        self.marked, self.starved = time.monotonic(), 0.0
+
+    def _tell_of_compilations(self, step: int) -> None:
+        if late := self.compiled[self.expected :]:
+            self.expected += len(late)
+            self.bar.write(late_warning(late, step), file=sys.stderr)
 
 
 def _shown(values: dict[str, float]) -> str:
@@ -136,14 +210,18 @@ def _keep_until(path: Path, step: int) -> None:
         write_text(path, "".join(f"{x}\n" for x in lines if json.loads(x)["step"] <= step))
 
 
-def check_finite(values: dict[str, float], step: int, batch: dict, workdir: Path) -> None:
-    """Raises NotFinite when loss or gradient of `step` are not, with the batch saved for replay."""
+def check_finite(values: dict[str, float], step: int, batch: dict, folder: Path) -> None:
+    """Raises NotFinite when loss or gradient of `step` are not, with the batch saved for replay.
+
+    Each process saves its own rows in `folder`.
+    """
     watched = ("train/loss", "train/grad_norm")
     if all(math.isfinite(values[name]) for name in watched):
         return
     terms = (*TERMS, *GRADIENTS, "grad_norm")
     broken = [t for t in terms if not math.isfinite(values.get(f"train/{t}", 0.0))]
-    path = workdir / "broken" / f"batch_{step}.npz"
+    host = f"_host{jax.process_index()}" if jax.process_count() > 1 else ""
+    path = folder / f"batch_{step}{host}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **batch)
     raise NotFinite(

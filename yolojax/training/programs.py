@@ -1,8 +1,6 @@
 """Every program of a run, compiled before the first step."""
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +10,6 @@ from yolojax.config import Config
 from yolojax.progress import progress
 from yolojax.sharding import split
 from yolojax.training.state import TrainState
-
-
-def use_compilation_cache() -> None:
-    """Keep compiled programs between runs in $JAX_COMPILATION_CACHE_DIR or ~/.cache/yolojax."""
-    default = str(Path.home() / ".cache" / "yolojax" / "xla")
-    jax.config.update(
-        "jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR", default)
-    )
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
 def train_sizes(config: Config) -> list[tuple[int, int]]:

@@ -1,17 +1,27 @@
 """SIGTERM and Ctrl-C end a run after the step at hand, with its state saved."""
 
+import os
 import signal
 from contextlib import contextmanager
+
+import jax
+from jax.experimental.multihost_utils import reached_preemption_sync_point
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
 def stop_requested():
-    """A function that says whether a signal has asked the run to stop.
+    """A function of the step just dispatched that says whether the run is to stop after it.
 
-    A second signal does what it always does, so that a run which hangs can be ended.
+    Of several processes a signal to any one stops all after the same step; it must then be called
+    with every step. A second signal does what it always does, so that a run which hangs can be
+    ended.
     """
+    if jax.process_count() > 1:
+        with _forwarded():
+            yield reached_preemption_sync_point
+        return
     received = []
     before = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
 
@@ -22,7 +32,23 @@ def stop_requested():
     for number in SIGNALS:
         signal.signal(number, note)
     try:
-        yield lambda: bool(received)
+        yield lambda step: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _forwarded():
+    """Ctrl-C as SIGTERM, which JAX hears by itself and tells the other processes."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def forward(number, frame):
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, forward)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

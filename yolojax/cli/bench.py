@@ -1,0 +1,68 @@
+"""How long the programs of a config take on the devices at hand, as a table of step times.
+
+Compiled and timed are the train step at each of its image sizes, the network and what follows it
+in evaluation, on made-up pictures; and the input, from config.data.train or, where that is not on
+this machine, from drawn scenes. GB is what the compiler plans of each device's memory. MFU is the
+share of the devices' peak that the products in the layers need, for chips that are known. Each call
+is waited for, so a run, which waits for nothing, can be a little faster. Programs that are in the
+cache ($JAX_COMPILATION_CACHE_DIR, ~/.cache/yolojax) are read, not compiled.
+
+examples:
+  yolojax bench --config=configs/yolov2_voc.py
+  yolojax bench --config=configs/yolov2_voc.py --batch-size 128 --image-size 416 416
+  yolojax bench --config=configs/quickstart.py:smoke --steps 5 --json
+"""
+
+import argparse
+import json
+import sys
+from contextlib import redirect_stdout
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `yolojax bench`."""
+    add = parser.add_argument
+    add("--config", required=True, metavar="FILE.py[:ARGUMENT]", help="a file in configs/")
+    add("--batch-size", type=int, metavar="N", help="of training and evaluation, on all devices")
+    add("--image-size", type=int, nargs=2, metavar=("H", "W"), help="only this one")
+    add("--steps", type=int, default=20, metavar="N", help="timed calls of each program (20)")
+    add("--json", action="store_true", help="print JSON instead of text")
+
+
+def run(args) -> int:
+    """Measure and print the table."""
+    from yolojax import xla
+    from yolojax.bench import as_dict, bench, format_rows
+    from yolojax.chips import chip_of
+    from yolojax.sharding import make_mesh
+    from yolojax.training.speed import peak_of
+
+    if args.steps < 1:
+        raise argparse.ArgumentError(None, f"--steps must be 1 or more, got {args.steps}.")
+    xla.set_up()
+    config, mesh = _config(args), make_mesh()
+    with redirect_stdout(sys.stderr):  # what the data say of themselves
+        rows = list(bench(config, mesh, calls=args.steps))
+    peak, kind = peak_of(mesh, config.model.dtype), mesh.devices.flat[0].device_kind
+    chip = chip_of(kind)
+    if args.json:
+        about = {"config": args.config, "devices": mesh.size, "kind": kind}
+        about |= {"chip": chip.name if chip else None, "dtype": config.model.dtype}
+        print(json.dumps(about | {"rows": [as_dict(row, peak) for row in rows]}, indent=2))
+    else:
+        known = "" if chip else " (peak not known: no MFU)"
+        print(f"{args.config}: {config.model.name}, {config.model.dtype}")
+        print(f"{mesh.size} x {kind}{known}\n\n{format_rows(rows, peak)}")
+    return 0
+
+
+def _config(args):
+    """The config that `args` describe."""
+    from yolojax.bench import at_size
+    from yolojax.config import checked, read_config
+    from yolojax.data.doors import with_tree
+
+    config = with_tree(checked(read_config(args.config)))
+    if args.batch_size is not None:
+        config.optimizer.batch_size = config.eval.batch_size = args.batch_size
+    return at_size(config, args.image_size) if args.image_size else config
