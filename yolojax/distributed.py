@@ -16,6 +16,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from yolojax import peers, progress
+from yolojax.peers import meet
+
+__all__ = ["all_agree", "from_main", "is_main", "meet", "records_folder", "start"]
 
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 

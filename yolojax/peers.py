@@ -19,6 +19,7 @@ import jax
 
 BEAT = 2.0  # seconds between two signs of life
 SILENCE = 25.0  # seconds without one, after which a process counts as lost
+MEETING = 3600  # seconds to wait for processes that are alive
 ALIVE, FAILED = "yolojax/alive", "yolojax/failed"
 AGAIN = "the same command on all of them goes on from the newest checkpoint"
 
@@ -35,6 +36,7 @@ class Peers:
     heard: dict[int, float] = field(default_factory=dict)  # process -> when that was new here
     failed: dict[int, str] = field(default_factory=dict)  # process -> why it ended
     patience: float = SILENCE  # seconds without a sign of life until a process is lost
+    met: int = 0  # how often they have waited for each other
     left: bool = False  # this run is over; whatever happens now is nobody's business
 
 
@@ -87,10 +89,20 @@ def _answers(address: str) -> bool:
     return True
 
 
+def meet() -> None:
+    """Wait until all processes are here, where some may have been slower than others.
+
+    A collective would wait as well, but of those on CPU only half a minute (Gloo).
+    """
+    if _peers:
+        _peers.met += 1
+        _peers.client.wait_at_barrier(f"yolojax/meet/{_peers.met}", MEETING * 1000)
+
+
 def leave() -> None:
     """Wait for the others to get here; then none of them watches any more."""
     if _peers:
-        _peers.client.wait_at_barrier("yolojax/end", 10 * 60 * 1000)
+        meet()
         _peers.left = True
         jax.distributed.shutdown()
 

@@ -13,6 +13,7 @@ from yolojax.config import Config, EvalConfig
 from yolojax.data.doors import eval_label_batches
 from yolojax.data.nodes import classes_of
 from yolojax.data.records import Source
+from yolojax.distributed import meet
 from yolojax.evaluation import hierarchy
 from yolojax.evaluation.detect import batch_size, blank_images, decode_at
 from yolojax.evaluation.writers import write_hits, write_result
@@ -43,7 +44,9 @@ def make_programs(task: Task, settings: EvalConfig, nodes: tuple[int, ...] = ())
 
 def warm_up(programs: Programs, variables: dict, config: Config, mesh: Mesh) -> None:
     """Compile the program for the evaluation batches of `config`, by running it once."""
-    fetch(programs.top(variables, blank_images(config, mesh)), mesh)
+    found = jax.block_until_ready(programs.top(variables, blank_images(config, mesh)))
+    meet()
+    fetch(found, mesh)
 
 
 def evaluate_source(
@@ -93,6 +96,7 @@ def evaluate_source(
     told = dict(zip(METRICS, hits.T, strict=True))
     write_hits(folder / f"{name}_hits.npz", ids, classes, labels, told)
     write_result(folder / f"{name}.json", result)
+    meet()
     return result
 
 

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from yolojax.config import Config, EvalConfig
 from yolojax.data.geometry import blank
+from yolojax.distributed import meet
 from yolojax.heads.predictions import scores as class_scores
 from yolojax.ops.nms import Detections, nms
 from yolojax.sharding import fetch, to_devices
@@ -83,8 +84,11 @@ def _best(scores, labels):
 def warm_up(programs: Programs, variables: dict, config: Config, mesh: Mesh) -> None:
     """Compile the programs for the evaluation batches of `config`, by running each once."""
     raw = programs.network(variables, blank_images(config, mesh))
-    for program in filter(None, (programs.detect, programs.descend)):
-        fetch(program(raw, 0.5, 0.5).detections, mesh)
+    used = filter(None, (programs.detect, programs.descend))
+    found = jax.block_until_ready([program(raw, 0.5, 0.5).detections for program in used])
+    meet()
+    for detections in found:
+        fetch(detections, mesh)
 
 
 def blank_images(config: Config, mesh: Mesh) -> jax.Array:

@@ -15,6 +15,7 @@ from yolojax.data.doors import eval_batches
 from yolojax.data.geometry import Affine, boxes_to_input, boxes_to_original, to_uint8
 from yolojax.data.nodes import classes_of
 from yolojax.data.records import Source
+from yolojax.distributed import meet
 from yolojax.evaluation import hierarchy
 from yolojax.evaluation.average_precision import match_voc
 from yolojax.evaluation.coco import match_coco
@@ -116,6 +117,7 @@ def evaluate_source(
     write_voc_results(folder / f"{name}_voc", detections, classes)
     for kind, batch in drawn.items():
         save_image(plots / f"{name}_batch0_{kind}.jpg", draw_batch(batch, config.model.shown))
+    meet()
     return result
 
 
