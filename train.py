@@ -18,7 +18,6 @@ from jax.profiler import StepTraceAnnotation
 from jax.sharding import Mesh
 from ml_collections import config_flags
 
-from yolojax import xla
 from yolojax.config import Config, checked
 from yolojax.data.doors import open_source, open_train_source, train_batches, with_tree
 from yolojax.data.nodes import nodes_of
@@ -105,7 +104,7 @@ def train(
             def evaluate(step, seen):
                 variables = inference_variables(state)
                 result = evaluation.evaluate_source(
-                    inference, variables, val_source, config, mesh, records
+                    inference, variables, val_source, config, mesh, records, lenient=True
                 )
                 log.result(step, seen, result)
                 return result[config.eval.metric]
@@ -147,7 +146,6 @@ def train(
 
 def main() -> None:
     """Train what the command line says."""
-    xla.set_up()
     profile_steps = parse_steps(PROFILE.value)
     train(with_tree(checked(CONFIG.value)), Path(WORKDIR.value), make_mesh(), profile_steps)
 
