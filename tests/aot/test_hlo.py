@@ -20,7 +20,9 @@ PROGRAM = f"""HloModule jit_step, entry_computation_layout={{(f32[8]{{0}})->f32[
 }}
 
 %condition (p.1: (s32[], f32[4])) -> pred[] {{
-  ROOT %less = pred[] compare(%p.1), {CYCLES % 1}
+  %limit = s32[]{{:T(128)}} constant(LIMIT)
+  %counter = s32[]{{:T(128)}} get-tuple-element(%p.1), index=0
+  ROOT %less = pred[] compare(%counter, %limit), direction=LT, {CYCLES % 1}
 }}
 
 ENTRY %main (a: bf16[2,4]) -> f32[4] {{
@@ -38,8 +40,9 @@ PROGRAM = PROGRAM.replace("PAIRS", "{{0,1},{2,3}}")
 KNOWN = 'backend_config={"known_trip_count":{"n":"3"}}'
 
 
-def test_loops_of_known_length_multiply_what_is_in_them():
-    costs = read_costs(PROGRAM.replace("LOOP", KNOWN), 8)
+@pytest.mark.parametrize(("loop", "limit"), [(KNOWN, "-1"), ("metadata={}", "3")])
+def test_loops_of_known_length_multiply_what_is_in_them(loop, limit):
+    costs = read_costs(PROGRAM.replace("LOOP", loop).replace("LIMIT", limit), 8)
     assert (costs.cycles, costs.cycles_once, costs.open_loops) == (100 + 3 * 11, 100 + 11, 0)
     assert costs.collectives == (
         Collective("all-reduce", 2, 1, 4 * 4 + 8 * 2),  # a tuple of two arrays
@@ -48,7 +51,8 @@ def test_loops_of_known_length_multiply_what_is_in_them():
 
 
 def test_loops_of_unknown_length_count_once_and_are_told():
-    costs = read_costs(PROGRAM.replace("LOOP", "metadata={}"), 8)
+    counted = PROGRAM.replace("LOOP", "metadata={}").replace("constant(LIMIT)", "parameter(1)")
+    costs = read_costs(counted, 8)
     assert (costs.cycles, costs.cycles_once, costs.open_loops) == (111, 111, 1)
 
 

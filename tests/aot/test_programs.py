@@ -2,10 +2,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from yolojax.aot.programs import eval_programs, forward_flops, state_on, train_programs
+from yolojax.aot.programs import eval_programs, state_on, train_programs
 from yolojax.config import Config
 from yolojax.sharding import make_mesh, places_of, split
-from yolojax.tasks import build
+from yolojax.tasks import build, forward_flops
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.programs import abstract_batch
 from yolojax.training.state import create_state
@@ -41,14 +41,6 @@ def test_a_train_step_for_each_size():
     assert large.model_flops == pytest.approx(3 * 2 * forward_flops(task, (64, 64)))
     assert large.model_flops == pytest.approx(4 * small.model_flops)
     assert "tensor<16x32x32x3xui8>" in small.lower().as_text()
-
-
-def test_flops_of_a_forward_pass_are_those_of_the_summary():
-    config = narrow()
-    config.model.width = 1.0
-    # Darknet prints 29.360 BFLOPs at 416 for 125 outputs; here the last layer has 2 * (5 + 2).
-    last = 2 * 13 * 13 * 1024 * (125 - 14)
-    assert forward_flops(build(config), (416, 416)) + last == pytest.approx(29.360e9, rel=1e-4)
 
 
 def test_a_batch_that_the_devices_do_not_divide_is_an_error():

@@ -77,7 +77,12 @@ def run(config, folder, *options):
     return done
 
 
-@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"
+)
+
+
+@needs_libtpu
 @pytest.mark.slow
 def test_a_narrow_network_on_four_chips(config, tmp_path):
     first = run(config, tmp_path / "cache", "--topology", "v5e:4", "--json")
@@ -97,7 +102,17 @@ def test_a_narrow_network_on_four_chips(config, tmp_path):
     assert "nothing here ran on hardware" in again.stdout
 
 
-@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
+@needs_libtpu
+def test_sub_batches_are_a_loop_of_known_length(config, tmp_path):
+    options = ("--programs", "train", "--set", "optimizer.subdivisions=2", "--json")
+    done = run(config, tmp_path / "cache", "--topology", "v5e:1", *options)
+    assert done.returncode == 0, done.stderr
+    (train,) = json.loads(done.stdout)["rows"]
+    assert (train["subdivisions"], train["open_loops"]) == (2, 0)
+    assert train["flops"] > 0.5 * train["model_flops"]  # both halves are counted
+
+
+@needs_libtpu
 def test_what_does_not_fit_is_told_with_ways_out(config, tmp_path):
     options = ("--programs", "train", "--sizes", "416", "--batch-per-device", "8192")
     done = run(config, tmp_path / "cache", "--topology", "v5e:1", *options)

@@ -64,7 +64,7 @@ def read_costs(text: str, devices: int) -> Costs:
         for op in computations[name]:
             estimate = int(found[1]) if (found := _CYCLES.search(op.rest)) else 0
             cycles, cycles_once = cycles + estimate * times, cycles_once + estimate * once[name]
-            loops += op.kind == "while" and not _TRIPS.search(op.rest)
+            loops += op.kind == "while" and trips(op, computations) is None
             if op.kind == "select-and-scatter":
                 scatter += times * _touched(op, shapes)
             kind = op.kind.removesuffix("-start")
@@ -99,11 +99,29 @@ def _count_runs(computations, name: str, times: int, runs: Counter, *, loops=Tru
     for op in computations[name]:
         if op.kind.endswith(("-done", "-update")):  # they repeat what their -start calls
             continue
-        known = _TRIPS.search(op.rest) if loops and op.kind == "while" else None
-        trips = int(known[1]) if known else 1
+        times_here = times * ((loops and trips(op, computations)) or 1)
         for called in _called(op):
             if called in computations:
-                _count_runs(computations, called, times * trips, runs, loops=loops)
+                _count_runs(computations, called, times_here, runs, loops=loops)
+
+
+def trips(op: Operation, computations: dict[str, list[Operation]]) -> int | None:
+    """How often the body of a loop runs; None where that depends on the data, or `op` is none.
+
+    Where the compiler does not write it down, a condition "counter < constant" tells: counters of
+    `lax.scan` and of our loops go up from 0 by one.
+    """
+    if op.kind != "while":
+        return None
+    if found := _TRIPS.search(op.rest):
+        return int(found[1])
+    condition = computations.get(re.search(r"condition=%?([\w.\-]+)", op.rest)[1], ())
+    constants = {o.name: o.rest.split(")")[0] for o in condition if o.kind == "constant"}
+    for test in condition:
+        if test.kind == "compare" and "direction=LT" in test.rest:
+            limit = constants.get(_operands(test)[-1], "")
+            return int(limit) if limit.isdecimal() else None
+    return None
 
 
 def _called(op: Operation) -> list[str]:
@@ -147,5 +165,8 @@ def group_size(rest: str, devices: int) -> int:
 
 def _touched(op: Operation, shapes: dict[str, str]) -> int:
     """Bytes that an operation reads and writes, without the padding of tiles."""
-    operands = re.findall(r"%?([\w.\-]+)", op.rest.split(")")[0])
-    return sum(size_in_bytes(shapes.get(n, "")) for n in operands) + size_in_bytes(op.shape)
+    return sum(size_in_bytes(shapes.get(n, "")) for n in [*_operands(op), op.name])
+
+
+def _operands(op: Operation) -> list[str]:
+    return re.findall(r"%?([\w.\-]+)", op.rest.split(")")[0])

@@ -12,11 +12,11 @@ from yolojax.config import Config
 from yolojax.data.geometry import blank
 from yolojax.evaluation.detect import batch_size
 from yolojax.evaluation.kinds import kind_of
-from yolojax.models.summary import layer_table, totals
 from yolojax.sharding import check_batch_size, places_of, split
-from yolojax.tasks import Task
+from yolojax.tasks import Task, forward_flops
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.programs import abstract_batch
+from yolojax.training.speed import BACKWARD
 from yolojax.training.state import TrainState, abstract_state, inference_variables
 from yolojax.training.step import jit_train_step, make_train_step
 
@@ -43,8 +43,6 @@ def train_programs(
 ) -> Iterator[Program]:
     """The train step for each image size.
 
-    A step counts as 3 forward passes: one, and one each for the gradients of inputs and weights.
-
     Raises:
         ValueError: the batch does not suit the mesh, or a size the network.
     """
@@ -55,7 +53,7 @@ def train_programs(
     images = config.optimizer.batch_size // mesh.size
     for size in sizes:
         batch = abstract_batch(config, task.head, size, mesh)
-        flops = 3 * images * forward_flops(task, size)
+        flops = (1 + BACKWARD) * images * forward_flops(task, size)
         yield Program(f"train {named(size)}", partial(step.lower, state, batch), images, flops)
 
 
@@ -85,11 +83,6 @@ def eval_programs(config: Config, task: Task, mesh: Mesh) -> Iterator[Program]:
 
 def _as_float(image: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(image.shape, jnp.float32)
-
-
-def forward_flops(task: Task, size: Size) -> float:
-    """Operations of the layers of `task` on one image, two a product, as `yolojax summary`."""
-    return 1e9 * totals(layer_table(task.model, size))["bflops_all"]
 
 
 def named(size: Size) -> str:
