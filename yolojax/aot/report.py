@@ -8,7 +8,7 @@ from yolojax.aot.roofline import SCATTER_BYTES_PER_CYCLE, utilisation
 MS = 1e3
 NOTE = "Estimates of the compiler and of arithmetic on them; nothing here ran on hardware."
 NEEDS = ("topology", "program", "images/chip", "HBM GiB", "of chip", "TFLOP", "GB", "Mcycles")
-NEEDS += ("collectives", "MB summed")
+NEEDS += ("collectives", "their MB")
 TIMES = ("topology", "program", "compute", "HBM", "links", "cycles", "bound by")
 TIMES += ("images/s/chip", "images/s", "MFU %")
 SCALING = ("chips", "images", "ms", "collectives ms", "of the step", "images/s", "efficiency")
@@ -19,7 +19,7 @@ def as_text(rows: Sequence[Row]) -> str:
     fitting = [row for row in rows if not row.facts.refused]
     lines = ["Needs of one run on each chip:", "", *table(NEEDS, map(needs, rows))]
     if fitting:
-        lines += ["", "Milliseconds of one run, and ranges (as compiled - roofline):", ""]
+        lines += ["", "Milliseconds of one run, and ranges between two estimates:", ""]
         lines += table(TIMES, map(durations, fitting))
     for name in dict.fromkeys(row.program.name for row in fitting):
         same = [row for row in fitting if row.program.name == name]
@@ -33,7 +33,8 @@ def notes(rows: Sequence[Row]) -> list[str]:
     lines = [
         f"{NOTE} Cycles are the compiler's, plus a guess of {SCATTER_BYTES_PER_CYCLE} bytes a "
         "cycle for the gradient of max-pools, which it does not estimate.",
-        "As compiled: cycles, then collectives. Roofline: the longest of compute, HBM and links.",
+        "Ranges lie between as compiled (cycles, then collectives) and roofline (the longest of "
+        "compute, HBM and links). Bytes that stay on the chip count as HBM.",
     ]
     if any(row.facts.costs.open_loops for row in rows):
         lines.append("* has a loop whose length depends on the data; the figures count one trip.")
@@ -77,8 +78,8 @@ def durations(row: Row) -> list[str]:
     cells = [row.topology.name, title(row), *cells]
     if row.facts.costs.open_loops:
         return [*cells, "", "", "", ""]
-    slow, fast = (row.program.images / seconds for seconds in (t.compiled, t.best))
-    use = [100 * share for share in mfu(row)]
+    slow, fast = sorted(row.program.images / seconds for seconds in (t.compiled, t.best))
+    use = sorted(100 * share for share in mfu(row))
     return [
         *cells,
         t.limit,
