@@ -20,7 +20,6 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from yolojax import xla
 from yolojax.config import checked
 from yolojax.data.doors import open_source, with_tree
 from yolojax.data.nodes import nodes_of
@@ -31,6 +30,7 @@ from yolojax.saved_config import with_saved_config
 from yolojax.sharding import make_mesh, replicated
 from yolojax.tasks import choose
 from yolojax.training.flags import run_main
+from yolojax.training.signals import end_at_once
 
 WORKDIR = flags.DEFINE_string("workdir", None, "the run to evaluate, and where the results go")
 WEIGHTS = flags.DEFINE_string("weights", None, "a .weights or .safetensors file instead of a run")
@@ -45,7 +45,7 @@ flags.mark_flags_as_required(["workdir", "config"])
 
 def main() -> None:
     """Evaluate what the command line says."""
-    xla.set_up()
+    end_at_once()
     config, workdir, mesh = with_tree(checked(CONFIG.value)), Path(WORKDIR.value), make_mesh()
     task, _, variables, *_ = load_model(WEIGHTS.value or workdir, config)
     kind = kind_of(task)

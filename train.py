@@ -18,14 +18,14 @@ from jax.profiler import StepTraceAnnotation
 from jax.sharding import Mesh
 from ml_collections import config_flags
 
-from yolojax import xla
 from yolojax.config import Config, checked
 from yolojax.data.doors import open_source, open_train_source, train_batches, with_tree
 from yolojax.data.nodes import nodes_of
-from yolojax.distributed import records_folder
+from yolojax.distributed import meet, records_folder
 from yolojax.evaluation.kinds import kind_of
 from yolojax.explain import make_watch
 from yolojax.initial import start_from
+from yolojax.peers import several
 from yolojax.saved_config import with_saved_config
 from yolojax.sharding import check_batch_size, make_mesh, places_of, to_devices
 from yolojax.tasks import build, choose
@@ -98,12 +98,13 @@ def train(
             records, config, step, done, total, mesh=mesh, compiled=compiled, least=least,
             broken=workdir / "broken",
         )  # fmt: skip
+        meet()
         with closing(batches), log, profiled(profile_steps, workdir, step) as trace:
 
             def evaluate(step, seen):
                 variables = inference_variables(state)
                 result = evaluation.evaluate_source(
-                    inference, variables, val_source, config, mesh, records
+                    inference, variables, val_source, config, mesh, records, lenient=True
                 )
                 log.result(step, seen, result)
                 return result[config.eval.metric]
@@ -127,13 +128,15 @@ def train(
                 measure = last or (due(config.eval.every_images, seen, batch_size) and not halt)
                 if measure or halt or due(config.checkpoint.every_images, seen, batch_size):
                     log.flush()  # raises where this step's loss or gradient is not finite
-                    score = None
+                    save = checkpoint.finish if last or halt else checkpoint.save
                     try:
                         score = evaluate(step, seen) if measure else None
-                    finally:  # what was trained is kept, even where it cannot be evaluated
-                        save = checkpoint.finish if last or halt else checkpoint.save
-                        save(manager, state, config, score)
-                        log.mark("checkpoint", step)
+                    except Exception:  # what was trained is kept, but it takes all processes
+                        if not several():
+                            save(manager, state, config)
+                        raise
+                    save(manager, state, config, score)
+                    log.mark("checkpoint", step)
                 if halt:
                     print(f"stopped and saved after step {step}; the same command goes on")
                     break
@@ -143,7 +146,6 @@ def train(
 
 def main() -> None:
     """Train what the command line says."""
-    xla.set_up()
     profile_steps = parse_steps(PROFILE.value)
     train(with_tree(checked(CONFIG.value)), Path(WORKDIR.value), make_mesh(), profile_steps)
 

@@ -24,8 +24,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def launch(workdir, *options, processes, devices, cache, script="train.py"):
-    """`processes` of a script with `devices` each -> [Popen]; what they say is in workdir.N.log."""
+def launch(workdir, *options, processes, devices, cache, script="train.py", own=()):
+    """`processes` of a script with `devices` each -> [Popen]; what they say is in workdir.N.log.
+
+    `own` are options of the last process alone.
+    """
     everywhere = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(devices),
@@ -37,11 +40,16 @@ def launch(workdir, *options, processes, devices, cache, script="train.py"):
     command = [sys.executable, script, f"--workdir={workdir}", *options]
     started = []
     for index in range(processes):
-        own = {"JAX_PROCESS_ID": str(index)} if processes > 1 else {}
+        number = {"JAX_PROCESS_ID": str(index)} if processes > 1 else {}
+        more = own if index == processes - 1 else ()
         with log_of(workdir, index).open("a") as log:
             started.append(
                 subprocess.Popen(
-                    command, cwd=ROOT, env=everywhere | own, stdout=log, stderr=subprocess.STDOUT
+                    [*command, *more],
+                    cwd=ROOT,
+                    env=everywhere | number,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
                 )
             )
     return started

@@ -27,7 +27,7 @@ ROOMS = {  # room -> the rooms it may import, besides itself and those; "*" is a
     "tasks": {"config", "models", "heads", "losses", "user_loss"},
     "evaluation": {"ops", "heads", "config", "sharding", "tasks", "data", "visual"},
     "training": {"ops", "losses", "config", "sharding", "tasks", "data", "visual"}
-    | {"chips", "peers"},
+    | {"chips", "peers", "xla"},
     "convert": {"config", "ops", "models", "heads", "data", "tasks", "evaluation"},
     "loading": {"config", "models", "data", "tasks", "convert", "training"},
     "saving": {"sharding", "convert", "training", "loading"},

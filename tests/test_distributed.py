@@ -23,7 +23,9 @@ def test_a_missing_variable_is_named(missing):
         distributed._from_environment(some)
 
 
-@pytest.mark.parametrize(("name", "value"), [(VARIABLES[0], "host0"), (VARIABLES[1], "four")])
+@pytest.mark.parametrize(
+    ("name", "value"), [(VARIABLES[0], "host0"), (VARIABLES[1], "four"), (VARIABLES[2], "4")]
+)
 def test_a_wrong_variable_is_shown(name, value):
     with pytest.raises(ValueError, match=f"{name}={value}.*must be HOST:PORT and two whole"):
         distributed._from_environment(ALL | {name: value})
@@ -33,6 +35,7 @@ def test_a_wrong_variable_is_shown(name, value):
     ("environment", "expected"),
     [
         ({}, False),
+        (dict.fromkeys(VARIABLES, ""), False),
         (ALL, True),
         ({"JAX_PROCESS_ID": "1"}, True),  # then what is missing is an error
         ({"SLURM_STEP_NUM_TASKS": "8"}, True),

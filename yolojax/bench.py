@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from yolojax.config import Config
 from yolojax.data.doors import open_train_source, train_batches
 from yolojax.data.shapes import SHAPES
-from yolojax.evaluation.detect import batch_size, blank_images
+from yolojax.evaluation.detect import batch_size, blank_batch
 from yolojax.evaluation.kinds import kind_of
 from yolojax.sharding import check_batch_size, places_of, to_devices
 from yolojax.tasks import Task, build, forward_flops
@@ -93,10 +93,9 @@ def _train_row(jitted, state, task: Task, config: Config, mesh: Mesh, calls: int
 
 
 def made_up(like: dict, classes: int) -> dict[str, np.ndarray]:
-    """This process's rows of a batch shaped as `like`: noise, with TRUTHS boxes a picture."""
+    """A batch shaped as `like`: noise, with TRUTHS boxes a picture."""
     draw = np.random.default_rng(0)
     rows, *size = like["image"].shape
-    rows //= jax.process_count()
     most = like["boxes"].shape[1] if "boxes" in like else 1
     corner = draw.uniform(0, 0.6, (rows, most, 2))
     batch = {
@@ -114,7 +113,7 @@ def _evaluation_rows(task: Task, variables, config: Config, mesh: Mesh, calls: i
     """The network and what follows it, at the size and batch of the evaluation."""
     size, images = tuple(config.data.image_size), batch_size(config, mesh)
     programs = kind_of(task).make_programs(task, config.eval)
-    image = blank_images(config, mesh)
+    image = blank_batch(config, mesh)["image"]
     flops = forward_flops(task, size)
     if task.head == "classes":
         yield _aot_row(
@@ -165,7 +164,7 @@ def _source(config: Config, head: str):
     """What to call the training data, the data, and the config to read them with."""
     try:
         return f"input {config.data.train}", open_train_source(config, head), config
-    except (OSError, ValueError):  # not on this machine
+    except FileNotFoundError:  # not on this machine
         data = replace(config.data, train="shapes:single", labelled="", map="")
         model = replace(config.model, classes=SHAPES, class_names=(), tree=())
         drawn = replace(config, data=data, model=model)

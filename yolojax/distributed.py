@@ -16,6 +16,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from yolojax import peers, progress
+from yolojax.peers import meet
+
+__all__ = ["all_agree", "from_main", "is_main", "meet", "records_folder", "start"]
 
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
@@ -34,10 +37,16 @@ def start(wanted: bool | None = None) -> None:
     """
     if wanted is False or not (wanted or is_one_of_several(os.environ)):
         return
+    arguments = _from_environment(os.environ)
     try:
-        jax.distributed.initialize(**_from_environment(os.environ))
-    except RuntimeError as error:
-        raise ValueError(f"the processes of this run did not find each other: {error}") from error
+        jax.distributed.initialize(**arguments)
+    except (RuntimeError, ValueError) as error:
+        if wanted is None and not has_signs(os.environ):
+            return  # a machine with TPUs that stands alone, outside of Google's cloud
+        raise ValueError(
+            f"the processes of this run did not find each other: {error} Set "
+            f"{', '.join(VARIABLES)} on each, or give --nodistributed if this is the only one."
+        ) from error
     if jax.process_count() > 1:
         peers.watch()
     if not is_main():  # what a run says is said once; errors go to stderr
@@ -47,15 +56,19 @@ def start(wanted: bool | None = None) -> None:
 
 def is_one_of_several(environment) -> bool:
     """Whether the variables of `environment`, or the machine, say that a run has more processes."""
-    if any(name in environment for name in VARIABLES):
-        return True
-    tasks = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-    if any(int(environment.get(name) or 1) > 1 for name in tasks):
+    if has_signs(environment):
         return True
     # A host of a pod slice looks like one that stands alone; to initialise that does no harm.
     platforms = environment.get("JAX_PLATFORMS", "tpu")
     on_tpu = any(Path("/dev").glob("accel[0-9]*")) or Path("/dev/vfio").is_dir()
     return "tpu" in platforms and on_tpu and find_spec("libtpu") is not None
+
+
+def has_signs(environment) -> bool:
+    """Whether the variables of `environment` alone say so."""
+    tasks = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+    several = any(int(environment.get(name) or 1) > 1 for name in tasks)
+    return several or any(environment.get(name) for name in VARIABLES)
 
 
 def _from_environment(environment) -> dict:
@@ -70,7 +83,8 @@ def _from_environment(environment) -> dict:
             f"{', '.join(VARIABLES)} (host:port of process 0, how many there are, which this is)."
         )
     address, count, index = (given[name] for name in VARIABLES)
-    if ":" not in address or not (count.isdecimal() and index.isdecimal()):
+    whole = count.isdecimal() and index.isdecimal()
+    if ":" not in address or not whole or int(index) >= int(count):
         raise ValueError(
             f"{', '.join(f'{k}={v}' for k, v in given.items())}: must be HOST:PORT and two whole "
             "numbers, the second from 0 to the first minus 1."
@@ -94,7 +108,7 @@ def records_folder(workdir: Path) -> Iterator[Path]:
         yield workdir
         return
     with tempfile.TemporaryDirectory() as scratch:
-        yield Path(scratch) / workdir.name
+        yield Path(scratch) / workdir.resolve().name
 
 
 def from_main(decide: Callable[[], int]) -> int:
@@ -102,9 +116,13 @@ def from_main(decide: Callable[[], int]) -> int:
     value = decide() if is_main() else 0
     if jax.process_count() == 1:
         return value
+    meet()
     return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
 def all_agree(yes: bool) -> bool:
     """Whether every process says yes; all must ask."""
-    return yes if jax.process_count() == 1 else bool(multihost_utils.process_allgather(yes).all())
+    if jax.process_count() == 1:
+        return yes
+    meet()
+    return bool(multihost_utils.process_allgather(yes).all())

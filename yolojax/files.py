@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and small ones that are read with suspicion."""
 
+import errno
 import os
 import shutil
 import sys
@@ -51,13 +52,25 @@ def all_or_none(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
 def has_room(folder: Path) -> bool:
     """Whether the disk of `folder` is not full; each time that it gets full, stderr is told."""
     global _full
-    was, _full = _full, shutil.disk_usage(folder).free < MIN_FREE
+    disk = shutil.disk_usage(folder)
+    was, _full = _full, disk.total > 0 and disk.free < MIN_FREE  # a total of 0: it does not tell
     if _full and not was:
         print(f"{folder}: the disk is full; nothing is recorded until it is not.", file=sys.stderr)
     return not _full
 
 
 _full = False
+
+
+@contextmanager
+def as_records() -> Iterator[None]:
+    """Files that a run is worth more than: where the disk is full, stderr is told, and no more."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"{error}: left out, the run goes on.", file=sys.stderr)
 
 
 def check_absent(*paths: Path, force: bool = False) -> None:

@@ -18,7 +18,8 @@ from typing import NoReturn
 import jax
 
 BEAT = 2.0  # seconds between two signs of life
-SILENCE = 25.0  # seconds without one, after which a process counts as lost
+SILENCE = 30.0  # seconds without one, after which a process counts as lost
+MEETING = 3600  # seconds to wait for processes that are alive
 ALIVE, FAILED = "yolojax/alive", "yolojax/failed"
 AGAIN = "the same command on all of them goes on from the newest checkpoint"
 
@@ -35,6 +36,7 @@ class Peers:
     heard: dict[int, float] = field(default_factory=dict)  # process -> when that was new here
     failed: dict[int, str] = field(default_factory=dict)  # process -> why it ended
     patience: float = SILENCE  # seconds without a sign of life until a process is lost
+    met: int = 0  # how often they have waited for each other
     left: bool = False  # this run is over; whatever happens now is nobody's business
 
 
@@ -51,7 +53,7 @@ def watch() -> None:
     about = joined.client, joined.coordinator_address, joined.process_id, joined.num_processes
     _peers = Peers(*about)
     _peers.heard = dict.fromkeys(range(_peers.count), time.monotonic())
-    if _peers.process:
+    if _peers.process and sys.platform != "win32":
         _on_abort(_peers)
     # Apart, because a call to a coordinator that hangs does not return.
     for work in (_exchange, _judge):
@@ -87,10 +89,20 @@ def _answers(address: str) -> bool:
     return True
 
 
+def meet() -> None:
+    """Wait until all processes are here, where some may have been slower than others.
+
+    A collective would wait as well, but of those on CPU only half a minute (Gloo).
+    """
+    if _peers:
+        _peers.met += 1
+        _peers.client.wait_at_barrier(f"yolojax/meet/{_peers.met}", MEETING * 1000)
+
+
 def leave() -> None:
     """Wait for the others to get here; then none of them watches any more."""
     if _peers:
-        _peers.client.wait_at_barrier("yolojax/end", 10 * 60 * 1000)
+        meet()
         _peers.left = True
         jax.distributed.shutdown()
 
@@ -117,9 +129,13 @@ def several() -> bool:
 
 
 def _blames_others(error: BaseException) -> bool:
-    """Whether `error` is what a collective raises whose other end is gone."""
-    words = ("Gloo", "DEADLINE_EXCEEDED", "UNAVAILABLE", "coordination", "Connection", "peer")
-    return isinstance(error, jax.errors.JaxRuntimeError) and any(w in str(error) for w in words)
+    """Whether `error` may be what a collective raises whose other end is gone.
+
+    Every backend has words of its own for that; these two say that it is this process's own.
+    """
+    own = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT")
+    is_jax = isinstance(error, jax.errors.JaxRuntimeError)
+    return is_jax and not any(word in str(error) for word in own)
 
 
 def _exchange(peers: Peers) -> None:
@@ -158,18 +174,19 @@ def _judge(peers: Peers) -> None:
         if now - before > 2 * BEAT:  # it was this process that slept
             peers.heard = dict.fromkeys(peers.heard, now)
         before = now
-        if verdict := judge(peers, now):
-            process, words = verdict
-            if process != peers.process and not peers.left:
-                print(f"{sys.argv[0]}: {words}", file=sys.stderr, flush=True)
-                _tell(peers, process, words)
-                _exit(peers)
+        process, why = judge(peers, now) or (peers.process, "")
+        if process != peers.process and not peers.left:
+            words = f"{describe(peers, process)} {why}; {AGAIN}."
+            print(f"{sys.argv[0]}: {words}", file=sys.stderr, flush=True)
+            if process not in peers.failed:
+                _tell(peers, process, why)
+            _exit(peers)
 
 
 def judge(peers: Peers, now: float) -> tuple[int, str] | None:
-    """Which process ends the run, and why; None while all is well."""
+    """Which process ends the run, and what it did; None while all is well."""
     for process, why in peers.failed.items():
-        return process, f"{describe(peers, process)} {why}; {AGAIN}."
+        return process, why
     silent = {process: now - when for process, when in peers.heard.items()}
     lost = [process for process, seconds in silent.items() if seconds > peers.patience]
     if not lost:
@@ -177,8 +194,8 @@ def judge(peers: Peers, now: float) -> tuple[int, str] | None:
     # Our own signs are read back from process 0: where they are missing, it is the one.
     process = 0 if peers.process in lost else min(lost)
     return process, (
-        f"{describe(peers, process)} has not been heard from for {silent[process]:.0f} s: it was "
-        f"killed, or its host is down or cut off. This process ends too; {AGAIN}."
+        f"has not been heard from for {silent[process]:.0f} s: it was killed, or its host is down "
+        "or cut off. All processes end"
     )
 
 
@@ -189,14 +206,22 @@ def describe(peers: Peers, process: int) -> str:
 
 
 def _tell(peers: Peers, process: int, why: str) -> None:
-    """Leave word for the others; in vain where the store is gone."""
-    with contextlib.suppress(jax.errors.JaxRuntimeError):
-        peers.client.key_value_set(f"{FAILED}/{process}", why, allow_overwrite=True)
+    """Leave word for the others; in vain where the store is gone, or does not answer."""
+
+    def tell():
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            peers.client.key_value_set(f"{FAILED}/{process}", why, allow_overwrite=True)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    thread.join(2 * BEAT)
 
 
 def _exit(peers: Peers) -> NoReturn:
     """End without waiting for anybody; process 0 lets the others read why, for the store is its."""
     if peers.process == 0:
         time.sleep(3 * BEAT)
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
     os._exit(1)

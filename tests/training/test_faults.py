@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import jax
@@ -100,6 +101,16 @@ def test_a_damaged_seal_is_damage(tmp_path):
     assert int(resumed(tmp_path).step) == 1
 
 
+def test_a_checkpoint_is_sealed_as_soon_as_it_is_saved(tmp_path):
+    """A process that is killed later seals nothing any more."""
+    with checkpoint.open_manager(tmp_path, 2) as manager:
+        checkpoint.save(manager, state_at(1), Config())
+        end = time.monotonic() + 60
+        while not (tmp_path / "checkpoints" / "1" / seal.NAME).exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
 def test_a_seal_names_every_file(tmp_path):
     save_steps(tmp_path, 1)
     folder = tmp_path / "checkpoints" / "1"
@@ -137,7 +148,7 @@ def test_a_full_disk_is_reported_and_the_state_is_saved_once_there_is_room(
         assert seconds == checkpoint.RETRY
         (small_disk / "blob").unlink()
 
-    monkeypatch.setattr(checkpoint.time, "sleep", make_room)
+    monkeypatch.setattr(checkpoint, "wait", make_room)
     save_steps(small_disk, 2, size=200_000)
     said = capsys.readouterr().err
     assert "a checkpoint could not be saved (RESOURCE_EXHAUSTED" in said

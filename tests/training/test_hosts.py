@@ -4,6 +4,7 @@ import json
 import signal
 import time
 
+import cv2
 import jax
 import numpy as np
 import pytest
@@ -83,6 +84,10 @@ def test_one_process_keeps_the_records_and_speaks(two):
     assert "voc10" not in log_of(two, 1).read_text()
 
 
+def test_nothing_compiles_during_the_run_of_two_processes(two):
+    assert "were compiled during the run" not in log_of(two, 0).read_text()
+
+
 def test_a_run_evaluated_by_two_processes_has_the_same_numbers(two, cache):
     options = ("--data=shapes:val", "--name=again", "--config.eval.bootstrap=10")
     run(two, *options, processes=2, devices=2, cache=cache, script="eval.py")
@@ -125,13 +130,39 @@ def test_a_killed_process_ends_the_others_by_its_name(killed, tmp_path, cache):
     wait(started)
 
 
-def test_what_one_process_cannot_read_ends_all(tmp_path, cache):
-    """The error of the one is the message of the other, and nobody waits for a collective."""
+def labelled_folder(root, broken):
+    """40 pictures of two classes, of which the last one may be broken."""
+    for i in range(40):
+        path = root / "val" / "ab"[i // 20] / f"{i:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture = np.random.default_rng(i).integers(0, 256, (64, 64, 3), np.uint8)
+        data = cv2.imencode(".png", picture)[1].tobytes()
+        path.write_bytes(data[:50] if broken and i == 39 else data)
+    return f"--config.data.dir={root}"
+
+
+def test_what_one_process_cannot_read_ends_the_other_by_its_name(tmp_path, cache):
+    """In the middle of an evaluation, where the other waits for what is in the broken picture."""
     workdir = tmp_path / "run"
-    broken = ("--config.data.train=shapes:nothing",)
-    statuses = wait(launch(workdir, *SHORT, *broken, processes=2, devices=1, cache=cache), 90)
-    assert statuses == [1, 1]
-    assert "shapes:nothing" in log_of(workdir, 1).read_text()
+    options = (
+        "--config=configs/darknet19_imagenet.py:smoke",
+        "--config.data.image_size=64,64",
+        "--config.model.classes=('a', 'b')",
+        "--config.data.train=folder:.:val",
+        "--config.data.val=folder:.:val",
+        "--config.optimizer.images=16",
+        "--config.optimizer.batch_size=8",
+        "--config.eval.batch_size=8",  # the last four of each eight are of process 1
+        labelled_folder(tmp_path / "whole", broken=False),
+    )
+    own = (labelled_folder(tmp_path / "broken", broken=True),)
+    how = {"processes": 2, "devices": 1, "cache": cache}
+    statuses = wait(launch(workdir, *options, own=own, **how), 150)
+    ours, theirs = (log_of(workdir, index).read_text() for index in (1, 0))
+    assert statuses == [1, 1], ours + theirs
+    assert "39.png" in ours
+    assert "process 1 of 2 (host " in theirs
+    assert "39.png" in theirs
 
 
 @pytest.mark.slow

@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from yolojax.config import Config, EvalConfig
 from yolojax.data.geometry import blank
+from yolojax.distributed import meet
 from yolojax.heads.predictions import scores as class_scores
 from yolojax.ops.nms import Detections, nms
 from yolojax.sharding import fetch, to_devices
@@ -82,16 +84,26 @@ def _best(scores, labels):
 
 def warm_up(programs: Programs, variables: dict, config: Config, mesh: Mesh) -> None:
     """Compile the programs for the evaluation batches of `config`, by running each once."""
-    raw = programs.network(variables, blank_images(config, mesh))
-    for program in filter(None, (programs.detect, programs.descend)):
-        fetch(program(raw, 0.5, 0.5).detections, mesh)
+    rows = blank_batch(config, mesh, affine=((4,), np.float32), size=((2,), np.int32))
+    raw = programs.network(variables, rows.pop("image"))
+    found = programs.detect(raw, 0.5, 0.5).detections
+    below = programs.descend(raw, 0.5, 0.5).detections if programs.descend else None
+    jax.block_until_ready((found, below))
+    meet()
+    fetch((found, rows), mesh)
+    fetch(below, mesh)
 
 
-def blank_images(config: Config, mesh: Mesh) -> jax.Array:
-    """An evaluation batch [B, h, w, 3] of `config` without pictures."""
-    rows = batch_size(config, mesh) // jax.process_count()
-    image = blank(config.data.resize, (rows, *config.data.image_size, 3))
-    return to_devices({"image": image}, mesh)["image"]
+def blank_batch(config: Config, mesh: Mesh, **more: tuple) -> dict[str, jax.Array]:
+    """An evaluation batch of `config` without pictures: image, image_id, and `more` of a row.
+
+    `more` are {name: (shape, dtype)}.
+    """
+    count = batch_size(config, mesh) // jax.process_count()
+    rows = {name: np.zeros((count, *shape), dtype) for name, (shape, dtype) in more.items()}
+    rows["image_id"] = np.full(count, -1, np.int32)
+    rows["image"] = blank(config.data.resize, (count, *config.data.image_size, 3))
+    return to_devices(rows, mesh)
 
 
 def batch_size(config: Config, mesh: Mesh) -> int:

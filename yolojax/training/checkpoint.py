@@ -1,11 +1,13 @@
 """The run folder on disk: config, environment and Orbax checkpoints of the state."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import platform
 import shutil
 import sys
+import threading
 import time
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +29,8 @@ from yolojax.training.state import abstract_state as state_on
 PACKAGES = ("yolojax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 UNSCORED = -1.0  # metric of a checkpoint made between two evaluations: never the best
 UNFINISHED = "*.orbax-checkpoint-tmp*"  # what a killed process leaves of one, not loaded by anybody
+wait = time.sleep
+SEALING = threading.Lock()
 RETRY, GIVE_UP = 10.0, 600.0  # seconds between two tries to save at the end, and until the last
 
 
@@ -82,7 +86,7 @@ def save(
     Where it fails, as on a full disk, that is reported by the next call of this or of `finish`:
     the checkpoints before it stay, and the run may go on.
     """
-    _settle(manager)
+    settle(manager)
     manager.save(
         int(state.step),
         args=ocp.args.Composite(
@@ -91,6 +95,8 @@ def save(
         metrics={"score": UNSCORED if score is None else score},
         force=True,
     )
+    if is_main():
+        threading.Thread(target=_seal_when_saved, args=(manager,), daemon=True).start()
 
 
 def finish(
@@ -103,7 +109,7 @@ def finish(
     """
     begin = time.monotonic()
     save(manager, state, config, score)
-    while not all_agree(_settle(manager)):
+    while not settle(manager):
         if time.monotonic() - begin > GIVE_UP:
             raise OSError(
                 f"{manager.directory}: step {int(state.step)} could not be saved for "
@@ -111,14 +117,23 @@ def finish(
                 "checkpoint once there is room."
             )
         print(f"trying again in {RETRY:.0f} s, for {GIVE_UP / 60:.0f} minutes", file=sys.stderr)
-        time.sleep(RETRY)
+        wait(RETRY)
         save(manager, state, config, score)
 
 
+def settle(manager: ocp.CheckpointManager) -> bool:
+    """Wait for the save under way -> whether it went well in all processes; else stderr is told."""
+    settled = all_agree(_settle(manager))
+    if not settled:
+        manager.reload()  # some processes may count a checkpoint that others do not have
+    return settled
+
+
 def _settle(manager: ocp.CheckpointManager) -> bool:
-    """Wait for the save under way and seal what it wrote -> False, said on stderr, if it failed."""
     try:
         manager.wait_until_finished()
+        if is_main():
+            _seal_all(manager)
     except (OSError, ValueError, RuntimeError) as error:
         free = shutil.disk_usage(manager.directory).free / 1e6
         reason = str(error).partition(":")[0].partition("[")[0]
@@ -129,10 +144,21 @@ def _settle(manager: ocp.CheckpointManager) -> bool:
         )
         _remove_unfinished(Path(manager.directory))
         return False
-    if is_main():
+    return True
+
+
+def _seal_when_saved(manager: ocp.CheckpointManager) -> None:
+    """At once, so that a killed process leaves none without; what fails here `settle` tells of."""
+    while manager.is_saving_in_progress():
+        time.sleep(0.2)
+    with contextlib.suppress(OSError):
+        _seal_all(manager)
+
+
+def _seal_all(manager: ocp.CheckpointManager) -> None:
+    with SEALING:
         for step in manager.all_steps():
             seal.seal(Path(manager.directory) / str(step))
-    return True
 
 
 def _remove_unfinished(directory: Path) -> list[str]:

@@ -6,7 +6,7 @@ import traceback
 
 from absl import app, flags, logging
 
-from yolojax import distributed, peers
+from yolojax import distributed, peers, xla
 from yolojax.config import Config
 from yolojax.naming import did_you_mean
 
@@ -64,6 +64,7 @@ def run_main(main) -> None:
     def guarded(argv):
         logging.set_verbosity(logging.WARNING)  # Orbax tells at length of every file otherwise
         try:
+            xla.set_up()
             distributed.start(DISTRIBUTED.value)
             main()
             peers.leave()

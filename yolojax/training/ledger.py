@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from yolojax.files import has_room
+from yolojax.files import as_records, has_room
 
 FILE = "ledger.jsonl"
 PART = {  # event that closes a stretch -> what the stretch was
@@ -48,7 +48,7 @@ def mark(workdir: Path, event: str, step: int, *, at: float | None = None, **val
         return
     stamp = round(time.time() if at is None else at, 3)
     line = json.dumps({"time": stamp, "event": event, "step": step} | values)
-    with (workdir / FILE).open("a+b") as file:
+    with as_records(), (workdir / FILE).open("a+b") as file:
         file.write(_line_break(file) + line.encode() + b"\n")
 
 

@@ -14,7 +14,8 @@ from tensorboardX import SummaryWriter
 
 from yolojax.config import Config
 from yolojax.data.reading import fingerprint, row_digests
-from yolojax.files import has_room, write_text
+from yolojax.distributed import meet
+from yolojax.files import as_records, has_room, open_whole, write_text
 from yolojax.progress import progress
 from yolojax.sharding import all_rows
 from yolojax.training import ledger
@@ -135,18 +136,20 @@ class RunLog:
         """
         if not has_room(self.workdir):
             return
-        self.lines.write(json.dumps({"step": step, "images": images} | values) + "\n")
-        self.lines.flush()
+        with as_records():
+            self.lines.write(json.dumps({"step": step, "images": images} | values) + "\n")
+            self.lines.flush()
         for name, value in values.items():
             if not isinstance(value, str):
-                self.events.add_scalar(name, value, step)
+                self._tensorboard().add_scalar(name, value, step)
 
     def picture(self, name: str, step: int, image: np.ndarray) -> None:
         """A drawing (uint8 RGB) for TensorBoard, and the newest of its name in plots/."""
         if not has_room(self.workdir):
             return
-        self.events.add_image(name, image, step, dataformats="HWC")
-        save_image(self.workdir / "plots" / f"{name}.png", image)
+        self._tensorboard().add_image(name, image, step, dataformats="HWC")
+        with as_records():
+            save_image(self.workdir / "plots" / f"{name}.png", image)
 
     def result(self, step: int, images: int, result: dict) -> None:
         """The numbers of an evaluation; the curves are drawn anew."""
@@ -155,7 +158,7 @@ class RunLog:
         seconds = ledger.account(ledger.read_ledger(self.workdir))
         found["run/goodput"] = ledger.goodput(seconds)
         self.write(step, images, {k: v for k, v in found.items() if v is not None})
-        if has_room(self.workdir):
+        with as_records():
             plot_curves(self.workdir / "metrics.jsonl", self.workdir / "plots" / "curves.png")
 
     def _record(self, step, images, numbers, batch):
@@ -176,6 +179,15 @@ class RunLog:
         if time.monotonic() - self.marked > TICK:
             self._mark_training(step)
         self._tell_of_compilations(step)
+
+    def _tensorboard(self) -> SummaryWriter:
+        """The writer of events: a new one where the thread of the old one has met a full disk.
+
+        Its queue would take ten events more, and then wait for ever.
+        """
+        if not self.events.file_writer.event_writer._worker.is_alive():
+            self.events = SummaryWriter(str(self.workdir))
+        return self.events
 
     def _rates(self) -> dict[str, float]:
         """The speed since the last line, and the memory it took."""
@@ -222,8 +234,9 @@ def check_finite(values: dict[str, float], step: int, batch: dict, folder: Path)
     broken = [t for t in terms if not math.isfinite(values.get(f"train/{t}", 0.0))]
     host = f"_host{jax.process_index()}" if jax.process_count() > 1 else ""
     path = folder / f"batch_{step}{host}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **batch)
+    with as_records(), open_whole(path) as file:
+        np.savez_compressed(file, **batch)
+    meet()  # whoever leaves first ends the others
     raise NotFinite(
         f"step {step}: the loss is {values['train/loss']} and not finite are: {', '.join(broken)}. "
         f"Its batch is in {path}; the newest checkpoint is intact. "

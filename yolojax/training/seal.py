@@ -15,8 +15,11 @@ CHUNK = 2**20  # bytes
 
 
 def seal(folder: Path) -> None:
-    """Write folder/seal.json: size and CRC-32 of each file in `folder`, unless it is there."""
-    if not (folder / NAME).exists():
+    """Write folder/seal.json: size and CRC-32 of each file in `folder`, unless it is there.
+
+    A folder that is not there is not whole yet.
+    """
+    if folder.is_dir() and not (folder / NAME).exists():
         found = {str(path.relative_to(folder)): _describe(path) for path in _files(folder)}
         write_text(folder / NAME, json.dumps(found, indent=1) + "\n")
 

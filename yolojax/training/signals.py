@@ -15,12 +15,12 @@ def stop_requested():
     """A function of the step just dispatched that says whether the run is to stop after it.
 
     Of several processes a signal to any one stops all after the same step; it must then be called
-    with every step. A second signal does what it always does, so that a run which hangs can be
-    ended.
+    with every step. A second Ctrl-C, and of a single process a second SIGTERM, does what it always
+    does, so that a run which hangs can be ended.
     """
     if jax.process_count() > 1:
         with _forwarded():
-            yield reached_preemption_sync_point
+            yield _stop_together()
         return
     received = []
     before = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
@@ -36,6 +36,26 @@ def stop_requested():
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _stop_together():
+    """`stop_requested` of several processes: JAX hears SIGTERM, and settles the step with them."""
+    asked = 0
+
+    def stop(step: int) -> bool:
+        nonlocal asked
+        # JAX settles on the step after the last one that anybody has asked for, and is equal to
+        # that alone: of a signal during a restart it is 1, which nobody would come by.
+        due = [reached_preemption_sync_point(i) for i in range(asked + 1, step + 1)]
+        asked = step
+        return any(due)
+
+    return stop
+
+
+def end_at_once() -> None:
+    """SIGTERM ends this process, though it is one of several and JAX would take note instead."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager
