@@ -93,7 +93,7 @@ def one_round(rng, workdir, how, longest):
         started[victim].send_signal(number)
         name = signal.Signals(number).name
         try:
-            statuses = wait(started, 120)
+            statuses = wait(started, 400)  # who never joined is waited for 300 s
         except subprocess.TimeoutExpired as error:
             told = f"{story}, then {name} to {victim} {moment}"
             raise AssertionError(f"{workdir}: left hanging after {told}") from error
