@@ -20,6 +20,7 @@ from yolojax.peers import meet
 
 __all__ = ["all_agree", "from_main", "is_main", "meet", "records_folder", "start"]
 
+PATIENCE = 300  # seconds that the processes of a run wait for each other at the start
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
@@ -38,8 +39,9 @@ def start(wanted: bool | None = None) -> None:
     if wanted is False or not (wanted or is_one_of_several(os.environ)):
         return
     arguments = _from_environment(os.environ)
+    peers.on_abort(lambda: "" if peers.several() else _not_all_came(arguments))
     try:
-        jax.distributed.initialize(**arguments)
+        jax.distributed.initialize(**arguments, initialization_timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         if wanted is None and not has_signs(os.environ):
             return  # a machine with TPUs that stands alone, outside of Google's cloud
@@ -52,6 +54,15 @@ def start(wanted: bool | None = None) -> None:
     if not is_main():  # what a run says is said once; errors go to stderr
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
         progress.hide()
+
+
+def _not_all_came(arguments: dict) -> str:
+    count = arguments.get("num_processes", "the")
+    place = arguments.get("coordinator_address", "their coordinator")
+    return (
+        f"not all of {count} processes came to {place} in {PATIENCE} s; give the same command on "
+        "every host, and see on those that are not there what ended it."
+    )
 
 
 def is_one_of_several(environment) -> bool:

@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -53,31 +54,35 @@ def watch() -> None:
     about = joined.client, joined.coordinator_address, joined.process_id, joined.num_processes
     _peers = Peers(*about)
     _peers.heard = dict.fromkeys(range(_peers.count), time.monotonic())
-    if _peers.process and sys.platform != "win32":
-        _on_abort(_peers)
+    if _peers.process:
+        on_abort(lambda: "" if _answers(_peers.address) else _gone(_peers))
     # Apart, because a call to a coordinator that hangs does not return.
     for work in (_exchange, _judge):
         threading.Thread(target=work, args=(_peers,), daemon=True).start()
 
 
-def _on_abort(peers: Peers) -> None:
-    """Say who is to blame when JAX aborts this process because its coordinator is gone.
+def on_abort(explain: Callable[[], str]) -> None:
+    """Say what `explain()` returns, if anything, when JAX aborts this process.
 
-    JAX does so at once, from a thread of its own; Python's signal handlers would not run any more.
+    It does so from a thread of its own, where Python's signal handlers would not run any more: when
+    the coordinator is gone, and at once.
     """
 
     def note(number):
-        if not _answers(peers.address):
-            print(
-                f"{sys.argv[0]}: {describe(peers, 0)}, which all others need, is gone: it was "
-                f"killed, or its host is down or cut off; {AGAIN}.",
-                file=sys.stderr,
-                flush=True,
-            )
+        if words := explain():
+            print(f"{sys.argv[0]}: {words}", file=sys.stderr, flush=True)
             os._exit(1)
 
-    handlers.append(ctypes.CFUNCTYPE(None, ctypes.c_int)(note))
-    ctypes.CDLL(None).signal(signal.SIGABRT, handlers[-1])
+    if sys.platform != "win32":
+        handlers.append(ctypes.CFUNCTYPE(None, ctypes.c_int)(note))
+        ctypes.CDLL(None).signal(signal.SIGABRT, handlers[-1])
+
+
+def _gone(peers: Peers) -> str:
+    return (
+        f"{describe(peers, 0)}, which all others need, is gone: it was killed, or its host is down "
+        f"or cut off; {AGAIN}."
+    )
 
 
 def _answers(address: str) -> bool:

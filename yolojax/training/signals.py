@@ -12,7 +12,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def stop_requested():
-    """A function of the step just dispatched that says whether the run is to stop after it.
+    """A function of the step just dispatched (if there are steps): is the run to stop after it?
 
     Of several processes a signal to any one stops all after the same step; it must then be called
     with every step. A second Ctrl-C, and of a single process a second SIGTERM, does what it always
@@ -32,7 +32,7 @@ def stop_requested():
     for number in SIGNALS:
         signal.signal(number, note)
     try:
-        yield lambda step: bool(received)
+        yield lambda step=0: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
