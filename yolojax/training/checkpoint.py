@@ -30,7 +30,7 @@ PACKAGES = ("yolojax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gr
 UNSCORED = -1.0  # metric of a checkpoint made between two evaluations: never the best
 UNFINISHED = "*.orbax-checkpoint-tmp*"  # what a killed process leaves of one, not loaded by anybody
 wait = time.sleep
-SEALING = threading.Lock()
+sealers: list[threading.Thread] = []  # at work beside the training
 RETRY, GIVE_UP = 10.0, 600.0  # seconds between two tries to save at the end, and until the last
 
 
@@ -96,7 +96,8 @@ def save(
         force=True,
     )
     if is_main():
-        threading.Thread(target=_seal_when_saved, args=(manager,), daemon=True).start()
+        sealers.append(threading.Thread(target=_seal_when_saved, args=(manager,)))
+        sealers[-1].start()
 
 
 def finish(
@@ -132,6 +133,8 @@ def settle(manager: ocp.CheckpointManager) -> bool:
 def _settle(manager: ocp.CheckpointManager) -> bool:
     try:
         manager.wait_until_finished()
+        while sealers:
+            sealers.pop().join()
         if is_main():
             _seal_all(manager)
     except (OSError, ValueError, RuntimeError) as error:
@@ -156,9 +159,8 @@ def _seal_when_saved(manager: ocp.CheckpointManager) -> None:
 
 
 def _seal_all(manager: ocp.CheckpointManager) -> None:
-    with SEALING:
-        for step in manager.all_steps():
-            seal.seal(Path(manager.directory) / str(step))
+    for step in manager.all_steps():
+        seal.seal(Path(manager.directory) / str(step))
 
 
 def _remove_unfinished(directory: Path) -> list[str]:
