@@ -183,9 +183,9 @@ def test_suppress_equals_darknets_do_nms_obj():
 
 
 def crowd(count):
-    """Boxes [2, count, 4] of sides of 1 to 4 on a board of 8x8, best first, and groups of 3."""
+    """Boxes [2, count, 4] of sides of 1 to 4 on a board of 16x16, best first, and groups of 3."""
     key = np.random.default_rng(0)
-    corner = key.integers(0, 8, (2, count, 2))
+    corner = key.integers(0, 16, (2, count, 2))
     boxes = np.concatenate([corner, corner + key.integers(1, 5, corner.shape)], axis=-1)
     return jnp.asarray(boxes, jnp.float32), jnp.asarray(key.integers(0, 3, (2, count)))
 
