@@ -3,9 +3,9 @@
     JAX_PLATFORMS=cpu python benchmarks/loss_share.py [--step-batch 4] [--rounds 7] [--json FILE]
 
 The loss is that of 64 images of 416x416 (13x13 cells, 5 anchors, 20 classes, 30 truths at most). A
-step of 64 takes 20 GB or so; it is measured at --step-batch, and its time scaled in proportion to
-the images. "with metrics" is the loss with what a step logs besides: the norms of the gradient of
-each term. The programs take turns; times are medians with the fastest and the slowest.
+step of 64 takes minutes on a busy CPU, so it is measured at --step-batch, and its time scaled in
+proportion to the images. "with metrics" is the loss with what a step logs besides: the norms of the
+gradient of each term. The programs take turns; times are medians with the fastest and the slowest.
 """
 
 import argparse
