@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from yolojax.ops.boxes import cxcywh_to_xyxy, iou
-from yolojax.ops.nms import nms, suppress
+from yolojax.ops.nms import STRETCH, nms, suppress
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LEFT, MIDDLE, RIGHT = [0.0, 0, 1, 1], [0.25, 0, 1.25, 1], [0.5, 0, 1.5, 1]  # IoU .6, .6 and 1/3
@@ -180,3 +180,38 @@ def test_suppress_equals_darknets_do_nms_obj():
     keep = suppress(boxes, jnp.zeros(valid.shape, int), valid, float(golden["thresh"]))[0]
     np.testing.assert_array_equal(keep, golden["obj_obj"][order] > 0)
     assert 0 < keep.sum() < valid.sum()
+
+
+def crowd(count):
+    """Boxes [2, count, 4] of sides of 1 to 4 on a board of 16x16, best first, and groups of 3."""
+    key = np.random.default_rng(0)
+    corner = key.integers(0, 16, (2, count, 2))
+    boxes = np.concatenate([corner, corner + key.integers(1, 5, corner.shape)], axis=-1)
+    return jnp.asarray(boxes, jnp.float32), jnp.asarray(key.integers(0, 3, (2, count)))
+
+
+@pytest.mark.parametrize("count", [0, 1, STRETCH, STRETCH + 1, 3 * STRETCH - 5])
+def test_ranks_are_visited_a_stretch_at_a_time(count):
+    boxes, groups = crowd(count)
+    valid = jnp.arange(count) < jnp.array([[count], [count // 2]])
+    keep = suppress(boxes, groups, valid, 0.3)
+    overlap = np.asarray(iou(boxes[:, :, None], boxes[:, None])) > np.float32(0.3)
+    for image in range(2):
+        wanted = []
+        for rank in np.flatnonzero(valid[image]):
+            same = [r for r in wanted if groups[image, r] == groups[image, rank]]
+            if not overlap[image, rank, same].any():
+                wanted.append(rank)
+        assert np.flatnonzero(keep[image]).tolist() == wanted
+
+
+def test_the_kept_that_matter_are_right_however_few():
+    boxes, groups = crowd(3 * STRETCH)
+    valid = jnp.ones(groups.shape, bool).at[1, 20:].set(False)  # the second image is soon done
+    whole = suppress(boxes, groups, valid, 0.3)
+    assert whole[0, STRETCH:].any()
+    for enough in (1, 30, int(whole[0].sum())):
+        keep = suppress(boxes, groups, valid, 0.3, enough=enough)
+        for image in range(2):
+            first, wanted = (np.flatnonzero(k[image])[:enough].tolist() for k in (keep, whole))
+            assert first == wanted

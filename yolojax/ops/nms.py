@@ -8,6 +8,8 @@ import jax.numpy as jnp
 
 from yolojax.ops.boxes import iou
 
+STRETCH = 256  # ranks; 128 run no faster on CPU and take a second longer to compile
+
 
 class Detections(NamedTuple):
     """What is left of each image, best first; K is max_detections, unused places come last."""
@@ -59,11 +61,12 @@ def nms(
     else:
         labels = jnp.take_along_axis(labels.reshape(batch, -1), index, axis=1)
     groups = jnp.zeros_like(labels) if class_agnostic else labels
-    keep = suppress(ranked_boxes, groups, ranked > -jnp.inf, iou_threshold)
-    return _gather(ranked_boxes, jnp.where(keep, ranked, -jnp.inf), labels, max_detections)
+    valid = ranked > -jnp.inf
+    keep = suppress(ranked_boxes, groups, valid, iou_threshold, enough=max_detections)
+    return _gather(ranked_boxes, ranked, labels, keep, max_detections)
 
 
-def suppress(boxes, groups, valid, iou_threshold):
+def suppress(boxes, groups, valid, iou_threshold, *, enough: int | None = None):
     """Greedy suppression among ranked boxes -> keep, bool [B, K].
 
     Going down the ranks, each box that is still kept removes the later ones of its group that
@@ -73,8 +76,23 @@ def suppress(boxes, groups, valid, iou_threshold):
         boxes: [B, K, 4] xyxy, best first.
         groups: int [B, K]; boxes of different groups never meet.
         valid: bool [B, K], the boxes that take part.
+        enough: how many of the kept boxes of an image matter; those that come after may be wrong.
     """
-    ranks = jnp.arange(boxes.shape[1])
+    done, found, keep = [], 0, valid
+    while keep.shape[1]:  # a stretch of ranks at a time: the earlier ones have nothing to lose
+        open_ = valid[:, -keep.shape[1] :]
+        if enough is not None:
+            open_ &= found < enough
+        keep = _visit(boxes, groups, keep, open_, iou_threshold)
+        done.append(keep[:, :STRETCH])
+        found += jnp.sum(done[-1], axis=1, keepdims=True)
+        boxes, groups, keep = (array[:, STRETCH:] for array in (boxes, groups, keep))
+    return jnp.concatenate(done, axis=1) if done else valid
+
+
+def _visit(boxes, groups, keep, open_, iou_threshold):
+    """`keep` after the first STRETCH boxes, down to the last of any image that is `open_`."""
+    ranks = jnp.arange(keep.shape[1])
 
     def visit(rank, keep):
         box, group, kept = (
@@ -84,20 +102,20 @@ def suppress(boxes, groups, valid, iou_threshold):
         return keep & ~removed
 
     # Past the last valid box of every image there is nothing to remove.
-    stop = jnp.max(jnp.where(valid, ranks + 1, 0), initial=0)
-    return jax.lax.fori_loop(0, stop, visit, valid)
+    stop = jnp.max(jnp.where(open_, ranks + 1, 0), initial=0)
+    return jax.lax.fori_loop(0, jnp.minimum(stop, STRETCH), visit, keep)
 
 
-def _gather(boxes, scores, labels, size):
-    """The first `size` candidates with a finite score, in order, as Detections."""
-    best, index = jax.lax.top_k(scores, min(size, scores.shape[1]))
-    missing = ((0, 0), (0, size - best.shape[1]))
-    best = jnp.pad(best, missing, constant_values=-jnp.inf)
-    index = jnp.pad(index, missing)
-    valid = best > -jnp.inf
+def _gather(boxes, scores, labels, keep, size):
+    """The first `size` of the candidates to `keep`, in order, as Detections."""
+    ranks = jnp.arange(keep.shape[1])
+    order = jnp.sort(jnp.where(keep, ranks, ranks + len(ranks)), axis=1)[:, :size]
+    order = jnp.pad(order, ((0, 0), (0, size - order.shape[1])), constant_values=len(ranks))
+    valid = order < len(ranks)
+    index = jnp.where(valid, order, 0)
     return Detections(
         boxes=jnp.where(valid[..., None], jnp.take_along_axis(boxes, index[..., None], axis=1), 0),
-        scores=jnp.where(valid, best, 0),
+        scores=jnp.where(valid, jnp.take_along_axis(scores, index, axis=1), 0),
         labels=jnp.where(valid, jnp.take_along_axis(labels, index, axis=1), -1),
         valid=valid,
         count=jnp.sum(valid, axis=1, dtype=jnp.int32),

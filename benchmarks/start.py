@@ -1,0 +1,103 @@
+"""How long it takes to start: imports, and a first training step with and without cached programs.
+
+    JAX_PLATFORMS=cpu python benchmarks/start.py [--rounds 5] [--starts 3] [--json FILE]
+
+Imports are timed in a fresh process each; "nothing" is Python alone. The first step is that of
+configs/quickstart.py:smoke, from the start of `python train.py` until its ledger says that a step
+is done. Cold is with an empty cache of compiled programs, warm the same command on another workdir.
+Times are medians with the fastest and the slowest.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+GOAL = 1.5  # seconds, for `import yolojax`
+IMPORTS = {
+    "nothing": "pass",
+    "import yolojax": "import yolojax",
+    "import jax": "import jax",
+    "import yolojax.predict": "import yolojax.predict",
+    "import train": "import train",
+}
+PATIENCE = 600  # seconds that a start may take
+
+
+def import_seconds(statement: str) -> float:
+    """Seconds of a new process that runs `statement`."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", statement], cwd=ROOT, check=True)
+    return time.perf_counter() - start
+
+
+def first_step_seconds(workdir: Path, cache: Path) -> float:
+    """Seconds from the start of train.py until its first step is done; it is ended then.
+
+    Raises:
+        RuntimeError: it has ended by itself, or taken PATIENCE seconds.
+    """
+    flags = ["--config=configs/quickstart.py:smoke", f"--workdir={workdir}"]
+    one_step = "--config.optimizer.images=8"  # a batch
+    command = [sys.executable, "train.py", *flags, one_step]
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    start, ledger = time.perf_counter(), workdir / "ledger.jsonl"
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **quiet) as process:
+        try:
+            while not (ledger.exists() and '"event": "training"' in ledger.read_text()):
+                if process.poll() is not None or time.perf_counter() - start > PATIENCE:
+                    raise RuntimeError(f"no step was made; run {' '.join(command)}")
+                time.sleep(0.02)
+            return time.perf_counter() - start
+        finally:
+            process.kill()
+
+
+def starts(count: int) -> dict[str, list[float]]:
+    """Seconds to the first step, `count` pairs of a cold and a warm start."""
+    times = {"first step, cold": [], "first step, warm": []}
+    for _ in range(count):
+        with tempfile.TemporaryDirectory() as temporary:
+            for name, found in times.items():
+                workdir = Path(temporary) / name.split()[-1]
+                found.append(first_step_seconds(workdir, Path(temporary) / "cache"))
+    return times
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--rounds", type=int, default=5, help="of the imports")
+    parser.add_argument("--starts", type=int, default=3, help="pairs of a cold and a warm one")
+    parser.add_argument("--json", metavar="FILE", help="write the numbers here")
+    options = parser.parse_args()
+    times = {name: [] for name in IMPORTS}
+    for turn in range(options.rounds + 1):  # the first one writes .pyc files
+        for name, statement in IMPORTS.items():
+            seconds = import_seconds(statement)
+            times[name] += [seconds] if turn else []
+    times |= starts(options.starts) if options.starts else {}
+    print("python benchmarks/start.py", *sys.argv[1:])
+    print(f"python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores")
+    rows = {
+        name: {"median": statistics.median(t), "min": min(t), "max": max(t)}
+        for name, t in times.items()
+    }
+    for name, row in rows.items():
+        print(f"{name:<24}{row['median']:>8.2f} s  [{row['min']:.2f}, {row['max']:.2f}]")
+    kept = rows["import yolojax"]["median"] <= GOAL
+    print(f"goal: import yolojax in at most {GOAL} s: {'kept' if kept else 'missed'}")
+    if options.json:
+        Path(options.json).write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
