@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from yolojax.models.cpu_convolution import (
-    convolve_3x3,
+    convolve_large,
     convolve_plain,
-    is_worth_it,
+    convolve_small,
+    cpu_form,
     kernel_gradient,
     rows_of,
 )
@@ -25,9 +26,10 @@ def near(ours, wanted):
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 2), (2, 4, 6, 3), (2, 7, 5, 3), (3, 13, 13, 8)])
-def test_values_and_gradients_are_those_of_the_plain_form(shape):
+@pytest.mark.parametrize("form", [convolve_large, convolve_small])
+def test_values_and_gradients_are_those_of_the_plain_form(form, shape):
     x, kernel, gradient = arrays(shape, 4)
-    ours, wanted = (jax.vjp(f, x, kernel) for f in (convolve_3x3, convolve_plain))
+    ours, wanted = (jax.vjp(f, x, kernel) for f in (form, convolve_plain))
     near(ours[0], wanted[0])
     for a, b in zip(ours[1](gradient), wanted[1](gradient), strict=True):
         near(a, b)
@@ -46,20 +48,25 @@ def test_rows_are_shared_out_evenly():
     assert rows_of(13, row_bytes=10, block=5) == 1
 
 
-def test_large_maps_of_float32_alone_take_the_product():
-    kernel = jnp.zeros((3, 3, 64, 64))
-    large, small = jnp.zeros((1, 52, 52, 64)), jnp.zeros((1, 13, 13, 64))
-    assert is_worth_it(large, kernel)
-    assert not is_worth_it(small, kernel)
-    assert not is_worth_it(large.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16))
+def test_shape_and_type_say_which_form():
+    kernel = jnp.zeros((3, 3, 512, 128))
+    large, small = jax.ShapeDtypeStruct((1, 52, 52, 512), jnp.float32), jnp.zeros((1, 13, 13, 512))
+    assert cpu_form(large, kernel) is convolve_large
+    assert cpu_form(small, kernel) is convolve_small
+    assert cpu_form(small.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)) is None
+    assert cpu_form(small, kernel[..., :8]) is None  # too little to do
+    many = jax.ShapeDtypeStruct((256, 13, 13, 512), jnp.float32)  # windows of 800 MB
+    assert cpu_form(many, kernel) is None
 
 
-def test_each_platform_gets_its_own_form():
+@pytest.mark.parametrize("side", [13, 52])
+def test_each_platform_gets_its_own_form(side):
     def gradient(platform):
-        function = jax.jit(jax.grad(lambda k, x: convolve(x, k).sum()))
-        shapes = jax.ShapeDtypeStruct((3, 3, 64, 64), jnp.float32), jnp.zeros((1, 52, 52, 64))
+        function = jax.jit(jax.grad(lambda x, k: convolve(x, k).sum(), (0, 1)))
+        shapes = (1, side, side, 128), (3, 3, 128, 512)
+        shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
         return function.trace(*shapes).lower(lowering_platforms=(platform,)).as_text()
 
-    assert "stablehlo.while" in gradient("cpu")
+    assert "stablehlo.dot_general" in gradient("cpu")
     for platform in ("tpu", "cuda"):
-        assert "stablehlo.while" not in gradient(platform)
+        assert "stablehlo.dot_general" not in gradient(platform)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from yolojax.models.cpu_convolution import convolve_3x3, is_worth_it
+from yolojax.models.cpu_convolution import cpu_form
 
 EPSILON = 1e-5  # under the root; Darknet on GPU, with which the published weights were trained
 CPU_EPSILON = 1e-6  # beside the root; Darknet on CPU (normalize_cpu, blas.c), in inference alone
@@ -97,8 +97,8 @@ def convolve(x, kernel, stride=1, padding=None):
     if form == (1, 1, 1, 0):
         # On CPU the product is two to three times as fast, forward and backward.
         return lax.platform_dependent(x, kernel, cpu=lambda x, k: x @ k[0, 0], default=convolution)
-    if form == (3, 3, 1, 1) and is_worth_it(x, kernel):
-        return lax.platform_dependent(x, kernel, cpu=convolve_3x3, default=convolution)
+    if form == (3, 3, 1, 1) and (on_cpu := cpu_form(x, kernel)):
+        return lax.platform_dependent(x, kernel, cpu=on_cpu, default=convolution)
     return convolution(x, kernel)
 
 
