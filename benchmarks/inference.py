@@ -3,10 +3,10 @@
     pip install torch
     python benchmarks/inference.py --batch=1 --calls=20 --json=inference.json
 
-All have the same random weights, but PyTorch, which has its own; all fold batch normalisation.
-Ours is what `yolojax.load` runs; "yolojax plain" is the linen network. ONNX Runtime reads our .onnx
+All fold batch normalisation and have the same random weights, but PyTorch, which has its own. Ours
+is what `yolojax.load` runs; "yolojax plain" is the linen network. ONNX Runtime reads our .onnx
 export (decoder included, 0.1 % of the work), OpenCV our .cfg and .weights. Input is a float image
-in each program's own layout; resizing and NMS are not in it. The first call of all compares outputs.
+in each program's own layout; resizing and NMS are not in it. Outputs are compared before.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def random_variables(task: Task, size: tuple[int, int]) -> dict:
 
 
 def make_sides(config: Config, images: np.ndarray, folder: Path, threads: int) -> dict:
-    """Name -> call; that of the first three programs and OpenCV give raw [B, H, W, outputs]."""
+    """Name -> call; ours, the plain one's and OpenCV's give raw [B, H / 32, W / 32, outputs]."""
     task = build(config)
     variables = random_variables(task, config.data.image_size)
     model, folded = fold(task.model, variables)
