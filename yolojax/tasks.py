@@ -17,6 +17,7 @@ from yolojax.losses.tree_classification import tree_classification_loss
 from yolojax.losses.yolov1 import yolov1_loss
 from yolojax.models import NETWORKS, build_network, count_outputs
 from yolojax.models.cfg import count_last, parse_cfg
+from yolojax.models.folded import fold
 from yolojax.models.layers import ROOTS
 from yolojax.models.network import Network
 from yolojax.models.summary import layer_table, totals
@@ -171,6 +172,17 @@ def choose(field: str, name: str, table: dict):
         return table[name]
     hint = did_you_mean(name, table)
     raise ValueError(f"config.{field} is {name!r}; known: {', '.join(table)}.{hint}")
+
+
+def for_inference(task: Task, variables: dict, platform: str) -> tuple[Task, dict]:
+    """`task` and its `variables` in the form that is quickest at inference on `platform`.
+
+    On "cpu" that is models.folded, where the network has such a form; elsewhere nothing changes.
+    """
+    if platform != "cpu":
+        return task, variables
+    model, variables = fold(task.model, variables)
+    return task._replace(model=model), variables
 
 
 def forward_flops(task: Task, image_size: tuple[int, int]) -> float:

@@ -11,7 +11,7 @@ from yolojax.data.geometry import blank, boxes_to_original, fitter
 from yolojax.evaluation.detect import make_programs
 from yolojax.predict.classes import describe, path_of
 from yolojax.predict.pictures import OnBad, Picture, in_batches, one_or_many
-from yolojax.tasks import Task
+from yolojax.tasks import Task, for_inference
 from yolojax.visual.draw import draw_boxes
 
 
@@ -68,7 +68,9 @@ class Detector:
     def __init__(self, task: Task, config: Config, variables: dict, *, batch_size: int = 1):
         self.config, self.batch_size = config, batch_size
         self._fit = fitter(config.data.letterbox, config.data.resize)
-        self._variables = jax.device_put(variables, jax.local_devices()[0])
+        device = jax.local_devices()[0]
+        task, variables = for_inference(task, variables, device.platform)
+        self._variables = jax.device_put(variables, device)
         self._task, self._most = task, config.eval.max_detections
         self._programs = make_programs(task, config.eval)
 

@@ -1,0 +1,114 @@
+"""A training step of YOLOv2 on CPU in float32: ours and that of PyTorch, in turn.
+
+    pip install torch
+    python benchmarks/train_step.py --calls=10 --json=step.json
+
+Ours is the program that `train.py --config=configs/yolov2_voc.py` runs: forward, region loss,
+backward, SGD with momentum and weight decay. PyTorch has the same layers in channels_last, the same
+SGD and a plainer loss: squared errors of boxes and objectness and a cross-entropy at made-up
+places. Both losses take below 1 % of the step. Each call is waited for before the other side's
+begins, so that both see the same neighbours on a machine that is shared. PyTorch's threads spin
+while they wait for each other, so its "cpu" counts some of its neighbours' time.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import jax
+import torch
+from side_by_side import measure, report
+from torch.nn import functional
+from torch_yolov2 import Net
+
+from yolojax.bench import at_size, made_up
+from yolojax.config import Config, read_config
+from yolojax.models.yolov2 import yolov2
+from yolojax.sharding import make_mesh, to_devices
+from yolojax.tasks import build
+from yolojax.training.optimizer import make_optimizer
+from yolojax.training.programs import abstract_batch
+from yolojax.training.state import create_state
+from yolojax.training.step import jit_train_step, make_train_step
+
+ROOT = Path(__file__).parents[1]
+ANCHORS, CLASSES = 5, 20
+
+
+def our_step(config: Config) -> Callable:
+    """One update of the project's own step, waited for."""
+    mesh, task = make_mesh(), build(config)
+    optimizer = make_optimizer(config.optimizer)
+    state = create_state(task, optimizer, config, mesh)
+    step = jit_train_step(make_train_step(config, task, optimizer, mesh), mesh)
+    like = abstract_batch(config, task.head, config.data.image_size, mesh)
+    batch = to_devices(made_up(like, CLASSES), mesh)
+
+    def update():
+        nonlocal state
+        state, metrics = jax.block_until_ready(step(state, batch))
+        return float(metrics["loss"])
+
+    return update
+
+
+def torch_step(config: Config) -> Callable:
+    """One update in PyTorch, channels_last, which is its fast layout on CPU."""
+    settings, (height, width) = config.optimizer, config.data.image_size
+    torch.manual_seed(0)
+    net = Net(yolov2(ANCHORS * (5 + CLASSES))).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.SGD(
+        net.parameters(), lr=1e-5, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+    images = torch.randint(0, 256, (settings.batch_size, 3, height, width), dtype=torch.uint8)
+    images = images.contiguous(memory_format=torch.channels_last)
+    places = torch.rand(settings.batch_size, ANCHORS, height // 32, width // 32) < 0.02
+    labels = torch.randint(0, CLASSES, (int(places.sum()),))
+
+    def update():
+        optimizer.zero_grad(set_to_none=True)
+        raw = net(images.float() / 255)
+        raw = raw.unflatten(1, (ANCHORS, 5 + CLASSES)).movedim(2, -1)
+        objectness = torch.sigmoid(raw[..., 4]) - places.float()
+        found = raw[places]
+        loss = objectness.square().sum() + (found[:, :4].sigmoid() - 0.5).square().sum()
+        loss = loss + functional.cross_entropy(found[:, 5:], labels, reduction="sum")
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return update
+
+
+def main() -> None:
+    """Parses the flags, measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--size", type=int, default=416)
+    parser.add_argument("--calls", type=int, default=10, help="of each side, after two uncounted")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch")
+    parser.add_argument("--json", help="a file for the numbers")
+    flags = parser.parse_args()
+    torch.set_num_threads(flags.threads)
+    config = at_size(read_config(ROOT / "configs/yolov2_voc.py"), (flags.size, flags.size))
+    config.model.dtype, config.optimizer.batch_size = "float32", flags.batch
+    begin = time.perf_counter()
+    sides = {"yolojax": our_step(config), "torch channels_last": torch_step(config)}
+    times = measure(sides, flags.calls)
+    about = {
+        "what": f"training step, yolov2-voc {flags.size}, float32, batch {flags.batch}",
+        "versions": f"jax {jax.__version__}, torch {torch.__version__}, "
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, {flags.threads} threads",
+        "seconds": round(time.perf_counter() - begin),
+    }
+    report(about, times, flags.batch, flags.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""A network as CPUs are quick at running it: normalisation folded, large kernels transformed.
+
+The linen Network stays the definition; this is another way to the same values, for inference alone.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from yolojax.models import winograd
+from yolojax.models.layers import ACTIVATIONS, ROOTS, convolve, crop, reorg
+from yolojax.models.network import Network, check_image_size
+from yolojax.models.pooling import max_pool
+from yolojax.models.tables import (
+    AvgPool,
+    Connected,
+    Conv,
+    Crop,
+    Dropout,
+    Local,
+    MaxPool,
+    Reorg,
+    Route,
+    Table,
+)
+
+LEAST_CHANNELS = 128  # of input and output, for Winograd: with fewer, tiles cost what they spare
+
+
+class Folded(NamedTuple):
+    """Stands in for a Network; `apply` takes the variables that `fold` made."""
+
+    table: Table
+
+    def apply(self, variables: dict, images, *, train: bool = False):
+        """Images float [B, h, w, 3] in 0..1 -> raw float32, the output of the last layer.
+
+        Raises:
+            ValueError: h or w is not divided by what the table needs; it is to `train`.
+        """
+        if train:
+            raise ValueError("a folded network has no statistics to train with; use its Network.")
+        check_image_size(images.shape[1:3], self.table)
+        x, outputs = images.astype(jnp.float32), []
+        for layer in self.table:
+            x = _run(layer, x, outputs, variables["params"])
+            outputs.append(x)
+        return x
+
+
+def fold(model: Any, variables: dict, least_channels: int = LEAST_CHANNELS) -> tuple[Any, dict]:
+    """`model` and its `variables` in this form, or as they are where it is none of its kind.
+
+    Its kind are float32 Networks without Local and Connected layers, whose products are plain.
+    Kernels of 3x3 with `least_channels` or more in and out are transformed: 16/9 of their memory.
+    """
+    if not isinstance(model, Network) or model.dtype != jnp.float32:
+        return model, variables
+    if any(isinstance(layer, Connected | Local) for layer in model.table):
+        return model, variables
+    make = jax.jit(_prepare, static_argnums=(0, 1, 2))
+    params, statistics = variables["params"], variables.get("batch_stats", {})
+    made = {
+        layer.name: make(
+            layer, model.epsilon, least_channels, params[layer.name], statistics.get(layer.name)
+        )
+        for layer in model.table
+        if isinstance(layer, Conv)
+    }
+    return Folded(model.table), {"params": made}
+
+
+def _prepare(layer: Conv, epsilon: str, least_channels: int, leaves: dict, statistics) -> dict:
+    """{"kernel" or "transformed", "bias"} of a layer.
+
+    (x * kernel - mean) * factor + bias = x * (kernel * factor) + (bias - mean * factor).
+    """
+    kernel, bias = leaves["kernel"], leaves["bias"]
+    if layer.batch_norm:
+        factor = leaves["scale"] * ROOTS[epsilon](statistics["var"])
+        kernel, bias = kernel * factor, bias - statistics["mean"] * factor
+    if _takes_winograd(layer, kernel.shape, least_channels):
+        return {"transformed": winograd.transform(kernel), "bias": bias}
+    return {"kernel": kernel, "bias": bias}
+
+
+def _takes_winograd(layer: Conv, shape: tuple[int, ...], least_channels: int) -> bool:
+    same = shape[:2] == (3, 3) and layer.stride == 1 and layer.padding in (None, 1)
+    return same and min(shape[2:]) >= least_channels
+
+
+def _run(layer, x, outputs, params):
+    """The output of one layer; `outputs` are those of all before it."""
+    match layer:
+        case Conv():
+            leaves = params[layer.name]
+            if "transformed" in leaves:
+                x = winograd.convolve(x, leaves["transformed"])
+            else:
+                x = convolve(x, leaves["kernel"], layer.stride, layer.padding)
+            return ACTIVATIONS[layer.activation](x + leaves["bias"])
+        case MaxPool():
+            return max_pool(x, layer.size, layer.stride, layer.padding)
+        case Route():
+            return jnp.concatenate([outputs[i] for i in layer.layers], -1)
+        case Reorg():
+            return reorg(x, layer.stride)
+        case AvgPool():
+            return x.mean((1, 2), keepdims=True)
+        case Crop():
+            return crop(x, layer.height, layer.width)
+        case Dropout():
+            return x
