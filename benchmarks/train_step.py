@@ -8,7 +8,7 @@ backward, SGD with momentum and weight decay. PyTorch has the same layers in cha
 SGD and a plainer loss: squared errors of boxes and objectness and a cross-entropy at made-up
 places. Both losses take below 1 % of the step. Each call is waited for before the other side's
 begins, so that both see the same neighbours on a machine that is shared. PyTorch's threads may spin
-while they wait for each other, so its "cpu" counts some of its neighbours' time.
+while they wait for each other, so its "cpu" may count some of its neighbours' time.
 """
 
 import argparse
