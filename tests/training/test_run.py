@@ -220,7 +220,7 @@ def test_a_gradient_that_is_not_finite_is_not_saved(tmp_path, monkeypatch):
 
 
 def test_what_was_trained_is_saved_though_it_cannot_be_evaluated(tmp_path, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise ValueError("the evaluation is broken")
 
     monkeypatch.setattr(
