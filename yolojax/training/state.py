@@ -31,8 +31,9 @@ def create_state(
 
     It is random by config.seed alone, on any number of devices.
     """
-    init = partial(_first_state, task, optimizer, config)
-    layout = places_of(abstract_state(task, optimizer, config, mesh))
+    # Jitted, the second use takes what the first has traced.
+    init = jax.jit(partial(_first_state, task, optimizer, config))
+    layout = places_of(_laid_out(init, config, mesh))
     return jax.jit(init, out_shardings=layout)(jax.random.key(config.seed))
 
 
@@ -40,8 +41,11 @@ def abstract_state(
     task: Task, optimizer: optax.GradientTransformation, config: Config, mesh: Mesh
 ) -> TrainState:
     """Shapes and places of what `create_state` makes; `mesh` may be of devices not there."""
-    key = jax.random.key(config.seed)
-    shapes = jax.eval_shape(partial(_first_state, task, optimizer, config), key)
+    return _laid_out(partial(_first_state, task, optimizer, config), config, mesh)
+
+
+def _laid_out(init, config, mesh) -> TrainState:
+    shapes = jax.eval_shape(init, jax.random.key(config.seed))
     return placed(shapes, mesh, sharded=config.mesh.shard_state)
 
 
