@@ -7,6 +7,9 @@ from yolojax.models import NETWORKS, build_network, count_outputs, winograd
 from yolojax.models.cpu_convolution import convolve_plain
 from yolojax.models.folded import Folded, fold
 from yolojax.models.network import variable_shapes
+from yolojax.models.pooled_convolution import convolve_and_pool, suits
+from yolojax.models.pooling import max_pool
+from yolojax.models.tables import Conv, MaxPool, Route, before_pool
 from yolojax.tasks import Task, for_inference
 
 SIZE = (64, 96)
@@ -53,6 +56,30 @@ def test_winograd_is_the_convolution(shape):
     wanted = convolve_plain(x, kernel)
     found = winograd.convolve(x, winograd.transform(kernel))
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.std(wanted))
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 6, 10, 3), (1, 200, 208, 1), (3, 8, 4, 32), (1, 130, 96, 20)]
+)
+def test_pooled_convolution_is_both_layers(shape):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal(shape), jnp.float32)
+    kernel = jnp.asarray(rng.standard_normal((3, 3, shape[-1], 24)), jnp.float32)
+    assert suits(x, kernel)
+    wanted = max_pool(convolve_plain(x, kernel), 2, 2)
+    found = jax.jit(convolve_and_pool)(x, kernel)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.std(wanted))
+
+
+def test_only_a_pool_that_alone_reads_the_convolution_is_taken_with_it():
+    pair = Conv(8), MaxPool()
+    assert before_pool((*pair, Conv(8), Conv(8), MaxPool())) == {0, 3}
+    assert before_pool((*pair, Conv(8), Route((-3,)))) == set()
+    assert before_pool((*pair, Conv(8), Route((-1, 0)))) == set()
+    assert before_pool((*pair, Conv(8), Route((1,)))) == {0}
+    other = (Conv(8, size=1), Conv(8, stride=2), Conv(8, padding=0))
+    assert not any(before_pool((conv, MaxPool())) for conv in other)
+    assert not any(before_pool((Conv(8), pool)) for pool in (MaxPool(2, 1), MaxPool(3, 2)))
 
 
 def test_what_has_no_such_form_stays_as_it_is():

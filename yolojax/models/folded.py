@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from yolojax.models import winograd
 from yolojax.models.layers import ACTIVATIONS, ROOTS, convolve, crop, reorg
 from yolojax.models.network import Network, check_image_size
+from yolojax.models.pooled_convolution import convolve_and_pool, suits
 from yolojax.models.pooling import max_pool
 from yolojax.models.tables import (
     AvgPool,
@@ -23,6 +24,7 @@ from yolojax.models.tables import (
     Reorg,
     Route,
     Table,
+    before_pool,
 )
 
 LEAST_CHANNELS = 128  # of input and output, for Winograd: with fewer, tiles cost what they spare
@@ -42,9 +44,14 @@ class Folded(NamedTuple):
         if train:
             raise ValueError("a folded network has no statistics to train with; use its Network.")
         check_image_size(images.shape[1:3], self.table)
+        params, units, pooled = variables["params"], before_pool(self.table), set()
         x, outputs = images.astype(jnp.float32), []
-        for layer in self.table:
-            x = _run(layer, x, outputs, variables["params"])
+        for at, layer in enumerate(self.table):
+            if at in units and _suits(x, params[layer.name]):
+                x = _run_pooled(layer, x, params[layer.name])
+                pooled.add(at + 1)
+            elif at not in pooled:
+                x = _run(layer, x, outputs, params)
             outputs.append(x)
         return x
 
@@ -88,6 +95,16 @@ def _prepare(layer: Conv, epsilon: str, least_channels: int, leaves: dict, stati
 def _takes_winograd(layer: Conv, shape: tuple[int, ...], least_channels: int) -> bool:
     same = shape[:2] == (3, 3) and layer.stride == 1 and layer.padding in (None, 1)
     return same and min(shape[2:]) >= least_channels
+
+
+def _suits(x, leaves) -> bool:
+    return "kernel" in leaves and suits(x, leaves["kernel"])
+
+
+def _run_pooled(layer: Conv, x, leaves):
+    """A convolution and the pool after it; activations rise, so the pool may come first."""
+    y = convolve_and_pool(x, leaves["kernel"]) + leaves["bias"]
+    return ACTIVATIONS[layer.activation](y)
 
 
 def _run(layer, x, outputs, params):

@@ -6,6 +6,7 @@ detection) is no layer here: it says what the output means, which is a head's bu
 """
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 
@@ -109,6 +110,21 @@ def _scaled(layer: Layer, width: float, follower: Layer | None) -> Layer:
     multiple = follower.stride**2 if isinstance(follower, Reorg) else 1
     value = max(1, round(getattr(layer, field) * width / multiple)) * multiple
     return layer._replace(**{field: value})
+
+
+def before_pool(table: Table) -> frozenset[int]:
+    """The places in `table` of the 3x3 convolutions that only a 2x2 max-pool reads."""
+    routes = ((at, layer) for at, layer in enumerate(table) if isinstance(layer, Route))
+    routed = {i % at for at, route in routes for i in route.layers}
+    pairs = enumerate(pairwise(table))
+    return frozenset(at for at, pair in pairs if at not in routed and _is_before_pool(*pair))
+
+
+def _is_before_pool(layer: Layer, follower: Layer) -> bool:
+    if not (isinstance(layer, Conv) and isinstance(follower, MaxPool)):
+        return False
+    sizes = (layer.size, layer.stride, follower.size, follower.stride)
+    return sizes == (3, 1, 2, 2) and {layer.padding, follower.padding} <= {None, 1}
 
 
 def downsampling(table: Table) -> int:
