@@ -33,10 +33,15 @@ ROOTS = {
 }
 
 
+def wide(x):
+    """x in float32, the type of all statistics; float64, which is for tests, stays."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def normalise(x, mean, var, scale, bias, epsilon="gpu"):
     """(x - mean) / root(var) * scale + bias, per channel, in float32, cast to x's dtype."""
     factor = scale * ROOTS[epsilon](var)
-    return (x.astype(jnp.float32) * factor + (bias - mean * factor)).astype(x.dtype)
+    return (wide(x) * factor + (bias - mean * factor)).astype(x.dtype)
 
 
 @jax.custom_vjp
@@ -62,17 +67,22 @@ def _statistics(x):
     both across devices at once; the variance is off by 1e-5 of itself where mean = 10 deviations.
     """
     count, places = x.size // x.shape[-1], tuple(range(x.ndim - 1))
-    x = x.astype(jnp.float32)
-    mean, mean_square = x.mean(places), jnp.square(x).mean(places)
+    x = wide(x)
+    mean = x.mean(places)
+    return mean, variance(mean, jnp.square(x).mean(places), count)
+
+
+def variance(mean, mean_square, count: int):
+    """The unbiased variance of `count` values, from their mean and that of their squares."""
     var = jnp.maximum(mean_square - jnp.square(mean), 0.0)  # rounding may dip below 0
-    return mean, var * (count / max(count - 1, 1))
+    return var * (count / max(count - 1, 1))
 
 
 def _batch_norm_backward(residuals, gradients):
     x, mean, var, scale = residuals
-    gradient = gradients[0].astype(jnp.float32)
+    gradient = wide(gradients[0])
     root = lax.rsqrt(var + EPSILON)
-    normal = (x.astype(jnp.float32) - mean) * root
+    normal = (wide(x) - mean) * root
     places = tuple(range(x.ndim - 1))
     count = float(x.size // x.shape[-1])  # on a pod more than an int32 can hold
     bias_gradient = gradient.sum(places)

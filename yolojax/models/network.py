@@ -6,8 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from yolojax.models.layers import crop, reorg
+from yolojax.models.layers import crop, reorg, wide
 from yolojax.models.parametric import ConnectedLayer, ConvLayer, LocalLayer
+from yolojax.models.pool_unit import pool_unit, pooled
 from yolojax.models.pooling import max_pool
 from yolojax.models.tables import (
     AvgPool,
@@ -24,8 +25,8 @@ from yolojax.models.tables import (
 )
 
 
-def _conv(layer, x, outputs, *, train, dtype, epsilon):
-    return ConvLayer(layer, dtype, epsilon, name=layer.name)(x, train=train)
+def _conv(layer, x, outputs, *, train, dtype, epsilon, unit=None):
+    return ConvLayer(layer, dtype, epsilon, name=layer.name)(x, train=train, unit=unit)
 
 
 def _local(layer, x, outputs, *, train, dtype, **mode):
@@ -101,12 +102,16 @@ class Network(nn.Module):
         check_image_size(images.shape[1:3], self.table)
         x, outputs = images.astype(self.dtype), []
         mode = {"train": train, "dtype": self.dtype, "epsilon": self.epsilon}
+        units = pooled(self.table) if train and not all_outputs else ()
         precise = jax.default_matmul_precision(self.precision) if self.precision else nullcontext()
         with precise:
-            for layer in self.table:
-                x = LAYERS[type(layer)](layer, x, outputs, **mode)
+            for i, layer in enumerate(self.table):
+                if i in units:
+                    x = _conv(layer, x, outputs, unit=pool_unit, **mode)
+                elif i - 1 not in units:
+                    x = LAYERS[type(layer)](layer, x, outputs, **mode)
                 outputs.append(x)
-        return outputs if all_outputs else x.astype(jnp.float32)
+        return outputs if all_outputs else wide(x)
 
 
 def check_image_size(size: tuple[int, int], table: Table) -> None:

@@ -4,6 +4,9 @@ Parameters are float32, named kernel, bias and, with batch normalisation, scale;
 statistics are mean and var in batch_stats. The computation is in `dtype`.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -31,17 +34,22 @@ class ConvLayer(nn.Module):
     epsilon: str = "gpu"
 
     @nn.compact
-    def __call__(self, x, *, train: bool = False):
-        """x [B, H, W, in] -> [B, H', W', filters]; `train` normalises by the batch."""
+    def __call__(self, x, *, train: bool = False, unit: Callable | None = None):
+        """x [B, H, W, in] -> [B, H', W', filters]; `train` normalises by the batch.
+
+        With `unit`, one of pool_unit, it does that and the max-pool that follows.
+        """
         layer = self.layer
         # Darknet: N(0, 1) * sqrt(2 / (k * k * in)), convolutional_layer.c.
         he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
         shape = (layer.size, layer.size, x.shape[-1], layer.filters)
         kernel = self.param("kernel", he_normal, shape)
         bias = self.param("bias", nn.initializers.zeros, (layer.filters,))
-        # The network's output is float32 from its convolution on: the loss needs all its digits.
-        dtype = self.dtype if layer.batch_norm or layer.activation != "linear" else jnp.float32
-        x = convolve(x.astype(dtype), kernel.astype(dtype), layer.stride, layer.padding)
+        dtype = _dtype(self)
+        x, kernel = x.astype(dtype), kernel.astype(dtype)
+        if unit is not None:
+            return _by_batch(self, partial(unit, x, kernel), bias)
+        x = convolve(x, kernel, layer.stride, layer.padding)
         return _finish(self, x, bias, train)
 
 
@@ -84,8 +92,15 @@ class ConnectedLayer(nn.Module):
         layer, x = self.layer, flatten(x)
         kernel = _sized_kernel(self, (x.shape[-1], layer.outputs))
         bias = self.param("bias", nn.initializers.zeros, (layer.outputs,))
-        dtype = self.dtype if layer.batch_norm or layer.activation != "linear" else jnp.float32
+        dtype = _dtype(self)
         return _finish(self, x.astype(dtype) @ kernel.astype(dtype), bias, train)
+
+
+def _dtype(module: nn.Module):
+    """That of the computation; the network's output is float32: the loss needs all its digits."""
+    if module.layer.batch_norm or module.layer.activation != "linear":
+        return module.dtype
+    return jnp.promote_types(module.dtype, jnp.float32)
 
 
 def _sized_kernel(module: nn.Module, shape: tuple[int, ...]):
@@ -102,26 +117,33 @@ def _sized_kernel(module: nn.Module, shape: tuple[int, ...]):
 
 def _finish(module: nn.Module, x, bias, train: bool):
     """Batch normalisation or bias, then the activation, as `module.layer` says."""
-    if module.layer.batch_norm:
-        scale = module.param("scale", nn.initializers.ones, bias.shape)
-        x = _normalise(module, x, scale, bias, train)
-    else:
+    if not module.layer.batch_norm:
         x = x + bias.astype(x.dtype)
+    elif train:
+        x = _by_batch(module, partial(batch_norm, x), bias)
+    else:
+        scale, mean, var = _scale_and_statistics(module, bias.shape)
+        x = normalise(x, mean.value, var.value, scale, bias, module.epsilon)
     return ACTIVATIONS[module.layer.activation](x)
 
 
-def _normalise(module: nn.Module, x, scale, bias, train: bool):
-    mean = module.variable("batch_stats", "mean", jnp.zeros, scale.shape)
-    # Darknet starts at 0, which would blow activations up by 1 / sqrt(eps) in each layer of an
-    # untrained network. From 1 it stays finite; of the start, 0.99**updates is left.
-    var = module.variable("batch_stats", "var", jnp.ones, scale.shape)
-    if not train:
-        return normalise(x, mean.value, var.value, scale, bias, module.epsilon)
-    y, batch_mean, batch_var = batch_norm(x, scale, bias)
+def _by_batch(module: nn.Module, normalised: Callable, bias):
+    """y of (scale, bias) -> (y, mean, var), of which the last two move the running statistics."""
+    scale, mean, var = _scale_and_statistics(module, bias.shape)
+    y, batch_mean, batch_var = normalised(scale, bias)
     if not module.is_initializing():
         mean.value = MOMENTUM * mean.value + (1 - MOMENTUM) * batch_mean
         var.value = MOMENTUM * var.value + (1 - MOMENTUM) * batch_var
     return y
+
+
+def _scale_and_statistics(module: nn.Module, shape: tuple[int, ...]):
+    scale = module.param("scale", nn.initializers.ones, shape)
+    mean = module.variable("batch_stats", "mean", jnp.zeros, shape)
+    # Darknet starts at 0, which would blow activations up by 1 / sqrt(eps) in each layer of an
+    # untrained network. From 1 it stays finite; of the start, 0.99**updates is left.
+    var = module.variable("batch_stats", "var", jnp.ones, shape)
+    return scale, mean, var
 
 
 def _he_uniform(inputs: int):
