@@ -5,6 +5,9 @@ size, the largest arrays of a network; here what goes into the pool stays in the
 channels come in, one product has the outputs at all four places of a window of the pool.
 """
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -25,39 +28,68 @@ def convolve_and_pool(x, kernel):
 
     One zero around; H and W even; kernel [3, 3, in, out].
     """
-    (b, h, w, c), out = x.shape, kernel.shape[-1]
-    product, values = (_at_four_places, 8 * c) if c <= FEW else (_at_each_place, 18 * c)
-    rows = rows_of(h // 2, x.dtype.itemsize * b * w * values, BLOCK)
-    blocks = -(-h // 2 // rows)
-    more = 2 * blocks * rows - h
-    x = jnp.pad(x, ((0, 0), (1, 1 + more), (1, 1), (0, 0)))
-
-    def block(i):
-        seen = lax.dynamic_slice_in_dim(x, 2 * rows * i, 2 * rows + 2, axis=1)
-        return product(seen, kernel, rows, w // 2)
-
-    y = jnp.moveaxis(lax.map(block, jnp.arange(blocks)), 0, 1)
-    return y.reshape(b, blocks * rows, w // 2, out)[:, : h // 2]
+    if x.shape[-1] <= FEW:
+        return by_blocks(x, 8, partial(_by_four_places, kernel_at_places(kernel)))
+    return by_blocks(x, 18, partial(_by_each_place, kernel))
 
 
-def _at_four_places(padded, kernel, rows: int, columns: int):
-    """The pooled block of padded [B, 2 * rows + 2, 2 * columns + 2, in]: 4x4 windows, 2 apart."""
-    windows = [
-        padded[:, i : i + 2 * rows : 2, j : j + 2 * columns : 2] for i in range(4) for j in range(4)
-    ]
-    y = jnp.concatenate(windows, axis=-1) @ kernel_at_places(kernel)
-    return y.reshape(len(padded), rows, columns, 4, -1).max(3)
+def _by_four_places(kernel, seen, rows: int, columns: int):
+    y = windows(seen, 4, 2, rows, columns) @ kernel.reshape(-1, kernel.shape[-1])
+    return y.reshape(*y.shape[:3], 4, -1).max(3)
 
 
-def _at_each_place(padded, kernel, rows: int, columns: int):
-    """The same with 3x3 windows."""
-    windows = [padded[:, i : i + 2 * rows, j : j + 2 * columns] for i in range(3) for j in range(3)]
-    y = jnp.concatenate(windows, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
-    return y.reshape(len(padded), rows, 2, columns, 2, -1).max((2, 4))
+def _by_each_place(kernel, seen, rows: int, columns: int):
+    y = windows(seen, 3, 1, 2 * rows, 2 * columns) @ kernel.reshape(-1, kernel.shape[-1])
+    return y.reshape(len(seen), rows, 2, columns, 2, -1).max((2, 4))
 
 
 def kernel_at_places(kernel):
-    """[3, 3, in, out] -> [16 * in, 4 * out]: of 4x4 values the outputs at the middle 2x2 places."""
+    """[3, 3, in, out] -> [4, 4, in, 4 * out]: of a 4x4 window the outputs at its middle places."""
     places = [(i, j) for i in range(2) for j in range(2)]
     moved = [jnp.pad(kernel, ((i, 1 - i), (j, 1 - j), (0, 0), (0, 0))) for i, j in places]
-    return jnp.stack(moved, axis=-2).reshape(16 * kernel.shape[2], -1)
+    return jnp.concatenate(moved, axis=-1)
+
+
+def by_blocks(x, values: int, product):
+    """What `product` makes of all rows of x [B, H, W, C] -> [B, H / 2, W / 2, ...].
+
+    It is called with rows of padded x, with how many rows it is to give, and with W / 2; its
+    windows hold `values` times as many numbers as those rows.
+    """
+    rows, blocks, padded = split_rows(x, values)
+    product = partial(product, rows=rows, columns=x.shape[2] // 2)
+
+    def fill(i, y):
+        return lax.dynamic_update_slice_in_dim(
+            y, product(seen_by(padded, i, rows)), i * rows, axis=1
+        )
+
+    block = jax.eval_shape(product, seen_by(padded, 0, rows))
+    first = jnp.zeros((len(x), blocks * rows, *block.shape[2:]), x.dtype)
+    return lax.fori_loop(0, blocks, fill, first)
+
+
+def split_rows(x, values: int):
+    """(rows of the output in a block, blocks, x [B, H, W, C] with one zero around); see by_blocks.
+
+    Blocks are equal: the rows of one divide H / 2.
+    """
+    b, h, w, c = x.shape
+    most = rows_of(h // 2, x.dtype.itemsize * b * w * c * values, BLOCK)
+    rows = next(n for n in range(most, 0, -1) if h // 2 % n == 0)
+    return rows, h // 2 // rows, jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+
+
+def seen_by(padded, i, rows: int):
+    """The rows of padded that block `i` sees, 2 * rows + 2 of them."""
+    return lax.dynamic_slice_in_dim(padded, 2 * rows * i, 2 * rows + 2, axis=1)
+
+
+def windows(padded, size: int, stride: int, rows: int, columns: int):
+    """The size x size windows of padded, `stride` apart: [B, rows, columns, size * size * C]."""
+    seen = [
+        padded[:, i : i + stride * rows : stride, j : j + stride * columns : stride]
+        for i in range(size)
+        for j in range(size)
+    ]
+    return jnp.concatenate(seen, axis=-1)
