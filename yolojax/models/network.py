@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from yolojax.models.layers import crop, reorg, wide
 from yolojax.models.parametric import ConnectedLayer, ConvLayer, LocalLayer
-from yolojax.models.pool_unit import pool_unit, pooled
 from yolojax.models.pooling import max_pool
+from yolojax.models.strips import units_for
 from yolojax.models.tables import (
     AvgPool,
     Connected,
@@ -80,13 +80,15 @@ class Network(nn.Module):
 
     `epsilon` is a key of layers.ROOTS: which of Darknet's two programs to normalise like.
     `precision` is that of products of float32, as jax.default_matmul_precision names it; None is
-    what is set around, or else the backend's.
+    what is set around, or else the backend's. `strips` above 1 is for training on TPUs with few
+    images at a time, as models.strips has it.
     """
 
     table: Table
     dtype: jnp.dtype = jnp.float32
     epsilon: str = "gpu"
     precision: str | None = None
+    strips: int = 1
 
     @nn.compact
     def __call__(self, images, *, train: bool = False, all_outputs: bool = False):
@@ -102,12 +104,13 @@ class Network(nn.Module):
         check_image_size(images.shape[1:3], self.table)
         x, outputs = images.astype(self.dtype), []
         mode = {"train": train, "dtype": self.dtype, "epsilon": self.epsilon}
-        units = pooled(self.table) if train and not all_outputs else ()
+        in_units = train and not all_outputs
+        units = units_for(self.table, images.shape[1:3], self.strips) if in_units else {}
         precise = jax.default_matmul_precision(self.precision) if self.precision else nullcontext()
         with precise:
             for i, layer in enumerate(self.table):
                 if i in units:
-                    x = _conv(layer, x, outputs, unit=pool_unit, **mode)
+                    x = _conv(layer, x, outputs, unit=units[i], **mode)
                 elif i - 1 not in units:
                     x = LAYERS[type(layer)](layer, x, outputs, **mode)
                 outputs.append(x)

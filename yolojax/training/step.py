@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from yolojax.config import Config
 from yolojax.losses.kept import taken_apart
 from yolojax.sharding import constrained, replicated, split
-from yolojax.tasks import Task, to_float
+from yolojax.tasks import Task, on_tpu, to_float
 from yolojax.training.optimizer import frozen, layer_factors, learning_rate
 from yolojax.training.state import TrainState
 
@@ -37,6 +37,8 @@ def make_train_step(
     split_state = config.mesh.shard_state and mesh is not None
     rate = learning_rate(settings)
     share = settings.batch_size // settings.subdivisions
+    if mesh is not None and mesh.devices.flat[0].platform == "tpu":
+        task = on_tpu(task, share // mesh.size)
 
     def gradients(params, batch_stats, seen, batch):
         def objective(params):
