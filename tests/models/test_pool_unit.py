@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from yolojax.models import pool_unit
+from yolojax.models import pool_unit, pooled_convolution
 from yolojax.models.backbones import DARKNET19
+from yolojax.models.cpu_stem import stem_unit
 from yolojax.models.pool_unit import BY_CHANNELS, BY_HALVES, plain_unit, pooled, unit
 from yolojax.models.tables import Conv, MaxPool, Reorg, Route
 from yolojax.models.yolov2 import yolov2
@@ -36,15 +37,32 @@ def form(request, monkeypatch):
     monkeypatch.setattr(pool_unit, "BY_HALVES", FORMS[request.param])
 
 
+PRECISIONS = pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(np.float64, 1e-13), (np.float32, 2e-5)]
+)
+
+
 @pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("whole", [False, True])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-13), (np.float32, 2e-5)])
+@PRECISIONS
 def test_values_and_gradients_are_those_of_the_plain_form(dtype, tolerance, whole):
     with jax.enable_x64(dtype == np.float64):
-        values = arguments(dtype, whole=whole)
-        for ours, wanted in zip(outcome(unit, values), outcome(plain_unit, values), strict=True):
-            assert ours.dtype == dtype
-            np.testing.assert_allclose(ours, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
+        check_against_plain(unit, arguments(dtype, whole=whole), tolerance)
+
+
+@pytest.mark.parametrize("block", [1, 1 << 20])  # a pair of rows at a time, or all
+@pytest.mark.parametrize("whole", [False, True])
+@PRECISIONS
+def test_so_are_those_of_the_first_unit_on_cpu(dtype, tolerance, whole, block, monkeypatch):
+    monkeypatch.setattr(pooled_convolution, "BLOCK", block)
+    with jax.enable_x64(dtype == np.float64):
+        check_against_plain(stem_unit, arguments(dtype, whole=whole), tolerance)
+
+
+def check_against_plain(function, values, tolerance):
+    for ours, wanted in zip(outcome(function, values), outcome(plain_unit, values), strict=True):
+        assert ours.dtype == values[0].dtype
+        np.testing.assert_allclose(ours, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
 
 
 @pytest.mark.usefixtures("form")
@@ -81,15 +99,16 @@ def test_units_are_convolutions_with_a_pool_that_nothing_else_reads():
 
 
 def test_each_platform_gets_its_own_form():
-    def gradient(platform, size):
+    def gradient(platform, size, filters=5):
         def loss(*values):
             return pool_unit.pool_unit(*values)[0].sum()
 
-        _, *rest = arguments()
+        rest = (jnp.zeros((*shape, filters)) for shape in ((3, 3, 3), (), ()))
         traced = jax.jit(jax.grad(loss, 1)).trace(jnp.zeros((1, *size, 3)), *rest)
         return traced.lower(lowering_platforms=(platform,)).as_text()
 
-    assert "5x20x" not in gradient("cpu", (4, 4))
+    assert "while" in gradient("cpu", (4, 4), 16)  # blocks of rows
+    assert "while" not in gradient("cpu", (5, 4), 16) + gradient("cpu", (4, 4))
     assert "select_and_scatter" not in gradient("tpu", (4, 4))
     assert "4x4x3x20x" in gradient("tpu", (4, 4))  # the larger window
     assert "select_and_scatter" in gradient("cuda", (4, 4))

@@ -1,4 +1,4 @@
-"""Convolution, batch normalisation, leaky ReLU and 2x2 max-pool as one unit, for TPUs in training.
+"""Convolution, batch normalisation, leaky ReLU and 2x2 max-pool as one unit, in training.
 
 `plain_unit` is the definition. What follows the convolution rises with its output where the scale
 of the normalisation is positive, so the maximum may be taken of the output itself, and nothing
@@ -11,39 +11,32 @@ In both forms the four places of a window are axes of a view of z, the output of
 * BY_CHANNELS: z is computed with a 4x4 window and stride 2, the places as four times as many
   channels. For images, whose few channels leave the multipliers idle anyway.
 * BY_HALVES: z is that of the 3x3 convolution, its rows and columns taken in pairs.
+
+CPUs take BY_HALVES where maps are large, and cpu_stem for images.
 """
 
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from yolojax.models.cpu_stem import stem_unit, suits
 from yolojax.models.layers import EPSILON, batch_norm, convolve, leaky, variance, wide
 from yolojax.models.pooling import max_pool
-from yolojax.models.tables import Conv, Layer, MaxPool, Route, Table
+from yolojax.models.tables import Table, before_pool
 
+LARGE_SIDE = 40  # from it on, maps are large enough for a unit to pay on CPU
 MOST_CHANNELS = 4  # of x, to be convolved with a larger window
 PLACES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of a window, in the order in which ties are won
 
 
 def pooled(table: Table) -> frozenset[int]:
     """The places in `table` of convolutions that make a unit with the max-pool behind them."""
-    routes = ((at, layer) for at, layer in enumerate(table) if isinstance(layer, Route))
-    read = {i % at for at, route in routes for i in route.layers}
-    pairs = enumerate(pairwise(table))
-    return frozenset(i for i, pair in pairs if i not in read and _is_unit(*pair))
-
-
-def _is_unit(layer: Layer, follower: Layer) -> bool:
-    if not (isinstance(layer, Conv) and isinstance(follower, MaxPool)):
-        return False
-    kind = (layer.size, layer.stride, layer.batch_norm, layer.activation)
-    paddings = {layer.padding, follower.padding}
-    return kind == (3, 1, True, "leaky") and follower[:2] == (2, 2) and paddings <= {None, 1}
+    kinds = {at: (table[at].batch_norm, table[at].activation) for at in before_pool(table)}
+    return frozenset(at for at, kind in kinds.items() if kind == (True, "leaky"))
 
 
 def plain_unit(x, kernel, scale, bias):
@@ -53,10 +46,13 @@ def plain_unit(x, kernel, scale, bias):
 
 
 def pool_unit(x, kernel, scale, bias):
-    """`plain_unit`, in the form that suits the platform."""
-    odd = x.shape[1] % 2 or x.shape[2] % 2
-    form = plain_unit if odd else unit
-    return lax.platform_dependent(x, kernel, scale, bias, tpu=form, default=plain_unit)
+    """`plain_unit`, in the form that suits the platform and the size."""
+    h, w = x.shape[1:3]
+    if h % 2 or w % 2:
+        return plain_unit(x, kernel, scale, bias)
+    on_cpu = unit if min(h, w) >= LARGE_SIDE and x.dtype == jnp.float32 else plain_unit
+    on_cpu = stem_unit if suits(x, kernel) else on_cpu
+    return lax.platform_dependent(x, kernel, scale, bias, tpu=unit, cpu=on_cpu, default=plain_unit)
 
 
 def unit(x, kernel, scale, bias, *, rows: int = 1):
@@ -111,7 +107,9 @@ def _pairs(z):
 
 
 BY_HALVES = Form(
-    convolve=lambda x, kernel, rows: _convolve(x, kernel, 1, rows),
+    convolve=lambda x, kernel, rows: (
+        convolve(x, kernel) if rows == 1 else _convolve(x, kernel, 1, rows)
+    ),
     view=_pairs,
     parts=lambda view: [view[:, :, i, :, j] for i, j in PLACES],
     spread=lambda a: a[:, :, None, :, None],
