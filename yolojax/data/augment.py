@@ -134,14 +134,19 @@ def distort(image: np.ndarray, hue: float, saturation: float, exposure: float) -
     if (hue, saturation, exposure) == (0, 1, 1):
         return image
     turn = 360 * (hue % 1)  # cv2 brings a hue above 360 degrees back, but not one below 0
-    change = np.array([[1, 0, 0, turn], [0, saturation, 0, 0], [0, 0, 255 * exposure, 0]])
+    change = np.array([[1, 0, 0, turn], [0, saturation, 0, 0], [0, 0, 1, 0]])
     result = np.empty_like(image)
+    buffers = np.empty((2, STRIP, *image.shape[1:]), np.float32)
     for top in range(0, len(image), STRIP):
-        rows = slice(top, top + STRIP)
-        hsv = cv2.cvtColor(image[rows] * np.float32(1 / 255), cv2.COLOR_RGB2HSV)
-        rgb = cv2.cvtColor(cv2.transform(hsv, change), cv2.COLOR_HSV2RGB)
-        cv2.max(rgb, 0, dst=rgb)  # convertScaleAbs takes absolute values before it saturates
-        result[rows] = cv2.convertScaleAbs(rgb)
+        rows = result[top : top + STRIP]
+        one, two = buffers[:, : len(rows)]
+        one[...] = image[top : top + STRIP]  # 0..255: hue and saturation do not depend on scale
+        cv2.cvtColor(one, cv2.COLOR_RGB2HSV, dst=two)
+        cv2.transform(two, change, dst=one)
+        cv2.cvtColor(one, cv2.COLOR_HSV2RGB, dst=two)
+        if saturation > 1:  # else nothing is negative
+            np.maximum(two, 0, out=two)  # convertScaleAbs takes absolute values
+        cv2.convertScaleAbs(two, dst=rows, alpha=exposure)  # rounds and saturates
     return result
 
 
