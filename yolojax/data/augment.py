@@ -1,5 +1,7 @@
 """Darknet's augmentation of training pictures (data.c, image.c): pure functions of a generator."""
 
+from functools import partial
+
 import cv2
 import numpy as np
 
@@ -53,12 +55,13 @@ def augment(
     picture = image.shape[:2]
     placement = random_placement(generator, picture, size, geometry, jitter)
     placement = placement._replace(flip=bool(generator.random() < flip))
-    image = distort(
-        render(image, placement, size),
-        generator.uniform(-hue, hue),
-        random_factor(generator, saturation, "saturation"),
-        random_factor(generator, exposure, "exposure"),
+    recolour = partial(
+        distort,
+        hue=generator.uniform(-hue, hue),
+        saturation=random_factor(generator, saturation, "saturation"),
+        exposure=random_factor(generator, exposure, "exposure"),
     )
+    image = render(image, placement, size, recolour)
     boxes = boxes_to_input(boxes, affine_of(placement, size[1]), picture, size)
     boxes, visible = clip_boxes(boxes, SMALLEST[geometry])
     order = generator.permutation(np.flatnonzero(visible))
