@@ -82,9 +82,10 @@ def measure(sides: list[Side], rounds: int, images: int, warm_up: int) -> list[d
 
 
 def add_ratios(rows: list[dict]) -> None:
-    """How many times as fast as each side the first one is, and how many times as cheap."""
-    ours = rows[0]
+    """How many times as fast and as cheap the first side is, with as many threads."""
+    first = {row["threads"]: row for row in rows if row["side"] == rows[0]["side"]}
     for row in rows:
+        ours = first[row["threads"]]
         rates, costs = row["images_per_second"], row["cpu_ms"]
         row["ratio"] = ours["images_per_second"]["median"] / rates["median"]
         row["ratio_of_best"] = ours["images_per_second"]["max"] / rates["max"]
