@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolojax.data.augment import (
+    STRIP,
     augment,
     clip_boxes,
     distort,
@@ -48,6 +49,14 @@ def test_distort_agrees_with_colorsys(hue):
         h, s, v = colorsys.rgb_to_hsv(*(pixel / 255))
         expected = np.clip(colorsys.hsv_to_rgb((h + hue) % 1, s * 1.4, v * 1.3), 0, 1)
         np.testing.assert_allclose(result, expected * 255, atol=0.51)
+
+
+@pytest.mark.parametrize("saturation", [0.7, 1.5])
+def test_distort_does_each_pixel_by_itself(saturation):
+    image = generator().integers(0, 256, (2 * STRIP + 3, 9, 3), np.uint8)
+    whole = distort(image, -0.07, saturation, 1.3)
+    rows = [distort(row[None], -0.07, saturation, 1.3) for row in image]
+    np.testing.assert_array_equal(whole, np.concatenate(rows))
 
 
 def test_exposure_brightens_the_grey_bars_too():

@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from yolojax.data.augment import distort
 from yolojax.data.geometry import (
     GREY,
     Affine,
@@ -100,6 +102,14 @@ def test_render_cuts_off_what_leaves_the_canvas(name):
     np.testing.assert_array_equal((found == GREY).all(-1), (expected == 127.5).all(-1))
     # Darknet samples at x * w / nw, up to half a pixel to the left of, and above, this grid.
     assert np.abs(found - expected).mean() < 1.6
+
+
+@pytest.mark.parametrize("target", [(3, 0, 50, 40), (0, 0, 60, 40), (-5, 2, 80, 30)])
+def test_recoloured_while_laid_out_is_recoloured_afterwards(target):
+    placement = Placement((0, 0, *IMAGE.shape[1::-1]), target, flip=True)
+    recolour = partial(distort, hue=0.08, saturation=1.4, exposure=1.2)
+    found = render(IMAGE, placement, (40, 60), recolour)
+    np.testing.assert_array_equal(found, recolour(render(IMAGE, placement, (40, 60))))
 
 
 def test_crop_repeats_the_edge():

@@ -1,5 +1,7 @@
 """Darknet's augmentation of training pictures (data.c, image.c): pure functions of a generator."""
 
+from functools import partial
+
 import cv2
 import numpy as np
 
@@ -53,12 +55,13 @@ def augment(
     picture = image.shape[:2]
     placement = random_placement(generator, picture, size, geometry, jitter)
     placement = placement._replace(flip=bool(generator.random() < flip))
-    image = distort(
-        render(image, placement, size),
-        generator.uniform(-hue, hue),
-        random_factor(generator, saturation, "saturation"),
-        random_factor(generator, exposure, "exposure"),
+    recolour = partial(
+        distort,
+        hue=generator.uniform(-hue, hue),
+        saturation=random_factor(generator, saturation, "saturation"),
+        exposure=random_factor(generator, exposure, "exposure"),
     )
+    image = render(image, placement, size, recolour)
     boxes = boxes_to_input(boxes, affine_of(placement, size[1]), picture, size)
     boxes, visible = clip_boxes(boxes, SMALLEST[geometry])
     order = generator.permutation(np.flatnonzero(visible))
@@ -134,14 +137,19 @@ def distort(image: np.ndarray, hue: float, saturation: float, exposure: float) -
     if (hue, saturation, exposure) == (0, 1, 1):
         return image
     turn = 360 * (hue % 1)  # cv2 brings a hue above 360 degrees back, but not one below 0
-    change = np.array([[1, 0, 0, turn], [0, saturation, 0, 0], [0, 0, 255 * exposure, 0]])
+    change = np.array([[1, 0, 0, turn], [0, saturation, 0, 0], [0, 0, 1, 0]])
     result = np.empty_like(image)
+    buffers = np.empty((2, STRIP, *image.shape[1:]), np.float32)
     for top in range(0, len(image), STRIP):
-        rows = slice(top, top + STRIP)
-        hsv = cv2.cvtColor(image[rows] * np.float32(1 / 255), cv2.COLOR_RGB2HSV)
-        rgb = cv2.cvtColor(cv2.transform(hsv, change), cv2.COLOR_HSV2RGB)
-        cv2.max(rgb, 0, dst=rgb)  # convertScaleAbs takes absolute values before it saturates
-        result[rows] = cv2.convertScaleAbs(rgb)
+        rows = result[top : top + STRIP]
+        one, two = buffers[:, : len(rows)]
+        one[...] = image[top : top + STRIP]  # 0..255: hue and saturation do not depend on scale
+        cv2.cvtColor(one, cv2.COLOR_RGB2HSV, dst=two)
+        cv2.transform(two, change, dst=one)
+        cv2.cvtColor(one, cv2.COLOR_HSV2RGB, dst=two)
+        if saturation > 1:  # else nothing is negative
+            np.maximum(two, 0, out=two)  # convertScaleAbs takes absolute values
+        cv2.convertScaleAbs(two, dst=rows, alpha=exposure)  # rounds and saturates
     return result
 
 

@@ -5,7 +5,6 @@ Row i of a training is a pure function of (seed, i), as in `pipeline`.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 
 import cv2
 import numpy as np
@@ -37,7 +36,7 @@ def train_sample(
         BadRecord: the picture cannot be read and `on_bad` raises, or none of all can.
     """
     index, record, image, generator = draw(source, position, seed, on_bad)
-    image = random_view(image, generator, size=size, **asdict(augment))
+    image = random_view(image, generator, size=size, **vars(augment))
     return {"image": image, "label": np.int32(record.label), "image_id": np.int32(index)}
 
 

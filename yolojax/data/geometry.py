@@ -73,19 +73,29 @@ def affine_of(placement: Placement, width: int) -> Affine:
     return Affine(scale_x, scale_y, offset_x, offset_y)
 
 
-def render(image: np.ndarray, placement: Placement, size: Size) -> np.ndarray:
-    """`image` uint8 [h, w, 3] laid out on a grey canvas -> uint8 [*size, 3]; bilinear."""
+Recolour = Callable[[np.ndarray], np.ndarray]  # uint8 [h, w, 3] -> as many; each pixel by itself
+
+
+def render(
+    image: np.ndarray, placement: Placement, size: Size, recolour: Recolour | None = None
+) -> np.ndarray:
+    """`image` uint8 [h, w, 3] laid out on a grey canvas -> uint8 [*size, 3]; bilinear.
+
+    The grey is recoloured too, as if it were done to the whole canvas, but as one pixel.
+    """
     left, top, new_w, new_h = placement.target
     piece = _cut(image, placement.source)
     if piece.shape[:2] != (new_h, new_w):
         piece = cv2.resize(piece, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
-    if (left, top, new_h, new_w) == (0, 0, *size):
-        canvas = piece
-    else:
-        canvas = np.full((*size, 3), GREY, np.uint8)
-        rows, piece_rows = _overlap(top, new_h, size[0])
-        columns, piece_columns = _overlap(left, new_w, size[1])
-        canvas[rows, columns] = piece[piece_rows, piece_columns]
+    rows, piece_rows = _overlap(top, new_h, size[0])
+    columns, piece_columns = _overlap(left, new_w, size[1])
+    canvas, grey = piece[piece_rows, piece_columns], np.full((1, 1, 3), GREY, np.uint8)
+    if recolour:
+        canvas, grey = recolour(canvas), recolour(grey)
+    border = (rows.start, size[0] - rows.stop, columns.start, size[1] - columns.stop)
+    if any(border):
+        value = grey[0, 0].tolist()
+        canvas = cv2.copyMakeBorder(canvas, *border, cv2.BORDER_CONSTANT, value=value)
     return cv2.flip(canvas, 1) if placement.flip else canvas
 
 

@@ -3,7 +3,6 @@ hosts, nor a restart change it. Grain supplies the threads, the read-ahead and t
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -134,7 +133,7 @@ def detector_row(
 ) -> Batch:
     """One view of what was drawn, with these of its truths; as `train_sample` returns it."""
     image, boxes, labels = augment_picture(
-        drawn.image, boxes, labels, drawn.generator, size=size, **asdict(augment)
+        drawn.image, boxes, labels, drawn.generator, size=size, **vars(augment)
     )
     boxes, labels, mask = pad_truths(boxes, labels, max_boxes)
     truth = {"boxes": boxes, "labels": labels, "mask": mask}

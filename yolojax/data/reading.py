@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 
+import cv2
 import grain
 import numpy as np
 
@@ -46,6 +47,8 @@ def batches(
     The global batch t is made of the rows t * batch_size ...; host h has the h-th run of them.
     """
     share = batch_size // hosts
+    if threads:
+        cv2.setNumThreads(0)  # of a single call, process-wide: rows are what runs side by side
 
     def local_row(k):
         batch, place = divmod(k, share)
