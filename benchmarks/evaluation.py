@@ -22,13 +22,13 @@ import statistics
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-import pycocotools
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from side_by_side import measure
@@ -156,7 +156,7 @@ def main() -> None:
     programs = sides(truths, detections)
     ours, stats = programs["ours, COCO"]()[0], programs["  without tables"]()
     np.testing.assert_allclose(np.nan_to_num(list(ours.values()), nan=-1), stats, atol=1e-12)
-    versions = {"numpy": np.__version__, "pycocotools": getattr(pycocotools, "__version__", "")}
+    versions = {"numpy": np.__version__, "pycocotools": version("pycocotools")}
     versions["python"] = platform.python_version()
     command = shlex.join(["python", *sys.argv])
     print(command, ", ".join(f"{k} {v}" for k, v in versions.items()), sep="\n")
