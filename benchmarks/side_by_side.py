@@ -11,17 +11,19 @@ from pathlib import Path
 WARM_UP = 2  # calls of each that are not counted: compilation, caches of memory
 
 
-def measure(sides: dict[str, Callable], calls: int) -> dict[str, dict[str, list[float]]]:
+def measure(
+    sides: dict[str, Callable], calls: int, warm_up: int = WARM_UP
+) -> dict[str, dict[str, list[float]]]:
     """Seconds {"wall", "cpu"} of `calls` calls of each of `sides`, which take turns.
 
     "cpu" is the time that all threads of this process got: what a neighbour takes is not in it.
     """
     times = {name: {"wall": [], "cpu": []} for name in sides}
-    for turn in range(WARM_UP + calls):
+    for turn in range(warm_up + calls):
         for name, call in sides.items():
             wall, cpu = time.perf_counter(), time.process_time()
             call()
-            if turn >= WARM_UP:
+            if turn >= warm_up:
                 times[name]["wall"].append(time.perf_counter() - wall)
                 times[name]["cpu"].append(time.process_time() - cpu)
     return times

@@ -3,13 +3,17 @@
 PyTorch is no dependency of yolojax: `pip install torch` for these benchmarks alone.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn import functional
 
 from yolojax.models.tables import Conv, MaxPool, Reorg, Route, Table
+from yolojax.models.yolov2 import yolov2
 
 SLOPE = 0.1  # of leaky ReLU
+ANCHORS, CLASSES = 5, 20
 
 
 class Block(nn.Module):
@@ -62,3 +66,31 @@ class Net(nn.Module):
                 x = functional.pixel_unshuffle(x, layer.stride)
             outputs.append(x)
         return x
+
+
+def torch_step(batch: int, size: int) -> Callable:
+    """One update of yolov2-voc in PyTorch, channels_last, which is its fast layout on CPU.
+
+    SGD is that of configs/yolov2_voc.py.
+    """
+    torch.manual_seed(0)
+    net = Net(yolov2(ANCHORS * (5 + CLASSES))).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-5, momentum=0.9, weight_decay=0.0005)
+    images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)
+    images = images.contiguous(memory_format=torch.channels_last)
+    places = torch.rand(batch, ANCHORS, size // 32, size // 32) < 0.02
+    labels = torch.randint(0, CLASSES, (int(places.sum()),))
+
+    def update():
+        optimizer.zero_grad(set_to_none=True)
+        raw = net(images.float() / 255)
+        raw = raw.unflatten(1, (ANCHORS, 5 + CLASSES)).movedim(2, -1)
+        objectness = torch.sigmoid(raw[..., 4]) - places.float()
+        found = raw[places]
+        loss = objectness.square().sum() + (found[:, :4].sigmoid() - 0.5).square().sum()
+        loss = loss + functional.cross_entropy(found[:, 5:], labels, reduction="sum")
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return update

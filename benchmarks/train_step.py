@@ -22,14 +22,10 @@ from pathlib import Path
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import jax
-import torch
 from side_by_side import measure, report
-from torch.nn import functional
-from torch_yolov2 import Net
 
 from yolojax.bench import at_size, made_up
 from yolojax.config import Config, read_config
-from yolojax.models.yolov2 import yolov2
 from yolojax.sharding import make_mesh, to_devices
 from yolojax.tasks import build
 from yolojax.training.optimizer import make_optimizer
@@ -38,7 +34,7 @@ from yolojax.training.state import create_state
 from yolojax.training.step import jit_train_step, make_train_step
 
 ROOT = Path(__file__).parents[1]
-ANCHORS, CLASSES = 5, 20
+CLASSES = 20
 
 
 def our_step(config: Config) -> Callable:
@@ -58,36 +54,11 @@ def our_step(config: Config) -> Callable:
     return update
 
 
-def torch_step(config: Config) -> Callable:
-    """One update in PyTorch, channels_last, which is its fast layout on CPU."""
-    settings, (height, width) = config.optimizer, config.data.image_size
-    torch.manual_seed(0)
-    net = Net(yolov2(ANCHORS * (5 + CLASSES))).to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.SGD(
-        net.parameters(), lr=1e-5, momentum=settings.momentum, weight_decay=settings.weight_decay
-    )
-    images = torch.randint(0, 256, (settings.batch_size, 3, height, width), dtype=torch.uint8)
-    images = images.contiguous(memory_format=torch.channels_last)
-    places = torch.rand(settings.batch_size, ANCHORS, height // 32, width // 32) < 0.02
-    labels = torch.randint(0, CLASSES, (int(places.sum()),))
-
-    def update():
-        optimizer.zero_grad(set_to_none=True)
-        raw = net(images.float() / 255)
-        raw = raw.unflatten(1, (ANCHORS, 5 + CLASSES)).movedim(2, -1)
-        objectness = torch.sigmoid(raw[..., 4]) - places.float()
-        found = raw[places]
-        loss = objectness.square().sum() + (found[:, :4].sigmoid() - 0.5).square().sum()
-        loss = loss + functional.cross_entropy(found[:, 5:], labels, reduction="sum")
-        loss.backward()
-        optimizer.step()
-        return float(loss.detach())
-
-    return update
-
-
 def main() -> None:
     """Parses the flags, measures and prints."""
+    import torch  # here, as memory.py takes our step into a process without it
+    from torch_yolov2 import torch_step
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--size", type=int, default=416)
@@ -99,7 +70,10 @@ def main() -> None:
     config = at_size(read_config(ROOT / "configs/yolov2_voc.py"), (flags.size, flags.size))
     config.model.dtype, config.optimizer.batch_size = "float32", flags.batch
     begin = time.perf_counter()
-    sides = {"yolojax": our_step(config), "torch channels_last": torch_step(config)}
+    sides = {
+        "yolojax": our_step(config),
+        "torch channels_last": torch_step(flags.batch, flags.size),
+    }
     times = measure(sides, flags.calls)
     about = {
         "what": f"training step, yolov2-voc {flags.size}, float32, batch {flags.batch}",

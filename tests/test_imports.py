@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 RARE = ("matplotlib", "tensorflow", "tensorflow_datasets", "tensorboardX", "onnx", "pycocotools")
-FREE = (*RARE, "jax", "numpy", "flax", "optax", "orbax", "grain", "cv2", "PIL", "faster_coco_eval")
+FREE = (*RARE, "jax", "numpy", "flax", "optax", "orbax", "grain", "cv2", "PIL")
 
 
 @pytest.mark.parametrize(

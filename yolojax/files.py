@@ -1,13 +1,14 @@
 """Files that appear whole or not at all, and small ones that are read with suspicion."""
 
 import errno
+import mmap
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 MIN_FREE = 2**20  # bytes of a disk, below which it counts as full
 MAX_TEXT = 1_000_000  # bytes; the largest published .cfg has 30 kB, list of names 250 kB
@@ -115,3 +116,14 @@ def check_length(length: int, file: str | Path) -> None:
     """Raises ValueError if a text of `length` is too long to be what it should be."""
     if length > MAX_TEXT:
         raise ValueError(f"{file}: longer than {MAX_TEXT:,} bytes; is it the right file?")
+
+
+def let_go(array: Any) -> None:
+    """Lets the system take back the memory of the mapped file that the numpy `array` is a view of.
+
+    What is asked for later is read again. Of any other array nothing happens.
+    """
+    while hasattr(array, "base"):
+        array = array.base
+    if isinstance(array, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        array.madvise(mmap.MADV_DONTNEED)

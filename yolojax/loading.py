@@ -19,7 +19,7 @@ from yolojax.convert.darknet_tree import from_darknet
 from yolojax.convert.darknet_weights import load_weights
 from yolojax.convert.tensors_file import load_tensors, read_about
 from yolojax.data.darknet_files import read_names
-from yolojax.files import read_text
+from yolojax.files import let_go, read_text
 from yolojax.models import NETWORKS
 from yolojax.models.cfg import parse_cfg
 from yolojax.models.network import variable_shapes
@@ -101,6 +101,20 @@ def resized(model: Loaded, image_size: tuple[int, int]) -> Loaded:
         )
     config = replace(model.config, data=replace(data, image_size=tuple(image_size)))
     return model._replace(config=config)
+
+
+def on_device(variables: dict, place: Any = None) -> dict:
+    """`variables` on the device or sharding `place`, by default where JAX puts them.
+
+    One leaf after the other, so that of a mapped file no more than one is in memory at a time.
+    """
+
+    def put(leaf):
+        array = jax.block_until_ready(jax.device_put(leaf, place))
+        let_go(leaf)
+        return array
+
+    return jax.tree.map(put, variables)
 
 
 def is_weights(path: Path) -> bool:

@@ -17,7 +17,7 @@ from yolojax.convert.onnx_export import export_onnx
 from yolojax.convert.stablehlo import export_stablehlo
 from yolojax.convert.tensors_file import save_tensors
 from yolojax.files import all_or_none, write_text
-from yolojax.loading import Loaded
+from yolojax.loading import Loaded, on_device
 from yolojax.naming import did_you_mean
 from yolojax.sharding import make_mesh, replicated
 from yolojax.training import checkpoint
@@ -124,7 +124,7 @@ def save_run(workdir: Path, model: Loaded) -> None:
 def fresh_state(model: Loaded) -> TrainState:
     """The state of a run that has made no update yet, with the variables of `model`."""
     place, settings = replicated(make_mesh()), model.config.optimizer
-    variables = jax.device_put(jax.tree.map(np.asarray, model.variables), place)
+    variables = on_device(jax.tree.map(np.asarray, model.variables), place)
     params, stats = variables["params"], variables.get("batch_stats", {})
     average = {"params": params, "batch_stats": stats}
     return TrainState(

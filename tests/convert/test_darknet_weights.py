@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 
 import jax
@@ -6,8 +7,9 @@ import numpy as np
 import pytest
 
 from yolojax.convert.darknet_weights import load_weights, prefix_of, read_header, save_weights
+from yolojax.loading import on_device
 from yolojax.models.cfg import read_cfg
-from yolojax.models.network import Network
+from yolojax.models.network import Network, variable_shapes
 from yolojax.models.tables import Connected, Conv, Local, MaxPool, Route
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -165,6 +167,26 @@ def test_leaves_are_views_of_the_mapped_file(tmp_path):
     for leaf in jax.tree.leaves(variables):
         assert not leaf.flags.owndata
         assert not leaf.flags.writeable
+
+
+def resident(path):
+    """Bytes of the mapped file that are in the memory of this process (proc(5), smaps)."""
+    after = Path("/proc/self/smaps").read_text().split(str(path), 1)[1]
+    return 1024 * int(re.search(r"Rss: *(\d+)", after)[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux says what is held")
+def test_a_file_is_not_held_in_memory_beside_what_is_made_of_it(tmp_path):
+    model = Network((Conv(64, 1, name="a"), *(Conv(256, 3, name=name) for name in "bcd")))
+    shapes = jax.tree.leaves(variable_shapes(model, SIZE))
+    path = write(tmp_path / "w", header(0, 2, 0), sum(leaf.size for leaf in shapes))
+    size = path.stat().st_size
+    variables, _ = load_weights(path, model, image_size=SIZE)
+    assert resident(path) < size / 10
+    put = on_device(variables)
+    assert resident(path) < size / 10
+    jax.tree.map(np.testing.assert_array_equal, put, variables)
+    assert resident(path) > size / 2  # it was read again, so the measurement is one
 
 
 def test_the_mapped_file_may_be_saved_over(tmp_path):

@@ -10,6 +10,7 @@ from yolojax.evaluation.average_precision import (
     class_average_precision,
     match_voc,
     overlap,
+    recall_scale,
 )
 
 
@@ -68,7 +69,8 @@ def test_half_of_the_truths_found_without_a_miss():
 
 def test_three_of_ten_reach_the_level_of_three_tenths():
     # 0, .1, .2, .3 of the eleven levels, although 3 * .1 > .3 in floats
-    ap = average_precision(np.array([1, 2, 3]), np.array([1, 2, 3]), np.array(10), VOC07_LEVELS)
+    found = np.array([[1, 2, 3]])
+    ap = average_precision(found, found, recall_scale(np.array([10]), VOC07_LEVELS)(found))
     assert ap == pytest.approx(4 / 11)
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from evaluation_cases import SQUARE, detections, random_case, truth
 
-from yolojax.evaluation import bootstrap
+from yolojax.evaluation import average_precision, bootstrap
 from yolojax.evaluation.average_precision import VOC07_LEVELS, class_average_precision, match_voc
 from yolojax.evaluation.coco import LEVELS, match_coco
 
@@ -42,7 +42,7 @@ def test_interval_of_a_proportion():
 def test_same_seed_same_interval_whatever_the_chunks(monkeypatch):
     matches = half_of_them_found(20)
     first = bootstrap.interval(matches, None, resamples=50, seed=3)
-    monkeypatch.setattr(bootstrap, "CHUNK", 30)
+    monkeypatch.setattr(average_precision, "CHUNK", 30)
     assert bootstrap.interval(matches, None, resamples=50, seed=3) == first
     assert bootstrap.interval(matches, None, resamples=50, seed=4) != first
 

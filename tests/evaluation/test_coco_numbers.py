@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 from evaluation_cases import ELSEWHERE, SQUARE, detections, random_case, truth
 
+from yolojax.evaluation import pairs
 from yolojax.evaluation.average_precision import class_average_precision
 from yolojax.evaluation.coco import IOU_THRESHOLDS, LEVELS, coco_numbers, match_coco
+
+EXACT = {"rtol": 0, "atol": 1e-12}
 
 
 def pycocotools_numbers(truths, found, classes):
@@ -66,8 +69,8 @@ def test_equal_to_pycocotools(case, seed, capfd):
     stats, their_classes = pycocotools_numbers(truths, found, 4)
     assert capfd.readouterr().out == ""
     ours = np.nan_to_num(list(summary.values()), nan=-1)
-    np.testing.assert_allclose(ours, stats, atol=1e-9)
-    np.testing.assert_allclose(np.nan_to_num(per_class, nan=-1), their_classes, atol=1e-9)
+    np.testing.assert_allclose(ours, stats, **EXACT)
+    np.testing.assert_allclose(np.nan_to_num(per_class, nan=-1), their_classes, **EXACT)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -83,19 +86,78 @@ def test_more_than_a_hundred_detections_of_a_class_and_equal_scores(seed):
     ]
     summary, per_class, _ = coco_numbers(truths, many, 2)
     stats, _ = pycocotools_numbers(truths, many, 2)
-    np.testing.assert_allclose(np.nan_to_num(list(summary.values()), nan=-1), stats, atol=1e-9)
+    np.testing.assert_allclose(np.nan_to_num(list(summary.values()), nan=-1), stats, **EXACT)
     own = class_average_precision(match_coco(truths, many, 2), LEVELS)[0]
-    np.testing.assert_allclose(own, per_class, atol=1e-9)
+    np.testing.assert_allclose(own, per_class, **EXACT)
 
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("case", CASES)
-def test_matches_for_the_bootstrap_give_the_librarys_numbers(case, seed):
+def test_matches_for_the_bootstrap_give_the_same_numbers(case, seed):
     truths, found = random_case(seed, **CASES[case])
     _, ap, ap50 = coco_numbers(truths, found, 4)
     for thresholds, expected in ((IOU_THRESHOLDS, ap), ([0.5], ap50)):
         own = class_average_precision(match_coco(truths, found, 4, thresholds), LEVELS)[0]
-        np.testing.assert_allclose(own, expected, atol=1e-9)
+        np.testing.assert_allclose(own, expected, **EXACT)
+
+
+def hard_case(seed):
+    """Ties in score and in IoU, all sizes, crowds, difficult ones, images and classes of nothing.
+
+    Of the first image some classes have more than a hundred detections.
+    """
+    draw = np.random.default_rng(seed)
+    cases = [hard_image(draw, i) for i in range(10)]
+    return [t for t, _ in cases], [d for _, d in cases]
+
+
+def hard_image(draw, index):
+    n = 0 if index == 3 else draw.integers(0, 12)
+    corner, size = draw.uniform(0, 500, (n, 2)), np.exp(draw.uniform(0, 6, (n, 2)))
+    boxes = np.concatenate([corner, corner + size], axis=1)
+    boxes[n // 2 :] = np.round(boxes[n // 2 :])  # overlaps that are thresholds
+    boxes[: n // 4] = boxes[n // 2 : n // 2 + n // 4]  # the same box twice
+    labels = draw.integers(0, 5, n)  # of 6: the last has no truths
+    t = truth(str(index), boxes, labels, draw.random(n) < 0.2, draw.random(n) < 0.2)
+    exact = draw.choice([0, 32.0**2, 96.0**2, 1e11], n)  # the borders of the sizes
+    t = t._replace(area=np.where(draw.random(n) < 0.3, exact, t.area * draw.uniform(0.3, 1, n)))
+    k = 0 if index == 4 else 1500 if index == 0 else draw.integers(0, 80)
+    if not n:
+        return t, detections(str(index), [(0, 0, 9, 9)] * k, [0.5] * k)
+    who = draw.integers(0, n, k)
+    found = boxes[who] + draw.choice([0, 0.3, 3], (k, 1)) * draw.normal(size=(k, 4))
+    found = np.where(draw.random((k, 1)) < 0.3, np.round(found), found)
+    found[:, 2:] = np.maximum(found[:, 2:], found[:, :2])  # some have no area
+    theirs = np.where(draw.random(k) < 0.8, labels[who], draw.integers(0, 6, k))
+    return t, detections(str(index), found, np.round(draw.random(k), 1), theirs)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_equal_to_pycocotools_where_it_is_hard(seed):
+    truths, found = hard_case(seed)
+    summary, per_class, _ = coco_numbers(truths, found, 6)
+    stats, their_classes = pycocotools_numbers(truths, found, 6)
+    np.testing.assert_allclose(np.nan_to_num(list(summary.values()), nan=-1), stats, **EXACT)
+    np.testing.assert_allclose(np.nan_to_num(per_class, nan=-1), their_classes, **EXACT)
+    own = class_average_precision(match_coco(truths, found, 6), LEVELS)[0]
+    np.testing.assert_array_equal(own, per_class)
+
+
+def test_of_two_truths_as_near_the_last_is_taken():
+    # the second detection is left with the first truth, of which it has 6 x 10 of 14 x 10
+    truths = [truth("a", [(0, 0, 10, 10), (4, 0, 14, 10)])]
+    found = [detections("a", [(2, 0, 12, 10), (4, 0, 14, 10)], [0.9, 0.8])]
+    assert match_coco(truths, found, 1, [0.5]).hits.tolist() == [[True, False]]
+    stats, _ = pycocotools_numbers(truths, found, 1)
+    np.testing.assert_allclose(coco_numbers(truths, found, 1)[0]["AP50"], stats[1], **EXACT)
+
+
+def test_the_same_whatever_the_chunks_of_pairs(monkeypatch):
+    truths, found = hard_case(0)
+    expected = match_coco(truths, found, 6)
+    monkeypatch.setattr(pairs, "CHUNK", 7)
+    for ours, theirs in zip(match_coco(truths, found, 6), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_everything_found_is_one():

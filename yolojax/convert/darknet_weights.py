@@ -10,7 +10,7 @@ import numpy as np
 
 from yolojax.convert import zoo
 from yolojax.convert.darknet_header import VERSION, Header, header_bytes, read_header
-from yolojax.files import open_whole
+from yolojax.files import let_go, open_whole
 from yolojax.models.network import Network, variable_shapes
 from yolojax.models.tables import WITH_PARAMETERS, Connected, Conv, Layer, Local, Table
 
@@ -102,6 +102,7 @@ def load_weights(
     for part, end in zip(parts, ends, strict=True):
         values = floats[end - part.size : end]
         _check_values(path, part, values)
+        let_go(values)  # looked at once; a large file need not be in memory as a whole
         layer = variables[part.collection].setdefault(part.layer, {})
         layer[part.leaf] = part.from_file(values)
     return variables, header.seen

@@ -5,9 +5,14 @@ and recall stands still, so the curve is kept at the hits alone: `found` hits an
 detections up to each one.
 """
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+
+from yolojax.evaluation.pairs import close_pairs, iou, rows_by_score, rows_of
+
+CHUNK = 1 << 20  # cells (resamples x detections) worked on at once: 4 MB
 
 # PASCAL VOC 2007, section 3.4.1 of the development kit: recall 0, .1, ..., 1. As quotients, so that
 # 3 truths found of 10 reach the level .3 (in floats 3 * .1 is more than .3).
@@ -26,22 +31,13 @@ class Matches(NamedTuple):
     ids: tuple[str, ...] = ()  # of the images, where it is known which these are
 
 
-def overlap(boxes, truths, crowd=None) -> np.ndarray:
+def overlap(boxes, truths, crowd=False) -> np.ndarray:
     """IoU of pixel boxes [k, 4] with truths [n, 4], xyxy -> float64 [k, n].
 
-    For truths marked in `crowd` bool [n] it is the intersection over the area of the detection
-    (COCO). In numpy rather than with ops.boxes: every image has another shape, which JAX would
-    compile anew.
+    For truths marked in `crowd` bool [n] it is the intersection over the area of the detection.
     """
-    a = np.asarray(boxes, np.float64).reshape(-1, 1, 4)
-    b = np.asarray(truths, np.float64).reshape(1, -1, 4)
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    shared = np.prod(np.maximum(sides, 0), axis=-1)
-    area_a, area_b = (np.prod(x[..., 2:] - x[..., :2], axis=-1) for x in (a, b))
-    whole = area_a + area_b - shared
-    if crowd is not None:
-        whole = np.where(crowd, area_a, whole)
-    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
+    boxes, truths = (np.asarray(x, np.float64).reshape(-1, 4) for x in (boxes, truths))
+    return iou(boxes[:, None], truths, crowd)
 
 
 def match_voc(truths, detections, num_classes: int, iou_threshold: float = 0.5) -> Matches:
@@ -57,101 +53,132 @@ def match_voc(truths, detections, num_classes: int, iou_threshold: float = 0.5) 
         num_classes: C; labels are 0..C-1.
         iou_threshold: VOC's minoverlap.
     """
-    pairs = [_best_truth(t, d) for t, d in zip(truths, detections, strict=True)]
-    first = np.cumsum([0] + [len(t.labels) for t in truths])
-    best = np.concatenate([index + start for (index, _), start in zip(pairs, first, strict=False)])
-    iou = np.concatenate([value for _, value in pairs])
-    scores, labels, images, order = by_score(detections)
-    best, matched = best[order], iou[order] >= iou_threshold
-    excused = np.concatenate([t.difficult | t.crowd for t in truths] + [[False]])
-    ignored = matched & excused[best]
-    candidates = np.flatnonzero(matched & ~ignored)
-    hits = np.zeros_like(matched)
-    hits[candidates[np.unique(best[candidates], return_index=True)[1]]] = True
+    scores, found = rows_by_score(detections)
+    pairs = close_pairs(found, rows_of(truths), iou_threshold)
+    # The first of the largest: lexsort leaves equals in their order, unique takes the first.
+    order = np.lexsort((-pairs.iou, pairs.detections))
+    matched, first = np.unique(pairs.detections[order], return_index=True)
+    best = pairs.truths[order[first]]  # of the truths, in descending score of the detection
+    excused = np.concatenate([t.difficult | t.crowd for t in truths])[best]
+    hits, ignored = np.zeros((2, len(scores)), bool)
+    ignored[matched[excused]] = True
+    matched, best = matched[~excused], best[~excused]
+    hits[matched[np.unique(best, return_index=True)[1]]] = True
     positives = count_positives(truths, num_classes)
-    return Matches(scores, labels, images, hits[None], ignored[None], positives)
+    return Matches(scores, found.labels, found.images, hits[None], ignored[None], positives)
 
 
-def _best_truth(truth, detection):
-    """For each detection the truth of its class with the largest IoU: (index [k], IoU [k])."""
-    iou = overlap(detection.boxes_pixels, truth.boxes_pixels)
-    iou = np.where(np.asarray(truth.labels) == np.asarray(detection.labels)[:, None], iou, 0)
-    if not iou.size:
-        return np.zeros(len(iou), int), np.zeros(len(iou))
-    return iou.argmax(1), iou.max(1)
+def count_positives(truths, num_classes: int, excused=None) -> np.ndarray:
+    """Truths that are to be found -> int [images, classes].
 
-
-def by_score(detections):
-    """(scores [D], labels [D], images [D], order [D]): all detections in descending score.
-
-    `order` indexes their concatenation; detections of equal score keep their order.
+    `excused` bool [all truths]: which are not; by default those that are difficult or crowds.
     """
-    scores = np.concatenate([d.scores for d in detections])
-    labels = np.concatenate([d.labels for d in detections]).astype(int)
-    images = np.repeat(np.arange(len(detections)), [len(d.scores) for d in detections])
-    order = np.argsort(-scores, kind="stable")
-    return scores[order], labels[order], images[order], order
+    if excused is None:
+        excused = np.concatenate([t.difficult | t.crowd for t in truths])
+    rows = rows_of(truths)
+    cells = (rows.images * num_classes + rows.labels)[~excused]
+    return np.bincount(cells, minlength=len(truths) * num_classes).reshape(-1, num_classes)
 
 
-def count_positives(truths, num_classes: int) -> np.ndarray:
-    """Truths that are neither difficult nor crowds -> int [images, classes]."""
-    counts = [
-        np.bincount(np.asarray(t.labels, int)[~(t.difficult | t.crowd)], minlength=num_classes)
-        for t in truths
-    ]
-    return np.stack(counts)
+def average_precision(found, seen, reached) -> np.ndarray:
+    """AP of curves given at their hits -> [...], in 0..1.
 
-
-def average_precision(found, seen, positives, levels=None) -> np.ndarray:
-    """AP of curves given at their hits -> [...], in 0..1, NaN where there are no positives.
-
-    The precision of a recall r is the largest that is reached at r or beyond. AP is its integral
-    over recall (`levels` None: VOC 2010 and later) or its mean over `levels` of recall (VOC 2007:
-    11, COCO: 101).
+    The precision of a recall r is the largest that is reached at r or beyond; AP is its mean over
+    recall.
 
     Args:
         found: [..., H] hits so far, this one included.
         seen: [..., H] hits and misses so far.
-        positives: [...] truths to be found.
-        levels: ascending recalls, or None.
+        reached: [..., H] share of the recalls, as of `recall_scale`.
     """
     precision = found / np.maximum(seen, 1)
     envelope = np.maximum.accumulate(precision[..., ::-1], axis=-1)[..., ::-1]
-    reached = found / np.maximum(positives, 1)[..., None]
-    if levels is not None:
-        reached = np.searchsorted(levels, reached, side="right") / len(levels)
-    area = (envelope * np.diff(reached, axis=-1, prepend=0)).sum(-1)
-    return np.where(positives > 0, area, np.nan)
+    steps = reached.copy()
+    steps[..., 1:] -= reached[..., :-1]
+    return (envelope * steps).sum(-1)
+
+
+def recall_scale(positives, levels=None) -> Callable[[np.ndarray], np.ndarray]:
+    """found [R, H] -> [R, H], the share of all recalls that so many hits of `positives` [R] reach.
+
+    That is the recall itself (`levels` None: VOC 2010 and later) or the share of `levels`,
+    ascending recalls, that it is not below (VOC 2007: 11, COCO: 101).
+    """
+    positives = np.maximum(positives, 1)
+    if levels is None:
+        return lambda found: found / positives[:, None]
+    # Resamples share most numbers of positives, and a look into a table is faster than a search.
+    totals, row = np.unique(positives, return_inverse=True)
+    starts = np.cumsum(totals + 1) - totals - 1
+    hits, total = (np.repeat(x, totals + 1) for x in (starts, totals))
+    recalls = (np.arange(len(hits)) - hits) / total
+    table = np.searchsorted(levels, recalls, side="right") / len(levels)
+    return lambda found: np.take(table, starts[row][:, None] + found)
 
 
 def class_average_precision(matches: Matches, levels, weights=None) -> np.ndarray:
     """AP of every class, averaged over the T thresholds -> float [R, C], NaN without positives.
 
+    Arguments as of `precision_of_each`.
+    """
+    return precision_of_each(matches, levels, weights).mean(axis=1)
+
+
+def precision_of_each(matches: Matches, levels, weights=None) -> np.ndarray:
+    """AP at every threshold of every class -> float [R, T, C], NaN without positives.
+
     Args:
         matches: of C classes in I images.
-        levels: as in `average_precision`.
+        levels: as of `recall_scale`.
         weights: int [R, I], how often each image counts, R times over; default once, R = 1.
     """
     weights = np.ones((1, len(matches.positives)), np.int32) if weights is None else weights
-    positives = weights @ matches.positives
-    columns = []
-    for label in range(matches.positives.shape[1]):
-        mine = matches.labels == label
-        images, hits, ignored = (
-            matches.images[mine],
-            matches.hits[:, mine],
-            matches.ignored[:, mine],
-        )
-        curves = [hit_curve(images, h, i, weights) for h, i in zip(hits, ignored, strict=True)]
-        columns.append(
-            np.mean([average_precision(*c, positives[:, label], levels) for c in curves], axis=0)
-        )
-    return np.stack(columns, axis=-1)
+    positives = (weights.astype(float) @ matches.positives).astype(int)  # a product of ints is slow
+    result = np.empty((len(weights), len(matches.hits), positives.shape[1]))
+    for label, mine in enumerate(of_classes(matches)):
+        part = matches.images[mine], matches.hits[:, mine], matches.ignored[:, mine]
+        rows = max(1, CHUNK // max(1, len(mine)))
+        for start in range(0, len(weights), rows):
+            some = slice(start, start + rows)
+            reached = recall_scale(positives[some, label], levels)
+            for t, (found, seen) in enumerate(hit_curves(*part, weights[some])):
+                result[some, t, label] = average_precision(found, seen, reached(found))
+    return np.where(positives[:, None] > 0, result, np.nan)
 
 
-def hit_curve(images, hits, ignored, weights):
-    """(found [R, H], seen [R, H]) at the H hits of one class; `images` [D] holds their images."""
-    images, hits = images[~ignored], hits[~ignored]
-    found = np.cumsum(weights[:, images[hits]], axis=1)
-    seen = np.cumsum(weights[:, images], axis=1)[:, hits]
-    return found, seen
+def of_classes(matches: Matches) -> list[np.ndarray]:
+    """Which detections are of each class, in descending score: int [D] of each.
+
+    Without those that all thresholds ignore.
+    """
+    order = np.argsort(matches.labels, kind="stable")
+    order = order[~matches.ignored.all(0)[order]]
+    bounds = np.arange(1, matches.positives.shape[1])
+    return np.split(order, np.searchsorted(matches.labels[order], bounds))
+
+
+def hit_curves(images, hits, ignored, weights) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(found [R, H], seen [R, H]) at the H hits of one class, for each threshold.
+
+    Between detections that some threshold hits or ignores, all thresholds have the same misses, so
+    each such stretch is summed once.
+
+    Args:
+        images: int [D], of detections in descending score.
+        hits, ignored: bool [T, D].
+        weights: int [R, I].
+    """
+    special = np.flatnonzero((hits | ignored).any(0))
+    each = np.take(weights, images[: special.max(initial=-1) + 1], axis=1)
+    own = np.take(each, special, axis=1)
+    starts = np.append(0, special[:-1] + 1)  # of stretches that end with their special detection
+    stretches = np.add.reduceat(each, starts, axis=1) if len(special) else own
+    for hit, out in zip(hits[:, special], ignored[:, special], strict=True):
+        counted = stretches.copy()
+        counted[:, out] -= own[:, out]
+        hit = np.flatnonzero(hit)
+        seen = np.cumsum(counted, axis=1, dtype=np.int32)
+        yield (
+            np.cumsum(np.take(own, hit, axis=1), axis=1, dtype=np.int32),
+            np.take(seen, hit, axis=1),
+        )

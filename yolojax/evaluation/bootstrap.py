@@ -6,8 +6,6 @@ import numpy as np
 
 from yolojax.evaluation.average_precision import Matches, class_average_precision
 
-CHUNK = 4_000_000  # cells (resamples x detections) worked on at once: 32 MB an array
-
 
 def interval(matches: Matches, levels, *, resamples: int, seed: int) -> list[float] | None:
     """95 % percentile bootstrap over images of the mean AP -> [low, high].
@@ -26,12 +24,7 @@ def interval(matches: Matches, levels, *, resamples: int, seed: int) -> list[flo
 
 def mean_average_precisions(matches: Matches, levels, weights) -> np.ndarray:
     """Mean over classes of AP for each row of `weights` int [R, images] -> [R]."""
-    largest = np.bincount(matches.labels, minlength=1).max()
-    rows = max(1, CHUNK // max(1, largest))
-    parts = [
-        class_average_precision(matches, levels, weights[start : start + rows])
-        for start in range(0, len(weights), rows)
-    ]
+    precisions = class_average_precision(matches, levels, weights)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty slice")  # a resample without truths
-        return np.nanmean(np.concatenate(parts), axis=1)
+        return np.nanmean(precisions, axis=1)

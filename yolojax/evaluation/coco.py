@@ -1,19 +1,41 @@
-"""COCO's numbers, by faster_coco_eval, in memory and silent.
+"""COCO's numbers as cocoeval.py of pycocotools has them, of all images at once.
 
 Policy: a crowd is matched by intersection over detection, any number of times, and excuses what it
 matches (COCO). A difficult truth is COCO's `ignore`: plain IoU, it excuses one detection.
 """
 
-import faster_coco_eval
+from itertools import pairwise
+from typing import NamedTuple
+
 import numpy as np
 
-from yolojax.evaluation.average_precision import Matches, by_score, count_positives, overlap
+from yolojax.evaluation.average_precision import Matches, count_positives, precision_of_each
+from yolojax.evaluation.pairs import Pairs, Rows, close_pairs, rows_by_score, rows_of
 
-# cocoeval.py, Params: the thresholds, recall levels and cap of every published COCO number.
+# cocoeval.py, Params: the thresholds, recall levels and caps of every published COCO number.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 LEVELS = np.linspace(0, 1, 101)
-MAX_DETECTIONS = 100  # of one class in one image
-AREAS = ("", "s", "m", "l")  # all, below 32**2, below 96**2, above
+CAPS = (1, 10, 100)  # detections of one class in one image
+MAX_DETECTIONS = CAPS[-1]
+AREAS = {
+    "": (0, 1e5**2),
+    "s": (0, 32**2),
+    "m": (32**2, 96**2),
+    "l": (96**2, 1e5**2),
+}  # of truths, in pixels**2, ends included: a truth may be of two sizes
+
+
+class Scene(NamedTuple):
+    """What is to be matched: D detections in descending score, N truths."""
+
+    scores: np.ndarray  # float [D]
+    detections: Rows
+    ranks: np.ndarray  # int [D], 0 is the best of its image and class
+    excused: np.ndarray  # bool [N], difficult or crowd
+    crowd: np.ndarray  # bool [N]
+    areas: np.ndarray  # float [N]
+    pairs: Pairs  # that may match, in the order of `turns`, the better truth of a detection first
+    turns: np.ndarray  # int [P], ascending: what has a turn is of different images or classes
 
 
 def coco_numbers(truths, detections, num_classes: int) -> tuple[dict, np.ndarray, np.ndarray]:
@@ -28,34 +50,27 @@ def coco_numbers(truths, detections, num_classes: int) -> tuple[dict, np.ndarray
         ({name: float}, AP of each class [C], AP50 of each class [C]); NaN where there are no
         truths.
     """
-    dataset = _dataset(len(truths), num_classes)
-    truth = _quiet_coco(dataset | {"annotations": _truth_annotations(truths)})
-    found = _quiet_coco(dataset | {"annotations": _detection_annotations(detections)})
-    run = faster_coco_eval.COCOeval_faster(truth, found, "bbox", print_function=_silent)
-    run.evaluate()
-    run.accumulate()
-    precision, recall = (
-        np.where(run.eval[name] < 0, np.nan, run.eval[name]) for name in ("precision", "recall")
-    )
-    return _summary(precision, recall), *_per_class(precision)
+    scene = _scene(truths, detections, IOU_THRESHOLDS.min())
+    matches = {
+        area: _match(scene, truths, num_classes, IOU_THRESHOLDS, AREAS[area]) for area in AREAS
+    }
+    precision = {area: precision_of_each(m, LEVELS)[0] for area, m in matches.items()}  # [T, C]
+    best = precision[""]
+    names = {"AP": best, "AP50": best[0], "AP75": best[5]}
+    names |= {f"AP{area}": precision[area] for area in AREAS if area}
+    names |= {f"AR{cap}": _recall(matches[""], scene.ranks < cap) for cap in CAPS}
+    names |= {f"AR{area}": _recall(matches[area], True) for area in AREAS if area}
+    return {name: mean(values) for name, values in names.items()}, best.mean(0), best[0]
 
 
-def _summary(precision, recall) -> dict:
-    """The twelve numbers from precision [T, levels, C, areas, caps] and recall [T, C, areas, caps].
-
-    The caps are 1, 10 and 100 detections.
-    """
-    best = precision[..., -1]
-    names = {"AP": best[..., 0], "AP50": best[0, ..., 0], "AP75": best[5, ..., 0]}
-    names |= {f"AP{area}": best[..., i] for i, area in enumerate(AREAS) if area}
-    names |= {f"AR{cap}": recall[:, :, 0, i] for i, cap in enumerate((1, 10, MAX_DETECTIONS))}
-    names |= {f"AR{area}": recall[:, :, i, -1] for i, area in enumerate(AREAS) if area}
-    return {name: mean(values) for name, values in names.items()}
-
-
-def _per_class(precision):
-    """AP and AP50 of each class [C]: a class has all its levels, or none."""
-    return precision[..., 0, -1].mean((0, 1)), precision[0, ..., 0, -1].mean(0)
+def _recall(matches: Matches, counted) -> np.ndarray:
+    """Share of the truths found by the detections in `counted` bool [D] -> [T, C]."""
+    positives = matches.positives.sum(0)
+    found = [
+        np.bincount(matches.labels[hits & counted], minlength=len(positives))
+        for hits in matches.hits
+    ]
+    return np.where(positives > 0, found / np.maximum(positives, 1), np.nan)
 
 
 def mean(values) -> float:
@@ -65,102 +80,108 @@ def mean(values) -> float:
     return float(values.mean()) if values.size else float("nan")
 
 
-def _silent(*_):
-    pass
-
-
-def _quiet_coco(dataset: dict):
-    return faster_coco_eval.COCO(dataset, print_function=_silent)
-
-
-def _dataset(images: int, num_classes: int) -> dict:
-    """Numbers start at 1: as an annotation's id, 0 means "unmatched" in cocoeval."""
-    return {
-        "images": [{"id": i + 1} for i in range(images)],
-        "categories": [{"id": c + 1} for c in range(num_classes)],
-    }
-
-
-def _truth_annotations(truths) -> list[dict]:
-    # cocoeval overwrites `ignore` with `iscrowd`; an area outside all ranges is ignored as well.
-    areas = np.concatenate([np.where(t.difficult, -1, t.area) for t in truths])
-    crowds = np.concatenate([t.crowd for t in truths]).astype(int)
-    return [
-        row | {"area": area, "iscrowd": crowd}
-        for row, area, crowd in zip(
-            _annotations(truths), areas.tolist(), crowds.tolist(), strict=True
-        )
-    ]
-
-
-def _detection_annotations(detections) -> list[dict]:
-    scores = np.concatenate([d.scores for d in detections]).tolist()
-    return [
-        row | {"score": score, "area": row["bbox"][2] * row["bbox"][3], "iscrowd": 0}
-        for row, score in zip(_annotations(detections), scores, strict=True)
-    ]
-
-
-def _annotations(items) -> list[dict]:
-    boxes = np.concatenate([np.reshape(x.boxes_pixels, (-1, 4)) for x in items]).astype(np.float64)
-    boxes[:, 2:] -= boxes[:, :2]
-    images = np.repeat(np.arange(len(items)), [len(x.labels) for x in items]) + 1
-    labels = np.concatenate([x.labels for x in items]).astype(int) + 1
-    rows = zip(images.tolist(), labels.tolist(), boxes.tolist(), strict=True)
-    return [
-        {"id": i, "image_id": image, "category_id": label, "bbox": box}
-        for i, (image, label, box) in enumerate(rows, 1)
-    ]
-
-
 def match_coco(truths, detections, num_classes: int, thresholds=IOU_THRESHOLDS) -> Matches:
     """Matches as cocoeval.py makes them for objects of all sizes, one row for each threshold.
 
-    faster_coco_eval keeps its matches to itself; the bootstrap needs them. Arguments as in
-    `coco_numbers`.
+    Other arguments as of `coco_numbers`.
     """
-    flags = [
-        _match_image(t, d, np.asarray(thresholds)) for t, d in zip(truths, detections, strict=True)
-    ]
-    scores, labels, images, order = by_score(detections)
-    hits, ignored = (np.concatenate(x, axis=1)[:, order] for x in zip(*flags, strict=True))
-    positives = count_positives(truths, num_classes)
-    return Matches(scores, labels, images, hits, ignored, positives)
+    thresholds = np.asarray(thresholds)
+    scene = _scene(truths, detections, thresholds.min())
+    return _match(scene, truths, num_classes, thresholds, AREAS[""])
 
 
-def _match_image(truth, detection, thresholds):
-    """(hits [T, k], ignored [T, k]) of one image."""
-    shape = len(thresholds), len(detection.labels)
-    hits, ignored = np.zeros(shape, bool), np.zeros(shape, bool)
-    for label in np.unique(detection.labels):
-        mine = np.flatnonzero(detection.labels == label)
-        mine = mine[np.argsort(-detection.scores[mine], kind="stable")]
-        ignored[:, mine[MAX_DETECTIONS:]] = True
-        mine, theirs = mine[:MAX_DETECTIONS], np.flatnonzero(truth.labels == label)
-        if len(theirs):
-            crowd = truth.crowd[theirs]
-            iou = overlap(detection.boxes_pixels[mine], truth.boxes_pixels[theirs], crowd)
-            excused = crowd | truth.difficult[theirs]
-            hits[:, mine], ignored[:, mine] = _match_greedily(iou, excused, crowd, thresholds)
-    return hits, ignored
+def _scene(truths, detections, least: float) -> Scene:
+    """`least`: the smallest IoU that can match."""
+    scores, rows = rows_by_score(detections)
+    difficult, crowd, areas = (
+        np.concatenate([getattr(t, name) for t in truths])
+        for name in ("difficult", "crowd", "area")
+    )
+    groups = rows.images * (1 + rows.labels.max(initial=0)) + rows.labels
+    order = np.argsort(groups, kind="stable")
+    ranks = np.empty(len(order), int)
+    ranks[order] = _places(groups[order])
+    pairs = close_pairs(rows, rows_of(truths), least, crowd)
+    pairs, turns = _in_turns(pairs, groups, ranks)
+    return Scene(scores, rows, ranks, difficult | crowd, crowd, areas, pairs, turns)
 
 
-def _match_greedily(iou, excused, crowd, thresholds):
-    """(hits [T, k], ignored [T, k]) for `iou` [k, n] of one class, rows in descending score.
+def _places(values) -> np.ndarray:
+    """0, 1, ... within each run of equal `values` int [n], none of them negative -> int [n]."""
+    starts = np.flatnonzero(np.diff(values, prepend=-1))
+    return np.arange(len(values)) - np.repeat(starts, np.diff(starts, append=len(values)))
+
+
+def _in_turns(pairs: Pairs, groups, ranks) -> tuple[Pairs, np.ndarray]:
+    """The pairs of counted detections in the order of their turns, and the turns int [P].
+
+    Of an image and class one detection has a turn, the best one first; of its truths that with the
+    largest IoU comes first, of equals the last, as in cocoeval.py.
+    """
+    order = np.flatnonzero(ranks[pairs.detections] < MAX_DETECTIONS)
+    pairs = Pairs(*(x[order] for x in pairs))
+    detection = pairs.detections
+    order = np.lexsort((-pairs.truths, -pairs.iou, ranks[detection], groups[detection]))
+    detection = detection[order]
+    starts = np.flatnonzero(np.diff(detection, prepend=-1))
+    turns = np.repeat(_places(groups[detection[starts]]), np.diff(starts, append=len(order)))
+    later = np.argsort(turns, kind="stable")
+    return Pairs(*(x[order[later]] for x in pairs)), turns[later]
+
+
+def _match(scene: Scene, truths, num_classes: int, thresholds, area) -> Matches:
+    """Matches where truths outside of `area` (low, high) are excused too.
+
+    What matches nothing is ignored if it is itself outside, or beyond MAX_DETECTIONS.
+    """
+    low, high = area
+    excused = scene.excused | (scene.areas < low) | (scene.areas > high)
+    hits, ignored = _match_greedily(scene, excused, thresholds)
+    rows = scene.detections
+    size = np.prod(rows.boxes[:, 2:] - rows.boxes[:, :2], axis=1)
+    outside = (size < low) | (size > high)
+    ignored |= (outside | (scene.ranks >= MAX_DETECTIONS)) & ~hits
+    positives = count_positives(truths, num_classes, excused)
+    return Matches(scene.scores, rows.labels, rows.images, hits, ignored, positives)
+
+
+def _match_greedily(scene: Scene, excused, thresholds) -> tuple[np.ndarray, np.ndarray]:
+    """(hits [T, D], ignored [T, D]): what matches a truth, and what an `excused` one, bool [N].
 
     Each detection takes the free truth it overlaps most, an excused one only if no other will do;
-    a crowd is always free. Of equals the last is taken, as in cocoeval.py.
+    a crowd is always free.
     """
-    rows = np.arange(len(thresholds))
-    hits, ignored = np.zeros((2, len(thresholds), len(iou)), bool)
-    taken = np.zeros((len(thresholds), iou.shape[1]), bool)
-    for k in np.flatnonzero((iou >= thresholds.min()).any(1)):
-        fits = (iou[k] >= thresholds[:, None]) & (~taken | crowd)
-        better = fits & ~excused
-        fits = np.where(better.any(1, keepdims=True), better, fits)
-        choice = iou.shape[1] - 1 - np.where(fits, iou[k], -1)[:, ::-1].argmax(1)
-        matched = fits.any(1)
-        taken[rows[matched], choice[matched]] = True
-        ignored[:, k] = matched & excused[choice]
-        hits[:, k] = matched & ~excused[choice]
+    pairs, turns = scene.pairs, scene.turns
+    run = np.cumsum(np.diff(pairs.detections, prepend=-1) != 0)
+    order = np.argsort(2 * run + excused[pairs.truths], kind="stable")
+    detection, truth, iou = (x[order] for x in pairs)
+    reached = iou >= thresholds[:, None]
+    hits, ignored = np.zeros((2, len(thresholds), len(scene.scores)), bool)
+    taken = np.zeros((len(thresholds), len(excused)), bool)
+    for part in _runs(turns):
+        mine, theirs = detection[part], truth[part]
+        fits = reached[:, part] & (scene.crowd[theirs] | ~taken[:, theirs])
+        row, who, choice = _first_that_fits(fits, mine, theirs)
+        taken[row, choice] = True
+        hits[row, who], ignored[row, who] = ~excused[choice], excused[choice]
     return hits, ignored
+
+
+def _runs(values) -> list[slice]:
+    """The runs of equal `values` int [n], none of them negative."""
+    starts = np.flatnonzero(np.diff(values, prepend=-1)).tolist()
+    return [slice(*ends) for ends in pairwise([*starts, len(values)])]
+
+
+def _first_that_fits(fits, detections, truths) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(thresholds, detections, truths), int [m] each, of what is matched.
+
+    Args:
+        fits: bool [T, P].
+        detections, truths: int [P], of each pair; those of a detection lie side by side.
+    """
+    starts = np.flatnonzero(np.diff(detections, prepend=-1))
+    places = np.where(fits, np.arange(len(truths)), len(truths))
+    first = np.minimum.reduceat(places, starts, axis=1)
+    row, column = np.nonzero(first < len(truths))
+    return row, detections[starts[column]], truths[first[row, column]]

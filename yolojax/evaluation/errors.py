@@ -21,7 +21,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from yolojax.data.voc import VOC_CLASSES
-from yolojax.evaluation.average_precision import Matches, by_score, match_voc, overlap
+from yolojax.evaluation.average_precision import Matches, match_voc, overlap
+from yolojax.evaluation.pairs import rows_by_score
 
 KINDS = ("correct", "localisation", "similar", "other", "background")
 CORRECT, LOCALISATION, SIMILAR, OTHER, BACKGROUND = range(5)
@@ -104,8 +105,7 @@ def similar_classes(classes: Sequence[str], groups) -> np.ndarray:
 
 def _count_kinds(truths, detections, matches: Matches, similar) -> np.ndarray:
     """How many of the top N detections of each class are of each kind -> int [C, 5]."""
-    _, labels, images, order = by_score(detections)
-    boxes = np.concatenate([np.reshape(d.boxes_pixels, (-1, 4)) for d in detections])[order]
+    _, (boxes, labels, images) = rows_by_score(detections)
     top = _top(labels, matches.positives.sum(0))
     top = top[np.argsort(images[top], kind="stable")]  # image by image, scores still descending
     counts = np.zeros((len(similar), len(KINDS)), int)

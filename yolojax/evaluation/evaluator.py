@@ -11,8 +11,9 @@ from yolojax.evaluation.average_precision import (
     VOC07_LEVELS,
     Matches,
     class_average_precision,
-    hit_curve,
+    hit_curves,
     match_voc,
+    of_classes,
 )
 
 # Numbers that can be the headline: (how detections are matched, levels of recall).
@@ -142,22 +143,25 @@ def _numbers(truths, detections, num_classes: int) -> tuple[dict, dict]:
         "truths": matches.positives.sum(0),
         "detections": np.bincount(matches.labels, minlength=num_classes),
     }
-    best = np.array([best_f1(matches, label) for label in range(num_classes)])
-    columns |= dict(zip(("precision", "recall", "score"), best.T, strict=True))
+    best = [best_f1(matches, label, mine) for label, mine in enumerate(of_classes(matches))]
+    columns |= dict(zip(("precision", "recall", "score"), np.array(best).T, strict=True))
     means = {name: coco.mean(columns[name]) for name in ("voc07_11pt", "voc10")}
     return means | {f"coco_{name}": value for name, value in summary.items()}, columns
 
 
-def best_f1(matches: Matches, label: int) -> tuple[float, float, float]:
-    """(precision, recall, score) where F1 = 2 hits / (detections + truths) is largest; else NaN."""
-    mine = matches.labels == label
-    images, hits, ignored = matches.images[mine], matches.hits[0, mine], matches.ignored[0, mine]
+def best_f1(matches: Matches, label: int, mine) -> tuple[float, float, float]:
+    """(precision, recall, score) where F1 = 2 hits / (detections + truths) is largest; else NaN.
+
+    `mine` int [D]: the detections of the class, as of `of_classes`.
+    """
+    hits, ignored = matches.hits[:1, mine], matches.ignored[:1, mine]
     if not hits.any():
         return math.nan, math.nan, math.nan
-    found, seen = hit_curve(images, hits, ignored, np.ones((1, len(matches.positives)), int))
+    once = np.ones((1, len(matches.positives)), int)
+    ((found, seen),) = hit_curves(matches.images[mine], hits, ignored, once)
     positives = matches.positives[:, label].sum()
     best = np.argmax(2 * found[0] / (seen[0] + positives))
-    score = matches.scores[mine][hits][best]
+    score = matches.scores[mine][hits[0]][best]
     return found[0, best] / seen[0, best], found[0, best] / positives, score
 
 

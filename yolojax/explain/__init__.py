@@ -15,7 +15,7 @@ from yolojax.data.doors import open_source
 from yolojax.data.reading import Batch
 from yolojax.explain.observe import make_programs, observe
 from yolojax.explain.pictures import batch_of_one, find_record, one_of
-from yolojax.loading import load_model
+from yolojax.loading import load_model, on_device
 from yolojax.sharding import gatherer, make_mesh
 from yolojax.tasks import Task
 from yolojax.training.programs import abstract_batch, train_sizes
@@ -50,7 +50,7 @@ def explain_picture(workdir: str | Path, picture: str, *, data: str = "") -> Exp
     source = open_source(data or config.data.train, config)
     record = source[find_record(source, picture)]
     batch = batch_of_one(record, config)
-    variables = jax.device_put(model.variables, jax.local_devices()[0])
+    variables = on_device(model.variables, jax.local_devices()[0])
     loss, view = observe(programs, variables, batch, model.seen, config.model.shown)
     step = model.seen // config.optimizer.batch_size
     title = _title(Path(workdir), record.image_id, step, loss)

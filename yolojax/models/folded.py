@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from yolojax.files import let_go
 from yolojax.models import winograd
 from yolojax.models.layers import ACTIVATIONS, ROOTS, convolve, crop, reorg
 from yolojax.models.network import Network, check_image_size
@@ -68,13 +69,13 @@ def fold(model: Any, variables: dict, least_channels: int = LEAST_CHANNELS) -> t
         return model, variables
     make = jax.jit(_prepare, static_argnums=(0, 1, 2))
     params, statistics = variables["params"], variables.get("batch_stats", {})
-    made = {
-        layer.name: make(
-            layer, model.epsilon, least_channels, params[layer.name], statistics.get(layer.name)
-        )
-        for layer in model.table
-        if isinstance(layer, Conv)
-    }
+    made = {}
+    for layer in model.table:
+        if isinstance(layer, Conv):
+            leaves, own = params[layer.name], statistics.get(layer.name)
+            result = make(layer, model.epsilon, least_channels, leaves, own)
+            made[layer.name] = jax.block_until_ready(result)  # one kernel at a time in memory
+            let_go(leaves["kernel"])
     return Folded(model.table), {"params": made}
 
 

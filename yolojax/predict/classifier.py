@@ -10,6 +10,7 @@ from yolojax.config import Config
 from yolojax.data.classification import cropper
 from yolojax.data.geometry import blank
 from yolojax.evaluation.classify import make_programs
+from yolojax.loading import on_device
 from yolojax.predict.classes import describe, path_of
 from yolojax.predict.pictures import OnBad, Picture, in_batches, one_or_many
 from yolojax.tasks import Task
@@ -70,7 +71,7 @@ class Classifier:
     def __init__(self, task: Task, config: Config, variables: dict, *, batch_size: int = 1):
         self.config, self.batch_size = config, batch_size
         self._crop = cropper(config.data.resize)
-        self._variables = jax.device_put(variables, jax.local_devices()[0])
+        self._variables = on_device(variables, jax.local_devices()[0])
         self._programs = make_programs(task, config.eval)
 
     @property

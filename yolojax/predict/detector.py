@@ -9,6 +9,7 @@ import numpy as np
 from yolojax.config import Config
 from yolojax.data.geometry import blank, boxes_to_original, fitter
 from yolojax.evaluation.detect import make_programs
+from yolojax.loading import on_device
 from yolojax.predict.classes import describe, path_of
 from yolojax.predict.pictures import OnBad, Picture, in_batches, one_or_many
 from yolojax.tasks import Task, for_inference
@@ -70,7 +71,7 @@ class Detector:
         self._fit = fitter(config.data.letterbox, config.data.resize)
         device = jax.local_devices()[0]
         task, variables = for_inference(task, variables, device.platform)
-        self._variables = jax.device_put(variables, device)
+        self._variables = on_device(variables, device)
         self._task, self._most = task, config.eval.max_detections
         self._programs = make_programs(task, config.eval)
 
