@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import pytest
 
 from yolojax.config import Config, ModelConfig
-from yolojax.tasks import build
+from yolojax.tasks import build, on_tpu
 
 CFG = Path(__file__).parent / "golden" / "cfg" / "v2tiny_narrow.cfg"
 ANCHORS = ((1.0, 1.0),) * 5
@@ -17,6 +17,12 @@ def model(**fields):
 def test_the_layers_of_a_cfg_are_those_of_its_text():
     task = build(model(cfg=CFG.read_text(), anchors=ANCHORS))
     assert (task.head, task.model.table[-1].filters) == ("region", 125)
+
+
+def test_few_images_on_a_tpu_are_cut_into_strips():
+    task = build(model(cfg=CFG.read_text(), anchors=ANCHORS))
+    assert task.model.strips == 1
+    assert [on_tpu(task, images).model.strips for images in (32, 128)] == [4, 1]
 
 
 def test_a_cfg_with_another_number_of_classes_is_refused():

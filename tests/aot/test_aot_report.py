@@ -41,12 +41,18 @@ def cells(line):
 def test_needs_and_times_in_one_line_each():
     assert report.needs(row()) == [
         *("toy:8", "train 32x32", "8", "0.50", "50 %", "1.000", "0.50", "2.0"),
-        *("3 all-reduce", "4.0"),
+        *("0.00", "250.0", "3 all-reduce", "4.0"),
     ]
     assert report.durations(row()) == [
         *("toy:8", "train 32x32", "1000.00", "500.00", "7.00", "2000.00", "compute"),
         *("4 - 8", "32 - 64", "24.9 - 50.0"),  # 8 images in 2.007 s or in 1 s, on 8 devices
     ]
+
+
+def test_cycles_of_an_image_have_a_guess_for_what_is_not_estimated():
+    scattering = row(FACTS._replace(costs=COSTS._replace(scatter_bytes=480_000_000)))
+    assert report.needs(scattering)[7:10] == ["2.0", "0.48", "500.0"]  # 2 million at 240 bytes
+    assert report.as_json([scattering])["rows"][0]["adjusted_cycles"] == 4e6
 
 
 def test_text_is_two_tables_and_says_that_nothing_ran():

@@ -1,7 +1,7 @@
 """The text of a compiled TPU program -> the numbers in it.
 
 Cycles are the compiler's own "estimated_cycles", which stand at each operation but three kinds:
-the gradient of a max-pool (select-and-scatter), collectives, and what only moves memory.
+select-and-scatter (XLA's gradient of a max-pool), collectives, and what only moves memory.
 """
 
 import math

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from yolojax.aot.check import Row
-from yolojax.aot.roofline import SCATTER_BYTES_PER_CYCLE, utilisation
+from yolojax.aot.roofline import SCATTER_BYTES_PER_CYCLE, adjusted, utilisation
 
 MS = 1e3
 NOTE = "Estimates of the compiler and of arithmetic on them; nothing here ran on hardware."
 NEEDS = ("topology", "program", "images/chip", "HBM GiB", "of chip", "TFLOP", "GB", "Mcycles")
-NEEDS += ("collectives", "their MB")
+NEEDS += ("scatter GB", "kcycles/image", "collectives", "their MB")
 TIMES = ("topology", "program", "compute", "HBM", "links", "cycles", "bound by")
 TIMES += ("images/s/chip", "images/s", "MFU %")
 SCALING = ("chips", "images", "ms", "collectives ms", "of the step", "images/s", "efficiency")
@@ -31,8 +31,9 @@ def as_text(rows: Sequence[Row]) -> str:
 def notes(rows: Sequence[Row]) -> list[str]:
     """What the tables cannot say."""
     lines = [
-        f"{NOTE} Cycles are the compiler's, plus a guess of {SCATTER_BYTES_PER_CYCLE} bytes a "
-        "cycle for the gradient of max-pools, which it does not estimate.",
+        f"{NOTE} Mcycles are the compiler's; those of an image and milliseconds have a guess of "
+        f"{SCATTER_BYTES_PER_CYCLE} bytes a cycle for select-and-scatter, which it does not "
+        "estimate.",
         "Ranges lie between as compiled (cycles, then collectives) and roofline (the longest of "
         "compute, HBM and links). Bytes that stay on the chip count as HBM.",
     ]
@@ -59,13 +60,16 @@ def needs(row: Row) -> list[str]:
     share = "?" if row.facts.used is None else f"{100 * row.facts.used / chip.hbm_bytes:.0f} %"
     start = [row.topology.name, title(row), str(row.program.images), gib, share]
     if facts.refused:
-        return [*start, *["does not fit"] + [""] * 4]
+        return [*start, *["does not fit"] + [""] * 6]
     collectives = facts.costs.collectives
+    cycles = adjusted(facts.costs.cycles, facts.costs.scatter_bytes)
     return [
         *start,
         f"{facts.flops * facts.loops / 1e12:.3f}",
         f"{facts.bytes_accessed * facts.loops / 1e9:.2f}",
         f"{facts.costs.cycles / 1e6:.1f}",
+        f"{facts.costs.scatter_bytes / 1e9:.2f}",
+        f"{cycles / row.program.images / 1e3:.1f}",
         ", ".join(f"{c.count} {c.kind}" for c in collectives) or "none",
         f"{sum(c.bytes for c in collectives) / 1e6:.1f}",
     ]
@@ -149,6 +153,7 @@ def _fields(row: Row) -> dict:
         "bytes": facts.bytes_accessed * facts.loops,
         "cycles": costs.cycles,
         "scatter_bytes": costs.scatter_bytes,
+        "adjusted_cycles": adjusted(costs.cycles, costs.scatter_bytes),
         "open_loops": costs.open_loops,
         "collectives": [c._asdict() for c in costs.collectives],
         "seconds": t._asdict() | {"compiled": t.compiled, "best": t.best},

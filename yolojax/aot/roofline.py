@@ -49,8 +49,13 @@ def times(
         compute=flops / peak,
         hbm=bytes_accessed / chip.hbm_bandwidth,
         link=sum(map(sent_bytes, collectives)) / chip.link_bandwidth,
-        cycles=(cycles + scatter_bytes / SCATTER_BYTES_PER_CYCLE) / chip.clock,
+        cycles=adjusted(cycles, scatter_bytes) / chip.clock,
     )
+
+
+def adjusted(cycles: float, scatter_bytes: float) -> float:
+    """`cycles`, the compiler's estimate, with a guess for select-and-scatter, which has none."""
+    return cycles + scatter_bytes / SCATTER_BYTES_PER_CYCLE
 
 
 def sent_bytes(collective: Collective) -> float:
