@@ -1,11 +1,15 @@
-"""Our NMS, jitted, against OpenCV's NMSBoxesBatched on the same boxes and scores.
+"""Our NMS, jitted, against OpenCV's NMSBoxesBatched and Darknet, on the same boxes and scores.
 
+    apt install darknet
     JAX_PLATFORMS=cpu python benchmarks/nms.py [--rounds 31] [--only TEXT] [--json FILE]
 
 Both begin with boxes and the scores of every class and end with the detections, best first, so both
 times have the score threshold and the top-k in them; OpenCV's are NumPy's (`argpartition`), and it
 gets no box but those. Before anything is timed, both must keep the same boxes. The two take turns,
 so that other work hits both alike; times are medians with the fastest and the slowest.
+
+Darknet's do_nms_sort takes part where its library is installed and boxes have the scores of all
+classes. It has no top-k: it goes through every score above the threshold, and keeps more.
 """
 
 import argparse
@@ -20,6 +24,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from darknet_nms import LIBRARY, darknet_nms
 
 GOAL = 4.0  # times as fast as OpenCV
 IOU, SCORE = 0.45, 0.005  # thresholds of both
@@ -136,9 +141,13 @@ def measure(case: Case, rounds: int) -> dict:
     arrays = made_up(case)
     runs = {"ours": ours(case, *arrays), "opencv": opencv(case, *arrays)}
     kept = kept_by_both(runs["ours"](), runs["opencv"]())
+    prepare = {}
+    if LIBRARY.exists() and not case.nodes:
+        prepare["darknet"], runs["darknet"] = darknet_nms(*arrays[:2], SCORE, IOU)
     times = {name: [] for name in runs}
     for turn in range(rounds + 2):
         for name in list(runs)[:: 1 if turn % 2 else -1]:
+            prepare.get(name, bool)()
             start = time.perf_counter()
             runs[name]()
             if turn > 1:
@@ -166,7 +175,13 @@ def line(row: dict) -> str:
         text += f"{row[name]['median']:>9.2f}  {f'[{low}, {high}]':<17}"
     ratio = row["ratio"]["median"]
     text += f"{row['ours_ms']['median'] / row['batch']:>7.3f}"
-    return text + f"{ratio:>7.1f}x {'' if ratio >= GOAL else 'missed'}"
+    text += f"{ratio:>7.1f}x {'kept' if ratio >= GOAL else 'missed'}"
+    if "darknet_ms" in row:
+        found = row["darknet_ms"]
+        low, high = found["min"], found["max"]
+        text += f"{found['median']:>11.2f}  [{low:.2f}, {high:.2f}]"
+        text += f"{found['median'] / row['ours_ms']['median']:>7.1f}x"
+    return text
 
 
 def main() -> None:
@@ -190,7 +205,7 @@ def main() -> None:
     print(f"goal: {GOAL:g} times as fast; ms of a batch: median [min, max]")
     print(
         f"{'':<14}{'scores':<15}{'top_k':>6}{'kept':>6}{'ours':>9}{'':<19}{'OpenCV':>9}{'':<19}"
-        f"{'an image':>7}{'':>3}ratio"
+        f"{'an image':>7}{'':>3}ratio{'':>15}Darknet"
     )
     rows = []
     for case in (case for case in CASES if options.only in case.name):
