@@ -1,10 +1,14 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from yolojax.config import Config, ModelConfig
 from yolojax.tasks import build, on_tpu
+from yolojax.training import step
+from yolojax.training.optimizer import make_optimizer
 
 CFG = Path(__file__).parent / "golden" / "cfg" / "v2tiny_narrow.cfg"
 ANCHORS = ((1.0, 1.0),) * 5
@@ -74,3 +78,15 @@ def test_a_schedule_that_the_loss_has_no_use_for_is_not():
     config = model(side=2)
     config.model.name, config.loss.warmup_images = "yolov1", 64
     build(config)
+
+
+def test_a_train_step_for_tpus_counts_the_images_that_a_device_has_at_a_time(monkeypatch):
+    seen = []
+    monkeypatch.setattr(step, "on_tpu", lambda task, images: seen.append(images) or task)
+    config = model(cfg=CFG.read_text(), anchors=ANCHORS)
+    config.optimizer.batch_size, config.optimizer.subdivisions = 256, 2
+    for platform in ("tpu", "cpu"):
+        devices = np.array([SimpleNamespace(platform=platform)] * 4)
+        mesh = SimpleNamespace(devices=devices, size=4)
+        step.make_train_step(config, build(config), make_optimizer(config.optimizer), mesh)
+    assert seen == [32]

@@ -121,9 +121,11 @@ def check_length(length: int, file: str | Path) -> None:
 def let_go(array: Any) -> None:
     """Lets the system take back the memory of the mapped file that the numpy `array` is a view of.
 
-    What is asked for later is read again. Of any other array nothing happens.
+    What is asked for later is read again. Of any other array nothing happens, nor of a map that
+    can be written to: what was changed in it is not in the file.
     """
     while hasattr(array, "base"):
         array = array.base
-    if isinstance(array, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+    read_only = isinstance(array, mmap.mmap) and memoryview(array).readonly
+    if read_only and hasattr(mmap, "MADV_DONTNEED"):
         array.madvise(mmap.MADV_DONTNEED)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from yolojax.convert.darknet_weights import load_weights, prefix_of, read_header, save_weights
+from yolojax.files import let_go
 from yolojax.loading import on_device
 from yolojax.models.cfg import read_cfg
 from yolojax.models.network import Network, variable_shapes
@@ -187,6 +188,14 @@ def test_a_file_is_not_held_in_memory_beside_what_is_made_of_it(tmp_path):
     assert resident(path) < size / 10
     jax.tree.map(np.testing.assert_array_equal, put, variables)
     assert resident(path) > size / 2  # it was read again, so the measurement is one
+
+
+def test_what_was_changed_in_a_map_of_ones_own_is_not_let_go(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones(100_000, np.float32))
+    changed = np.load(tmp_path / "a.npy", mmap_mode="c")
+    changed[:] = 7
+    let_go(np.asarray(changed))
+    assert (changed == 7).all()
 
 
 def test_the_mapped_file_may_be_saved_over(tmp_path):

@@ -9,7 +9,7 @@ from yolojax.models.backbones import DARKNET19
 from yolojax.models.network import Network
 from yolojax.models.pool_unit import pool_unit, unit
 from yolojax.models.strips import cut, strips_for, units_for, with_neighbours
-from yolojax.models.tables import Conv, MaxPool, scale_width
+from yolojax.models.tables import Conv, MaxPool, Route, scale_width
 from yolojax.sharding import make_mesh
 
 OUTPUT = Conv(5, 1, batch_norm=False, activation="linear", name="output")
@@ -33,6 +33,9 @@ def test_sizes_and_tables_that_cannot_be_cut_are_not():
         *(8, 4, 2, 1, 1)
     ]
     assert count((96, 96), (Conv(2), MaxPool(), Conv(2, 1))) == 1
+    pairs = (Conv(2), MaxPool(), Conv(2), MaxPool())
+    assert count((96, 96), (*pairs, Route((3,)))) == 8
+    assert count((96, 96), (*pairs, Route((1,)))) == 1  # it would get strips
 
 
 def test_strips_see_the_rows_next_to_them():

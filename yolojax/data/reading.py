@@ -6,7 +6,6 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 
-import cv2
 import grain
 import numpy as np
 
@@ -47,8 +46,6 @@ def batches(
     The global batch t is made of the rows t * batch_size ...; host h has the h-th run of them.
     """
     share = batch_size // hosts
-    if threads:
-        cv2.setNumThreads(0)  # of a single call, process-wide: rows are what runs side by side
 
     def local_row(k):
         batch, place = divmod(k, share)

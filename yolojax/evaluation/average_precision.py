@@ -75,9 +75,9 @@ def count_positives(truths, num_classes: int, excused=None) -> np.ndarray:
     """
     if excused is None:
         excused = np.concatenate([t.difficult | t.crowd for t in truths])
-    rows = rows_of(truths)
-    cells = (rows.images * num_classes + rows.labels)[~excused]
-    return np.bincount(cells, minlength=len(truths) * num_classes).reshape(-1, num_classes)
+    rows, counts = rows_of(truths), np.zeros((len(truths), num_classes), int)
+    np.add.at(counts, (rows.images[~excused], rows.labels[~excused]), 1)
+    return counts
 
 
 def average_precision(found, seen, reached) -> np.ndarray:

@@ -2,31 +2,37 @@
 
 Its output z, the largest array of a network by far, is never written: a block of rows at a time it
 is made, pooled and summed up for the statistics, and made again where the gradient needs it, which
-takes less time than writing and reading it. The gradient is that of pool_unit.plain_unit.
+takes less time than writing and reading it. On several CPU devices each block sends a sum.
 """
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from yolojax.models.layers import EPSILON, leaky, variance
+from yolojax.models.layers import variance
+from yolojax.models.pool_rule import Maxima, activate, pull, signed
 from yolojax.models.pooled_convolution import FEW, kernel_at_places, seen_by, split_rows, windows
+from yolojax.models.pooling import first_best
 
-LEAST_OUT = 16  # channels; for fewer, a 4x4 window is more work than it spares
 VALUES = 8  # numbers in windows for each in two rows of an image: 4x4 windows are 2 apart
 
 
-def suits(x, kernel) -> bool:
-    """Whether `stem_unit` is quicker: few channels in, not too few out; H and W are even."""
-    return x.shape[-1] <= FEW and kernel.shape[-1] >= LEAST_OUT and x.dtype == jnp.float32
+def suits(x) -> bool:
+    """Whether `stem_unit` is quicker for x [B, H, W, in]: few channels; H and W are even."""
+    return x.shape[-1] <= FEW and x.dtype == jnp.float32
 
 
 def stem_unit(x, kernel, scale, bias):
-    """x [B, H, W, in], kernel [3, 3, in, C] -> (y [B, H / 2, W / 2, C], mean [C], var [C])."""
-    sign = jnp.where(scale < 0, -1.0, 1.0).astype(scale.dtype)
-    wider = kernel_at_places(kernel * sign)
-    y, mean, var = _unit(x, wider.reshape(-1, wider.shape[-1]), scale * sign, bias)
-    return y, mean * sign, var
+    """x [B, H, W, in], kernel [3, 3, in, C] -> (y [B, H / 2, W / 2, C], mean [C], var [C]).
+
+    It is pool_unit.plain_unit, its gradient too; see pool_rule.signed for scales of 0.
+    """
+
+    def unit(kernel, scale, bias):
+        wider = kernel_at_places(kernel)
+        return _unit(x, wider.reshape(-1, wider.shape[-1]), scale, bias)
+
+    return signed(unit, kernel, scale, bias)
 
 
 @jax.custom_vjp
@@ -40,9 +46,8 @@ def _forward(x, kernel, scale, bias):
     count = x.size // x.shape[-1]
     mean = total / count
     var = variance(mean, squares / count, count)
-    factor = scale * lax.rsqrt(var + EPSILON)
-    y = leaky(best * factor + (bias - mean * factor))
-    return (y, mean, var), (x, kernel, scale, bias, best, won, mean, var)
+    maxima = Maxima(best, mean, var, scale, bias)
+    return (activate(maxima), mean, var), (x, kernel, won, maxima)
 
 
 def _pooled(x, kernel):
@@ -52,81 +57,59 @@ def _pooled(x, kernel):
     shape = b, h // 2, w // 2, kernel.shape[1] // 4
 
     def add(i, carry):
-        best, won, total, squares = carry
-        z = _block(padded, kernel, i, rows)
-        top, place = _first_best(z)
-        best, won = (
-            lax.dynamic_update_slice_in_dim(whole, part, i * rows, axis=1)
-            for whole, part in ((best, top), (won, place))
+        whole, sums = carry
+        _, z = _block(padded, kernel, i, rows)
+        parts = first_best([z[..., place, :] for place in range(4)], jnp.int8)
+        whole = tuple(
+            lax.dynamic_update_slice_in_dim(array, part, i * rows, axis=1)
+            for array, part in zip(whole, parts, strict=True)
         )
-        return best, won, total + z.sum((0, 1, 2, 3)), squares + jnp.square(z).sum((0, 1, 2, 3))
+        return whole, sums + jnp.stack([z.sum((1, 2, 3)), jnp.square(z).sum((1, 2, 3))])
 
-    nothing = jnp.zeros(shape[-1], x.dtype)
-    first = jnp.zeros(shape, x.dtype), jnp.zeros(shape, jnp.int8), nothing, nothing
-    return lax.fori_loop(0, blocks, add, first)
+    whole = jnp.zeros(shape, x.dtype), jnp.zeros(shape, jnp.int8)
+    sums = jnp.zeros((2, b, shape[-1]), x.dtype)
+    (best, won), sums = lax.fori_loop(0, blocks, add, (whole, sums))
+    return best, won, *sums.sum(1)
 
 
 def _block(padded, kernel, i, rows: int):
-    """z of block `i`, [B, rows, W / 2, 4, C]."""
+    """(windows [B, rows, W / 2, 16 * in], z [B, rows, W / 2, 4, C]) of block `i`."""
     seen = windows(seen_by(padded, i, rows), 4, 2, rows, padded.shape[2] // 2 - 1)
-    return (seen @ kernel).reshape(*seen.shape[:3], 4, -1)
-
-
-def _first_best(z):
-    """The maximum over the places of z [..., 4, C], and which was the first to have it."""
-    best, *others = (z[..., i, :] for i in range(4))
-    won = jnp.zeros(best.shape, jnp.int8)
-    for i, other in enumerate(others, 1):
-        won = jnp.where(other > best, jnp.int8(i), won)
-        best = jnp.maximum(best, other)
-    return best, won
+    return seen, (seen @ kernel).reshape(*seen.shape[:3], 4, -1)
 
 
 def _backward(residuals, gradients):
-    x, kernel, scale, bias, best, won, mean, var = residuals
-    root = lax.rsqrt(var + EPSILON)
-    factor, count = scale * root, x.size // x.shape[-1]
-    du = gradients[0] * jnp.where(best * factor + (bias - mean * factor) > 0, 1, 0.1)
-    bias_gradient = du.sum((0, 1, 2))
-    scale_gradient = (du * (best - mean)).sum((0, 1, 2)) * root
-    slope = -factor * root * scale_gradient / count
-    start = -factor * bias_gradient / count - slope * mean
+    x, kernel, won, maxima = residuals
+    pulled = pull(maxima, gradients[0], float(x.size // x.shape[-1]))
 
-    def pulled(z, won, du):
-        """The gradient of z, as pool_unit has it: a line in z, and more where the maximum was."""
-        return _at_places(won, factor * du) + (slope * z + start)
+    def of_z(z, won, own):
+        places = jnp.arange(4, dtype=won.dtype)[:, None]
+        own = jnp.where(won[..., None, :] == places, own[..., None, :], 0)
+        return own + (pulled.slope * z + pulled.start)
 
-    kernel_gradient = _kernel_gradient(x, kernel, won, du, pulled)
-    image_gradient = _image_gradient(x, kernel, won, du, pulled)
-    return image_gradient, kernel_gradient, scale_gradient, bias_gradient
+    kernel_gradient = _kernel_gradient(x, kernel, won, pulled.own, of_z)
+    image_gradient = _image_gradient(x, kernel, won, pulled.own, of_z)
+    return image_gradient, kernel_gradient, pulled.scale, pulled.bias
 
 
-def _at_places(won, values):
-    """`values` at the place that won, else 0: [..., C] -> [..., 4, C]."""
-    places = jnp.arange(4, dtype=won.dtype)[:, None]
-    return jnp.where(won[..., None, :] == places, values[..., None, :], 0)
-
-
-def _kernel_gradient(x, kernel, won, du, pulled):
+def _kernel_gradient(x, kernel, won, own, of_z):
     rows, blocks, padded = split_rows(x, VALUES)
 
     def add(i, total):
-        seen = windows(seen_by(padded, i, rows), 4, 2, rows, padded.shape[2] // 2 - 1)
-        z = (seen @ kernel).reshape(*seen.shape[:3], 4, -1)
-        mine = (lax.dynamic_slice_in_dim(a, i * rows, rows, axis=1) for a in (won, du))
-        return total + seen.reshape(-1, len(kernel)).T @ pulled(z, *mine).reshape(
-            -1, kernel.shape[1]
-        )
+        seen, z = _block(padded, kernel, i, rows)
+        mine = (lax.dynamic_slice_in_dim(a, i * rows, rows, axis=1) for a in (won, own))
+        pulled = of_z(z, *mine).reshape(-1, kernel.shape[1])
+        return total + seen.reshape(-1, len(kernel)).T @ pulled
 
     return lax.fori_loop(0, blocks, add, jnp.zeros_like(kernel))
 
 
-def _image_gradient(x, kernel, won, du, pulled):
-    """Compiled only where something asks for it: training does not."""
+def _image_gradient(x, kernel, won, own, of_z):
+    """Compiled only where something asks for it: images do not, a hidden layer does."""
     wider = kernel.reshape(4, 4, x.shape[-1], -1)
-    z, pull = jax.vjp(lambda x: _convolve_by_two(x, wider), x)
-    dz = pulled(z.reshape(*won.shape[:3], 4, -1), won, du)
-    return pull(dz.reshape(z.shape))[0]
+    z, convolution_pull = jax.vjp(lambda x: _convolve_by_two(x, wider), x)
+    gradient = of_z(z.reshape(*z.shape[:3], 4, -1), won, own)
+    return convolution_pull(gradient.reshape(z.shape))[0]
 
 
 def _convolve_by_two(x, kernel):

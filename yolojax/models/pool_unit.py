@@ -1,10 +1,9 @@
 """Convolution, batch normalisation, leaky ReLU and 2x2 max-pool as one unit, in training.
 
-`plain_unit` is the definition. What follows the convolution rises with its output where the scale
-of the normalisation is positive, so the maximum may be taken of the output itself, and nothing
-else is ever written at full size. Where the scale is negative the kernel is negated first. Which
-place of a window won is kept for the backward pass: looked for again, by XLA's select-and-scatter,
-it costs more. docs/performance_tpu.md has the figures.
+`plain_unit` is the definition. The maximum is taken of the output of the convolution, so that
+nothing else is ever written at full size (pool_rule.signed says why it may). Which place of a
+window won is kept for the backward pass: looked for again, by XLA's select-and-scatter, it costs
+more. docs/performance_tpu.md and docs/performance_cpu.md have the figures.
 
 In both forms the four places of a window are axes of a view of z, the output of the convolution:
 
@@ -12,7 +11,7 @@ In both forms the four places of a window are axes of a view of z, the output of
   channels. For images, whose few channels leave the multipliers idle anyway.
 * BY_HALVES: z is that of the 3x3 convolution, its rows and columns taken in pairs.
 
-CPUs take BY_HALVES where maps are large, and cpu_stem for images.
+CPUs, in float32, take BY_HALVES where maps are large, and cpu_stem for images; GPUs the plain form.
 """
 
 from collections.abc import Callable
@@ -24,13 +23,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from yolojax.models.cpu_stem import stem_unit, suits
-from yolojax.models.layers import EPSILON, batch_norm, convolve, leaky, variance, wide
-from yolojax.models.pooling import max_pool
+from yolojax.models.layers import batch_norm, convolve, leaky, variance, wide
+from yolojax.models.pool_rule import Maxima, activate, pull, signed
+from yolojax.models.pooled_convolution import FEW, PLACES, kernel_at_places
+from yolojax.models.pooling import first_best, max_pool
 from yolojax.models.tables import Table, before_pool
 
 LARGE_SIDE = 40  # from it on, maps are large enough for a unit to pay on CPU
-MOST_CHANNELS = 4  # of x, to be convolved with a larger window
-PLACES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of a window, in the order in which ties are won
 
 
 def pooled(table: Table) -> frozenset[int]:
@@ -51,17 +50,16 @@ def pool_unit(x, kernel, scale, bias):
     if h % 2 or w % 2:
         return plain_unit(x, kernel, scale, bias)
     on_cpu = unit if min(h, w) >= LARGE_SIDE and x.dtype == jnp.float32 else plain_unit
-    on_cpu = stem_unit if suits(x, kernel) else on_cpu
+    on_cpu = stem_unit if suits(x) else on_cpu
     return lax.platform_dependent(x, kernel, scale, bias, tpu=unit, cpu=on_cpu, default=plain_unit)
 
 
 def unit(x, kernel, scale, bias, *, rows: int = 1):
     """`plain_unit` for even H and W; x is padded with `rows` rows of zeros above and below."""
-    form = BY_CHANNELS if x.shape[-1] <= MOST_CHANNELS else BY_HALVES
-    sign = jnp.where(scale < 0, -1.0, 1.0).astype(scale.dtype)
-    z = form.convolve(x, kernel * sign.astype(kernel.dtype), rows)
-    y, mean, var = _finish(form, z, scale * sign, bias)
-    return y, mean * sign, var
+    form = BY_CHANNELS if x.shape[-1] <= FEW else BY_HALVES
+    return signed(
+        lambda k, *rest: _finish(form, form.convolve(x, k, rows), *rest), kernel, scale, bias
+    )
 
 
 class Form(NamedTuple):
@@ -87,8 +85,7 @@ def _convolve(x, kernel, stride: int, rows: int):
 
 def _convolve_places(x, kernel, rows: int):
     """The output of the 3x3 convolution at each of PLACES: [B, H / 2, W / 2, 4 * C]."""
-    kernels = [jnp.pad(kernel, ((i, 1 - i), (j, 1 - j), (0, 0), (0, 0))) for i, j in PLACES]
-    return _convolve(x, jnp.concatenate(kernels, -1), 2, rows)
+    return _convolve(x, kernel_at_places(kernel), 2, rows)
 
 
 BY_CHANNELS = Form(
@@ -130,25 +127,18 @@ class Saved(NamedTuple):
     """What the backward pass needs."""
 
     z: jax.Array
-    best: jax.Array  # the maxima [B, H / 2, W / 2, C]
-    won: jax.Array  # the number of the place of each
-    mean: jax.Array  # [C], float32, as all that follows
-    var: jax.Array
-    scale: jax.Array
-    bias: jax.Array
+    won: jax.Array  # the number of the place of each maximum
+    maxima: Maxima
 
 
 def _forward(form: Form, z, scale, bias):
     """-> ((y, mean, var), Saved)"""
     mean, var = _statistics(z, len(scale))
-    best, won = _maxima(form.parts(form.view(z)))
-    factor = scale * lax.rsqrt(var + EPSILON)
-    y = leaky(_affine(best, mean, factor, bias).astype(best.dtype))
-    return (y, mean, var), Saved(z, best, won, mean, var, scale, bias)
-
-
-def _affine(best, mean, factor, bias):
-    return wide(best) * factor + (bias - mean * factor)
+    # The number is kept in the type of z: as int8 it costs more, as TPUs lay it out apart. Without
+    # a barrier XLA takes the maximum together with what follows, and reads z again for the number.
+    best, won = lax.optimization_barrier(first_best(form.parts(form.view(z)), z.dtype))
+    maxima = Maxima(best, mean, var, scale, bias)
+    return (activate(maxima), mean, var), Saved(z, won, maxima)
 
 
 def _statistics(z, channels: int):
@@ -163,39 +153,15 @@ def _statistics(z, channels: int):
     return mean, variance(mean, mean_square, z.size // channels)
 
 
-def _maxima(parts):
-    """The maximum of `parts` at each place and which of them was the first to have it.
-
-    The number is kept in the type of the values: as int8 it costs more, as TPUs lay it out apart.
-    """
-    best, won = parts[0], jnp.zeros_like(parts[0])
-    for i, part in enumerate(parts[1:], 1):
-        won = jnp.where(part > best, jnp.asarray(i, won.dtype), won)
-        best = jnp.maximum(best, part)
-    # Else XLA takes the maximum together with what follows, and reads z again for the number.
-    return lax.optimization_barrier((best, won))
-
-
 def _backward(form: Form, saved: Saved, gradients):
-    """The gradient with respect to (z, scale, bias).
-
-    With u the normalised maxima, du their gradient and n the normalised z, that of z is, as in
-    batch_norm, factor * (du where z is a maximum - (sum du + n * sum(du * n)) / count): du at half
-    the size, spread to where it belongs, and a line in z.
-    """
-    z, best, won, mean, var, scale, bias = saved
-    root = lax.rsqrt(var + EPSILON)
-    factor, count = scale * root, float(z.size // len(scale))
-    du = wide(gradients[0]) * jnp.where(_affine(best, mean, factor, bias) > 0, 1, 0.1)
-    bias_gradient = du.sum((0, 1, 2))
-    scale_gradient = (du * (wide(best) - mean)).sum((0, 1, 2)) * root
-    slope = -factor * root * scale_gradient / count
-    start = -factor * bias_gradient / count - slope * mean
-    own = form.spread((factor * du).astype(z.dtype))
+    """The gradient with respect to (z, scale, bias)."""
+    z, won, maxima = saved
+    pulled = pull(maxima, gradients[0], float(z.size // len(maxima.scale)))
+    own = form.spread(pulled.own.astype(z.dtype))
     numbers = jnp.arange(len(PLACES), dtype=won.dtype).reshape(form.numbers)
     own = jnp.where(form.spread(won) == numbers, own, 0)
-    pulled = wide(own) + (slope * wide(form.view(z)) + start)
-    return form.back(pulled.astype(z.dtype), z), scale_gradient, bias_gradient
+    whole = wide(own) + (pulled.slope * wide(form.view(z)) + pulled.start)
+    return form.back(whole.astype(z.dtype), z), pulled.scale, pulled.bias
 
 
 _finish.defvjp(_forward, _backward)

@@ -13,6 +13,7 @@ from jax import lax
 
 from yolojax.models.cpu_convolution import BLOCK, rows_of
 
+PLACES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of a window, in the order in which ties are won
 FEW = 4  # channels in; with more, the zeros in the wider kernel cost too much
 MOST_IN, MOST_OUT = 32, 64  # channels; with more, XLA's own convolution is as good
 
@@ -45,8 +46,7 @@ def _by_each_place(kernel, seen, rows: int, columns: int):
 
 def kernel_at_places(kernel):
     """[3, 3, in, out] -> [4, 4, in, 4 * out]: of a 4x4 window the outputs at its middle places."""
-    places = [(i, j) for i in range(2) for j in range(2)]
-    moved = [jnp.pad(kernel, ((i, 1 - i), (j, 1 - j), (0, 0), (0, 0))) for i, j in places]
+    moved = [jnp.pad(kernel, ((i, 1 - i), (j, 1 - j), (0, 0), (0, 0))) for i, j in PLACES]
     return jnp.concatenate(moved, axis=-1)
 
 

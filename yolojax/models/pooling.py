@@ -48,12 +48,18 @@ def _pool_even(x):
 def _forward(x):
     """The maxima and where they were: 0, 1, 2, 3 in reading order, int8."""
     top, bottom = x[:, 0::2], x[:, 1::2]
-    best, *others = (top[:, :, 0::2], top[:, :, 1::2], bottom[:, :, 0::2], bottom[:, :, 1::2])
-    position = jnp.zeros(best.shape, jnp.int8)
+    places = (top[:, :, 0::2], top[:, :, 1::2], bottom[:, :, 0::2], bottom[:, :, 1::2])
+    return first_best(places, jnp.int8)
+
+
+def first_best(parts, dtype):
+    """(maximum of `parts`, the number of the first that has it, in `dtype`)."""
+    best, *others = parts
+    number = jnp.zeros(best.shape, dtype)
     for i, other in enumerate(others, 1):
-        position = jnp.where(other > best, jnp.int8(i), position)
+        number = jnp.where(other > best, jnp.asarray(i, dtype), number)
         best = jnp.maximum(best, other)
-    return best, position
+    return best, number
 
 
 def _backward(position, gradient):

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from yolojax.models.pool_unit import pool_unit, pooled, unit
-from yolojax.models.tables import Table
+from yolojax.models.tables import Table, routed
 
 LANES = 128
 MOST = 8  # of an image
@@ -29,13 +29,14 @@ def units_for(table: Table, size: tuple[int, int], strips: int) -> dict[int, Cal
     """The function (x, kernel, scale, bias) -> (y, mean, var) of each unit in `table`, by place.
 
     With `strips`, which are fewer if `size` (height, width) cannot be divided so, the first two are
-    for TPUs alone; the others choose their form by the platform.
+    for TPUs alone, unless something reads between them; the others choose their form by the
+    platform.
     """
     units = dict.fromkeys(pooled(table), pool_unit)
     height, width = size
     while strips > 1 and (height % (4 * strips) or width % 4):  # each of two pools halves a strip
         strips //= 2
-    if strips > 1 and {FIRST, SECOND} <= units.keys():
+    if strips > 1 and {FIRST, SECOND} <= units.keys() and FIRST + 1 not in routed(table):
         units[FIRST] = partial(first_unit, strips=strips)
         units[SECOND] = partial(second_unit, strips=strips)
     return units

@@ -112,12 +112,16 @@ def _scaled(layer: Layer, width: float, follower: Layer | None) -> Layer:
     return layer._replace(**{field: value})
 
 
+def routed(table: Table) -> frozenset[int]:
+    """The places in `table` whose outputs a Route reads."""
+    routes = ((at, layer) for at, layer in enumerate(table) if isinstance(layer, Route))
+    return frozenset(i % at for at, route in routes for i in route.layers)
+
+
 def before_pool(table: Table) -> frozenset[int]:
     """The places in `table` of the 3x3 convolutions that only a 2x2 max-pool reads."""
-    routes = ((at, layer) for at, layer in enumerate(table) if isinstance(layer, Route))
-    routed = {i % at for at, route in routes for i in route.layers}
     pairs = enumerate(pairwise(table))
-    return frozenset(at for at, pair in pairs if at not in routed and _is_before_pool(*pair))
+    return frozenset(at for at, pair in pairs if _is_before_pool(*pair)) - routed(table)
 
 
 def _is_before_pool(layer: Layer, follower: Layer) -> bool:

@@ -5,6 +5,7 @@ import gc
 import sys
 import traceback
 
+import cv2
 from absl import app, flags, logging
 
 from yolojax import distributed, peers, xla
@@ -65,6 +66,7 @@ def run_main(main) -> None:
     # Tracing makes some 100,000 objects that stay; by default Python looks through them all again
     # and again, a sixth of the time that a start takes.
     gc.set_threshold(200_000, 50, 100)
+    cv2.setNumThreads(0)  # of a single call: pictures are what runs side by side
 
     def guarded(argv):
         logging.set_verbosity(logging.WARNING)  # Orbax tells at length of every file otherwise
