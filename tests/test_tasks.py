@@ -1,9 +1,11 @@
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import pytest
 
 from yolojax.config import Config, ModelConfig
+from yolojax.sharding import make_mesh
 from yolojax.tasks import build, on_tpu
 
 CFG = Path(__file__).parent / "golden" / "cfg" / "v2tiny_narrow.cfg"
@@ -21,8 +23,10 @@ def test_the_layers_of_a_cfg_are_those_of_its_text():
 
 def test_few_images_on_a_tpu_are_cut_into_strips():
     task = build(model(cfg=CFG.read_text(), anchors=ANCHORS))
-    assert task.model.strips == 1
-    assert [on_tpu(task, images).model.strips for images in (32, 128)] == [4, 1]
+    assert (task.model.strips, task.model.mesh) == (1, None)
+    mesh = make_mesh(jax.devices()[:2])
+    models = [on_tpu(task, images, mesh).model for images in (64, 256)]
+    assert [(model.strips, model.mesh) for model in models] == [(4, mesh), (1, mesh)]
 
 
 def test_a_cfg_with_another_number_of_classes_is_refused():
