@@ -1,11 +1,13 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from yolojax.config import Config, ModelConfig
+from yolojax.sharding import make_mesh
 from yolojax.tasks import build, on_tpu
 from yolojax.training import step
 from yolojax.training.optimizer import make_optimizer
@@ -25,8 +27,10 @@ def test_the_layers_of_a_cfg_are_those_of_its_text():
 
 def test_few_images_on_a_tpu_are_cut_into_strips():
     task = build(model(cfg=CFG.read_text(), anchors=ANCHORS))
-    assert task.model.strips == 1
-    assert [on_tpu(task, images).model.strips for images in (32, 128)] == [4, 1]
+    assert (task.model.strips, task.model.mesh) == (1, None)
+    mesh = make_mesh(jax.devices()[:2])
+    models = [on_tpu(task, images, mesh).model for images in (64, 256)]
+    assert [(model.strips, model.mesh) for model in models] == [(4, mesh), (1, mesh)]
 
 
 def test_a_cfg_with_another_number_of_classes_is_refused():
@@ -82,7 +86,7 @@ def test_a_schedule_that_the_loss_has_no_use_for_is_not():
 
 def test_a_train_step_for_tpus_counts_the_images_that_a_device_has_at_a_time(monkeypatch):
     seen = []
-    monkeypatch.setattr(step, "on_tpu", lambda task, images: seen.append(images) or task)
+    monkeypatch.setattr(step, "on_tpu", lambda task, images, mesh: seen.append(images) or task)
     config = model(cfg=CFG.read_text(), anchors=ANCHORS)
     config.optimizer.batch_size, config.optimizer.subdivisions = 256, 2
     for platform in ("tpu", "cpu"):

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from yolojax import user_loss
 from yolojax.config import Config, LossConfig, ModelConfig
@@ -82,8 +83,7 @@ def make_loss(config: Config, head: str) -> Callable:
         ValueError: there is no such loss, it has no use for a setting of config.loss that is not
             the default, or an argument of it has no value.
     """
-    own = (TREE_LOSS if config.model.tree else OWN_LOSS)[head]
-    name = config.loss.name or own
+    name = config.loss.name or (TREE_LOSS if config.model.tree else OWN_LOSS)[head]
     if not user_loss.is_in_file(name):
         make = choose("loss.name", name, LOSSES)
         return make(**_loss_arguments(make, name, config))
@@ -191,9 +191,9 @@ def forward_flops(task: Task, image_size: tuple[int, int]) -> float:
     return 1e9 * totals(layer_table(task.model, image_size))["bflops_all"]
 
 
-def on_tpu(task: Task, images: int) -> Task:
-    """`task` in the form that trains faster with `images` at a time on each TPU."""
-    return task._replace(model=task.model.clone(strips=strips_for(images)))
+def on_tpu(task: Task, images: int, mesh: Mesh) -> Task:
+    """`task` in the form that trains faster with `images` at a time on all TPUs of `mesh`."""
+    return task._replace(model=task.model.clone(strips=strips_for(images // mesh.size), mesh=mesh))
 
 
 def to_float(image):

@@ -55,9 +55,9 @@ def test_strips_see_the_rows_next_to_them():
     np.testing.assert_allclose(ours.reshape(plain.shape), plain, atol=1e-6)
 
 
-def outcome(count):
+def outcome(count, mesh=None):
     """Loss, statistics and gradients of a narrow network, with scales of both signs."""
-    model = Network(TABLE, jnp.float64, strips=count)
+    model = Network(TABLE, jnp.float64, strips=count, mesh=mesh)
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.random((2, 64, 32, 3)))
     shapes = network.variable_shapes(model, (64, 32))
@@ -75,15 +75,16 @@ def test_the_whole_network_is_that_of_the_plain_form(monkeypatch):
     with jax.enable_x64(True):
         plain = outcome(1)  # on CPU
         monkeypatch.setattr(strips, "pool_unit", unit)
-        for count in (1, 4):
-            for ours, wanted in zip(*map(jax.tree.leaves, (outcome(count), plain)), strict=True):
+        for arguments in [(1,), (4,), (4, make_mesh(jax.devices()[:2]))]:
+            found = outcome(*arguments)
+            for ours, wanted in zip(*map(jax.tree.leaves, (found, plain)), strict=True):
                 assert ours.dtype == jnp.float64
                 assert np.linalg.norm(ours - wanted) <= 1e-11 * np.linalg.norm(wanted)
 
 
 def test_nothing_is_sent_but_sums():
     mesh = make_mesh(jax.devices())
-    model = Network(TABLE[:4], strips=4)
+    model = Network(TABLE[:4], strips=4, mesh=mesh)
     place = NamedSharding(mesh, PartitionSpec("data"))
     images = jax.ShapeDtypeStruct((8, 32, 32, 3), jnp.float32, sharding=place)
     variables = network.variable_shapes(model, (32, 32))

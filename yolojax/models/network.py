@@ -5,6 +5,7 @@ from contextlib import nullcontext
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from yolojax.models.layers import crop, reorg, wide
 from yolojax.models.parametric import ConnectedLayer, ConvLayer, LocalLayer
@@ -81,7 +82,7 @@ class Network(nn.Module):
     `epsilon` is a key of layers.ROOTS: which of Darknet's two programs to normalise like.
     `precision` is that of products of float32, as jax.default_matmul_precision names it; None is
     what is set around, or else the backend's. `strips` above 1 is for training on TPUs with few
-    images at a time, as models.strips has it.
+    images at a time, as models.strips has it; `mesh` is then what the batch is split over.
     """
 
     table: Table
@@ -89,6 +90,7 @@ class Network(nn.Module):
     epsilon: str = "gpu"
     precision: str | None = None
     strips: int = 1
+    mesh: Mesh | None = None
 
     @nn.compact
     def __call__(self, images, *, train: bool = False, all_outputs: bool = False):
@@ -105,7 +107,8 @@ class Network(nn.Module):
         x, outputs = images.astype(self.dtype), []
         mode = {"train": train, "dtype": self.dtype, "epsilon": self.epsilon}
         in_units = train and not all_outputs
-        units = units_for(self.table, images.shape[1:3], self.strips) if in_units else {}
+        size, strips = images.shape[1:3], self.strips
+        units = units_for(self.table, size, strips, self.mesh) if in_units else {}
         precise = jax.default_matmul_precision(self.precision) if self.precision else nullcontext()
         with precise:
             for i, layer in enumerate(self.table):

@@ -11,6 +11,8 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
+from jax.sharding import Mesh, PartitionSpec
 
 from yolojax.models.pool_unit import pool_unit, pooled, unit
 from yolojax.models.tables import Table, routed
@@ -18,6 +20,7 @@ from yolojax.models.tables import Table, routed
 LANES = 128
 MOST = 8  # of an image
 FIRST, SECOND = 0, 2  # the places of the two units in a table
+BATCH_LAST, CHANNELS_LAST = Layout((1, 2, 3, 0)), Layout((1, 2, 0, 3))  # of [B, H, W, C]
 
 
 def strips_for(images: int) -> int:
@@ -25,12 +28,14 @@ def strips_for(images: int) -> int:
     return max(n for n in (1, 2, 4, MOST) if n == 1 or n * images <= LANES)
 
 
-def units_for(table: Table, size: tuple[int, int], strips: int) -> dict[int, Callable]:
+def units_for(
+    table: Table, size: tuple[int, int], strips: int, mesh: Mesh | None = None
+) -> dict[int, Callable]:
     """The function (x, kernel, scale, bias) -> (y, mean, var) of each unit in `table`, by place.
 
     With `strips`, which are fewer if `size` (height, width) cannot be divided so, the first two are
     for TPUs alone, unless something reads between them; the others choose their form by the
-    platform.
+    platform. `mesh` is what the batch is split over, if it is.
     """
     units = dict.fromkeys(pooled(table), pool_unit)
     height, width = size
@@ -38,7 +43,7 @@ def units_for(table: Table, size: tuple[int, int], strips: int) -> dict[int, Cal
         strips //= 2
     if strips > 1 and {FIRST, SECOND} <= units.keys() and FIRST + 1 not in routed(table):
         units[FIRST] = partial(first_unit, strips=strips)
-        units[SECOND] = partial(second_unit, strips=strips)
+        units[SECOND] = partial(second_unit, strips=strips, mesh=mesh)
     return units
 
 
@@ -48,10 +53,10 @@ def first_unit(x, kernel, scale, bias, *, strips: int):
     return with_neighbours(y, strips), mean, var
 
 
-def second_unit(x, kernel, scale, bias, *, strips: int):
+def second_unit(x, kernel, scale, bias, *, strips: int, mesh: Mesh | None):
     """What `first_unit` returns -> (whole maps [B, H / 4, W / 4, C'], mean, var)."""
     y, mean, var = unit(x, kernel, scale, bias, rows=0)
-    return y.reshape(-1, strips * y.shape[1], *y.shape[2:]), mean, var
+    return joined(y, strips, mesh), mean, var
 
 
 def cut(x, strips: int):
@@ -60,6 +65,23 @@ def cut(x, strips: int):
     x = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)))
     parts = [x[:, i * rows : (i + 1) * rows + 2] for i in range(strips)]
     return jnp.stack(parts, 1).reshape(-1, rows + 2, *x.shape[2:])
+
+
+def joined(y, strips: int, mesh: Mesh | None):
+    """Strips [B * strips, R, W, C], in the lanes -> maps [B, strips * R, W, C], channels there.
+
+    Their gradient goes the other way. Not told so, XLA has the channels in the lanes from the
+    second convolution on, and rearranges its output, which is four times as large. Each device
+    joins its own: where the batch is split, XLA would else gather what has a layout.
+    """
+
+    def join(y):
+        y = with_layout_constraint(y, BATCH_LAST)
+        y = y.reshape(-1, strips * y.shape[1], *y.shape[2:])
+        return with_layout_constraint(y, CHANNELS_LAST)
+
+    batch = PartitionSpec("data")
+    return (jax.shard_map(join, mesh=mesh, in_specs=batch, out_specs=batch) if mesh else join)(y)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))

@@ -38,7 +38,7 @@ def make_train_step(
     rate = learning_rate(settings)
     share = settings.batch_size // settings.subdivisions
     if mesh is not None and mesh.devices.flat[0].platform == "tpu":
-        task = on_tpu(task, share // mesh.size)
+        task = on_tpu(task, share, mesh)
 
     def gradients(params, batch_stats, seen, batch):
         def objective(params):
