@@ -108,7 +108,7 @@ def _scene(truths, detections, least: float) -> Scene:
 
 def _places(values) -> np.ndarray:
     """0, 1, ... within each run of equal `values` int [n], none of them negative -> int [n]."""
-    starts = np.flatnonzero(np.diff(values, prepend=-1))
+    starts = _starts(values)
     return np.arange(len(values)) - np.repeat(starts, np.diff(starts, append=len(values)))
 
 
@@ -123,7 +123,7 @@ def _in_turns(pairs: Pairs, groups, ranks) -> tuple[Pairs, np.ndarray]:
     detection = pairs.detections
     order = np.lexsort((-pairs.truths, -pairs.iou, ranks[detection], groups[detection]))
     detection = detection[order]
-    starts = np.flatnonzero(np.diff(detection, prepend=-1))
+    starts = _starts(detection)
     turns = np.repeat(_places(groups[detection[starts]]), np.diff(starts, append=len(order)))
     later = np.argsort(turns, kind="stable")
     return Pairs(*(x[order[later]] for x in pairs)), turns[later]
@@ -169,7 +169,7 @@ def _match_greedily(scene: Scene, excused, thresholds) -> tuple[np.ndarray, np.n
 
 def _runs(values) -> list[slice]:
     """The runs of equal `values` int [n], none of them negative."""
-    starts = np.flatnonzero(np.diff(values, prepend=-1)).tolist()
+    starts = _starts(values).tolist()
     return [slice(*ends) for ends in pairwise([*starts, len(values)])]
 
 
@@ -180,8 +180,13 @@ def _first_that_fits(fits, detections, truths) -> tuple[np.ndarray, np.ndarray, 
         fits: bool [T, P].
         detections, truths: int [P], of each pair; those of a detection lie side by side.
     """
-    starts = np.flatnonzero(np.diff(detections, prepend=-1))
+    starts = _starts(detections)
     places = np.where(fits, np.arange(len(truths)), len(truths))
     first = np.minimum.reduceat(places, starts, axis=1)
     row, column = np.nonzero(first < len(truths))
     return row, detections[starts[column]], truths[first[row, column]]
+
+
+def _starts(values):
+    """Where a run of equals begins in `values` [n], which are at least 0."""
+    return np.flatnonzero(np.diff(values, prepend=-1))
