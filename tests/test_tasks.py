@@ -86,7 +86,9 @@ def test_a_schedule_that_the_loss_has_no_use_for_is_not():
 
 def test_a_train_step_for_tpus_counts_the_images_that_a_device_has_at_a_time(monkeypatch):
     seen = []
-    monkeypatch.setattr(step, "on_tpu", lambda task, images, mesh: seen.append(images) or task)
+    monkeypatch.setattr(
+        step, "on_tpu", lambda task, images, mesh: seen.append(images // mesh.size) or task
+    )
     config = model(cfg=CFG.read_text(), anchors=ANCHORS)
     config.optimizer.batch_size, config.optimizer.subdivisions = 256, 2
     for platform in ("tpu", "cpu"):
