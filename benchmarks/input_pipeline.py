@@ -19,12 +19,12 @@ import json
 import os
 import platform
 import shlex
-import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 from input_sides import SIDES, WITHOUT_PIXELS
+from side_by_side import spread
 
 GOAL = 2  # times as fast as any other program
 HOST_CORES = 96  # of a host of 4 or 8 TPU chips
@@ -64,11 +64,6 @@ class Side:
         costs = [1000 * turn["cpu"] / images for turn in self.turns]
         found = {"side": self.name, "threads": self.threads, "version": self.version}
         return found | {"images_per_second": spread(rates), "cpu_ms": spread(costs)}
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Median, least and most."""
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def measure(sides: list[Side], rounds: int, images: int, warm_up: int) -> list[dict]:

@@ -18,6 +18,7 @@ import time
 
 import jax
 import numpy as np
+from side_by_side import spread
 
 GOAL = 0.02  # of the step
 BATCH = 64  # images of the loss
@@ -113,10 +114,7 @@ def main() -> None:
     task = build(config)
     step = f"step of {options.step_batch}"
     times = in_turns(loss_calls(task) | {step: step_call(config, task)}, options.rounds)
-    found = {
-        name: {"median": statistics.median(t), "min": min(t), "max": max(t)}
-        for name, t in times.items()
-    }
+    found = {name: spread(t) for name, t in times.items()}
     scale = BATCH / options.step_batch
     shares = {
         name: statistics.median(a / (b * scale) for a, b in zip(t, times[step], strict=True))

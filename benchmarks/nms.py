@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import sys
 import time
 from functools import partial
@@ -25,6 +24,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from darknet_nms import LIBRARY, darknet_nms
+from side_by_side import spread
 
 GOAL = 4.0  # times as fast as OpenCV
 IOU, SCORE = 0.45, 0.005  # thresholds of both
@@ -159,11 +159,6 @@ def measure(case: Case, rounds: int) -> dict:
         **{f"{name}_ms": spread(found) for name, found in times.items()},
         "ratio": spread(ratios),
     }
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """{"median", "min", "max"}."""
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def line(row: dict) -> str:

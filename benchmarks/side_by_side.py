@@ -29,6 +29,11 @@ def measure(
     return times
 
 
+def spread(values: list[float]) -> dict[str, float]:
+    """{"median", "min", "max"}."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
 def summary(times: dict[str, dict[str, list[float]]], images: int) -> list[dict]:
     """A row for each side: milliseconds of an image, and how many times as fast as it ours is.
 
@@ -41,9 +46,7 @@ def summary(times: dict[str, dict[str, list[float]]], images: int) -> list[dict]
             each = sorted(s / t for s, t in zip(seconds, ours[clock], strict=True))
             ms = [1000 * s / images for s in seconds]
             row[clock] = {
-                "median": statistics.median(ms),
-                "min": min(ms),
-                "max": max(ms),
+                **spread(ms),
                 "ratio": statistics.median(seconds) / statistics.median(ours[clock]),
                 "ratio_of_min": min(seconds) / min(ours[clock]),
                 "ratio_range": [each[0], each[-1]],

@@ -13,12 +13,13 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from side_by_side import spread
 
 ROOT = Path(__file__).parents[1]
 GOALS = {"import yolojax": 1.5, "first step, warm": 5.0}  # seconds
@@ -92,10 +93,7 @@ def main() -> None:
     times |= starts(1, "ten sizes", TEN_SIZES) if options.starts else {}
     print("python benchmarks/start.py", *sys.argv[1:])
     print(f"python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores")
-    rows = {
-        name: {"median": statistics.median(t), "min": min(t), "max": max(t)}
-        for name, t in times.items()
-    }
+    rows = {name: spread(t) for name, t in times.items()}
     for name, row in rows.items():
         print(f"{name:<24}{row['median']:>8.2f} s  [{row['min']:.2f}, {row['max']:.2f}]")
     for name in GOALS.keys() & rows.keys():

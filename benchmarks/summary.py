@@ -8,11 +8,12 @@ given with their fastest and slowest in brackets, and the ratio of the medians.
 """
 
 import json
-import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from side_by_side import spread
 
 HEAD = "| work | yolojax | beside it | ratio | goal | |\n|---|---|---|---|---|---|"
 
@@ -29,34 +30,29 @@ class Row(NamedTuple):
     percent: bool = False
 
 
-def spread(found: dict, unit: str) -> str:
+def text_of(found: dict, unit: str) -> str:
     """`found` {"median", "min", "max"} as text."""
     low, middle, high = (f"{found[name]:.3g}" for name in ("min", "median", "max"))
     return f"{middle} {unit} [{low}, {high}]"
 
 
-def of(values: list[float]) -> dict[str, float]:
-    """{"median", "min", "max"} of single measurements."""
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
-def side_by_side(found: dict, goal: float, peers: tuple[str, ...]) -> Iterator[Row]:
+def against(found: dict, goal: float, peers: tuple[str, ...]) -> Iterator[Row]:
     """Rows of inference.py and train_step.py: of the fastest of `peers`, or of each."""
     ours = next(row for row in found["rows"] if row["side"] == "yolojax")
     for row in found["rows"]:
         if row["side"] in peers:
-            text = f"{row['side']} {spread(row['wall'], 'ms an image')}"
-            yield Row(found["what"], spread(ours["wall"], "ms"), text, row["wall"]["ratio"], goal)
+            text = f"{row['side']} {text_of(row['wall'], 'ms an image')}"
+            yield Row(found["what"], text_of(ours["wall"], "ms"), text, row["wall"]["ratio"], goal)
 
 
 def inference(found: dict) -> Iterator[Row]:
     """The four programs that run the same network."""
-    yield from side_by_side(found, 1.0, ("ONNX Runtime", "OpenCV DNN", "PyTorch folded"))
+    yield from against(found, 1.0, ("ONNX Runtime", "OpenCV DNN", "PyTorch folded"))
 
 
 def train_step(found: dict) -> Iterator[Row]:
     """PyTorch."""
-    yield from side_by_side(found, 1.15, ("torch channels_last",))
+    yield from against(found, 1.15, ("torch channels_last",))
 
 
 def loss_share(found: dict) -> Iterator[Row]:
@@ -65,7 +61,7 @@ def loss_share(found: dict) -> Iterator[Row]:
     step = f"step of {found['step_batch']}"
     yield Row(
         "region loss and gradient, batch 64, share of a step",
-        spread(times[name], "ms"), f"{step}: {spread(times[step], 'ms')}",
+        text_of(times[name], "ms"), f"{step}: {text_of(times[step], 'ms')}",
         100 * found["shares"][name], 2, at_most=True, percent=True,
     )  # fmt: skip
 
@@ -75,7 +71,7 @@ def nms(found: dict) -> Iterator[Row]:
     for row in found["rows"]:
         work = f"NMS [{row['batch']}, {row['boxes']}, {row['classes']}], top {row['top_k']}"
         work += ", best 100" if row["max_detections"] else ", of a tree" if row["nodes"] else ""
-        ours, theirs = spread(row["ours_ms"], "ms"), spread(row["opencv_ms"], "ms")
+        ours, theirs = text_of(row["ours_ms"], "ms"), text_of(row["opencv_ms"], "ms")
         if "darknet_ms" in row:
             slower = row["darknet_ms"]["median"] / row["ours_ms"]["median"]
             theirs += f"; Darknet {row['darknet_ms']['median']:.0f} ms ({slower:.0f}x)"
@@ -87,19 +83,19 @@ def pipeline(found: dict) -> Iterator[Row]:
     ours = next(row for row in found["rows"] if row["side"] == "yolojax")
     for row in found["rows"]:
         if row["side"] in ("tf.data", "torch, Pillow"):
-            text = f"{row['side']} {spread(row['images_per_second'], 'images/s')}"
+            text = f"{row['side']} {text_of(row['images_per_second'], 'images/s')}"
             text += f", {row['cpu_ms']['median']:.2f} ms of CPU ({row['cpu_ratio']:.2f}x)"
-            mine = spread(ours["images_per_second"], "images/s")
+            mine = text_of(ours["images_per_second"], "images/s")
             mine += f", {ours['cpu_ms']['median']:.2f} ms of CPU"
             yield Row(f"input pipeline, {ours['threads']} threads", mine, text, row["ratio"], 2)
 
 
 def evaluation(found: dict) -> Iterator[Row]:
     """pycocotools, by CPU time."""
-    ours, theirs = (of(found["seconds"][name]["cpu"]) for name in ("ours, COCO", "pycocotools"))
+    ours, theirs = (spread(found["seconds"][name]["cpu"]) for name in ("ours, COCO", "pycocotools"))
     ratio = theirs["median"] / ours["median"]
     work = "COCO numbers of 500,000 detections, CPU time"
-    yield Row(work, spread(ours, "s"), f"pycocotools {spread(theirs, 's')}", ratio, 10)
+    yield Row(work, text_of(ours, "s"), f"pycocotools {text_of(theirs, 's')}", ratio, 10)
 
 
 def start(found: dict) -> Iterator[Row]:
@@ -108,22 +104,26 @@ def start(found: dict) -> Iterator[Row]:
         if name not in found:
             continue
         cold = found.get(name.replace("warm", "cold"))
-        beside = f"cold: {spread(cold, 's')}" if cold is not found[name] else ""
-        yield Row(name, spread(found[name], "s"), beside, found[name]["median"], goal, at_most=True)
+        beside = f"cold: {text_of(cold, 's')}" if cold is not found[name] else ""
+        yield Row(
+            name, text_of(found[name], "s"), beside, found[name]["median"], goal, at_most=True
+        )
 
 
 def memory(found: dict) -> Iterator[Row]:
     """PyTorch's step, and the size of the file."""
-    peaks = {name: of(values) for name, values in found["MB"].items()}
+    peaks = {name: spread(values) for name, values in found["MB"].items()}
     torch, ours = peaks["step, torch channels_last"], peaks["step, yolojax warm"]
     yield Row(
-        "peak memory of a training step, batch 4", spread(ours, "MB"),
-        f"PyTorch {spread(torch, 'MB')}", ours["median"] / torch["median"], 1.1, at_most=True,
+        "peak memory of a training step, batch 4", text_of(ours, "MB"),
+        f"PyTorch {text_of(torch, 'MB')}", ours["median"] / torch["median"], 1.1, at_most=True,
     )  # fmt: skip
     ours = peaks["load, variables"]
     ratio = ours["median"] / found["file"]
     text = f"the file: {found['file']:.0f} MB"
-    yield Row("peak memory of loading .weights", spread(ours, "MB"), text, ratio, 1.3, at_most=True)
+    yield Row(
+        "peak memory of loading .weights", text_of(ours, "MB"), text, ratio, 1.3, at_most=True
+    )
 
 
 READERS = {

@@ -9,9 +9,9 @@ from yolojax.evaluation.average_precision import (
     average_precision,
     class_average_precision,
     match_voc,
-    overlap,
     recall_scale,
 )
+from yolojax.evaluation.pairs import overlap
 
 
 def both(truths, found, classes=1):

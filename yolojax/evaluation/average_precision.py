@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolojax.evaluation.pairs import close_pairs, iou, rows_by_score, rows_of
+from yolojax.evaluation.pairs import Rows, close_pairs, rows_by_score, rows_of
 
 CHUNK = 1 << 20  # cells (resamples x detections) worked on at once: 4 MB
 
@@ -31,15 +31,6 @@ class Matches(NamedTuple):
     ids: tuple[str, ...] = ()  # of the images, where it is known which these are
 
 
-def overlap(boxes, truths, crowd=False) -> np.ndarray:
-    """IoU of pixel boxes [k, 4] with truths [n, 4], xyxy -> float64 [k, n].
-
-    For truths marked in `crowd` bool [n] it is the intersection over the area of the detection.
-    """
-    boxes, truths = (np.asarray(x, np.float64).reshape(-1, 4) for x in (boxes, truths))
-    return iou(boxes[:, None], truths, crowd)
-
-
 def match_voc(truths, detections, num_classes: int, iou_threshold: float = 0.5) -> Matches:
     """Matches as the VOC development kit makes them (VOCevaldet.m), with T = 1.
 
@@ -53,30 +44,28 @@ def match_voc(truths, detections, num_classes: int, iou_threshold: float = 0.5) 
         num_classes: C; labels are 0..C-1.
         iou_threshold: VOC's minoverlap.
     """
-    scores, found = rows_by_score(detections)
-    pairs = close_pairs(found, rows_of(truths), iou_threshold)
+    (scores, found), theirs = rows_by_score(detections), rows_of(truths)
+    pairs = close_pairs(found, theirs, iou_threshold)
     # The first of the largest: lexsort leaves equals in their order, unique takes the first.
     order = np.lexsort((-pairs.iou, pairs.detections))
     matched, first = np.unique(pairs.detections[order], return_index=True)
     best = pairs.truths[order[first]]  # of the truths, in descending score of the detection
-    excused = np.concatenate([t.difficult | t.crowd for t in truths])[best]
+    excused = np.concatenate([t.difficult | t.crowd for t in truths])
     hits, ignored = np.zeros((2, len(scores)), bool)
-    ignored[matched[excused]] = True
-    matched, best = matched[~excused], best[~excused]
+    ignored[matched[excused[best]]] = True
+    matched, best = matched[~excused[best]], best[~excused[best]]
     hits[matched[np.unique(best, return_index=True)[1]]] = True
-    positives = count_positives(truths, num_classes)
+    positives = count_positives(theirs, excused, (len(truths), num_classes))
     return Matches(scores, found.labels, found.images, hits[None], ignored[None], positives)
 
 
-def count_positives(truths, num_classes: int, excused=None) -> np.ndarray:
-    """Truths that are to be found -> int [images, classes].
+def count_positives(truths: Rows, excused, shape: tuple[int, int]) -> np.ndarray:
+    """Truths that are to be found, those not `excused` bool [n] -> int [*shape].
 
-    `excused` bool [all truths]: which are not; by default those that are difficult or crowds.
+    `shape` is (images, classes).
     """
-    if excused is None:
-        excused = np.concatenate([t.difficult | t.crowd for t in truths])
-    rows, counts = rows_of(truths), np.zeros((len(truths), num_classes), int)
-    np.add.at(counts, (rows.images[~excused], rows.labels[~excused]), 1)
+    counts = np.zeros(shape, int)
+    np.add.at(counts, (truths.images[~excused], truths.labels[~excused]), 1)
     return counts
 
 

@@ -30,6 +30,7 @@ class Scene(NamedTuple):
 
     scores: np.ndarray  # float [D]
     detections: Rows
+    truths: Rows
     ranks: np.ndarray  # int [D], 0 is the best of its image and class
     excused: np.ndarray  # bool [N], difficult or crowd
     crowd: np.ndarray  # bool [N]
@@ -50,10 +51,8 @@ def coco_numbers(truths, detections, num_classes: int) -> tuple[dict, np.ndarray
         ({name: float}, AP of each class [C], AP50 of each class [C]); NaN where there are no
         truths.
     """
-    scene = _scene(truths, detections, IOU_THRESHOLDS.min())
-    matches = {
-        area: _match(scene, truths, num_classes, IOU_THRESHOLDS, AREAS[area]) for area in AREAS
-    }
+    scene, shape = _scene(truths, detections, IOU_THRESHOLDS.min()), (len(truths), num_classes)
+    matches = {area: _match(scene, shape, IOU_THRESHOLDS, AREAS[area]) for area in AREAS}
     precision = {area: precision_of_each(m, LEVELS)[0] for area, m in matches.items()}  # [T, C]
     best = precision[""]
     names = {"AP": best, "AP50": best[0], "AP75": best[5]}
@@ -87,7 +86,7 @@ def match_coco(truths, detections, num_classes: int, thresholds=IOU_THRESHOLDS) 
     """
     thresholds = np.asarray(thresholds)
     scene = _scene(truths, detections, thresholds.min())
-    return _match(scene, truths, num_classes, thresholds, AREAS[""])
+    return _match(scene, (len(truths), num_classes), thresholds, AREAS[""])
 
 
 def _scene(truths, detections, least: float) -> Scene:
@@ -101,9 +100,9 @@ def _scene(truths, detections, least: float) -> Scene:
     order = np.argsort(groups, kind="stable")
     ranks = np.empty(len(order), int)
     ranks[order] = _places(groups[order])
-    pairs = close_pairs(rows, rows_of(truths), least, crowd)
-    pairs, turns = _in_turns(pairs, groups, ranks)
-    return Scene(scores, rows, ranks, difficult | crowd, crowd, areas, pairs, turns)
+    theirs = rows_of(truths)
+    pairs, turns = _in_turns(close_pairs(rows, theirs, least, crowd), groups, ranks)
+    return Scene(scores, rows, theirs, ranks, difficult | crowd, crowd, areas, pairs, turns)
 
 
 def _places(values) -> np.ndarray:
@@ -129,9 +128,10 @@ def _in_turns(pairs: Pairs, groups, ranks) -> tuple[Pairs, np.ndarray]:
     return Pairs(*(x[order[later]] for x in pairs)), turns[later]
 
 
-def _match(scene: Scene, truths, num_classes: int, thresholds, area) -> Matches:
-    """Matches where truths outside of `area` (low, high) are excused too.
+def _match(scene: Scene, shape: tuple[int, int], thresholds, area) -> Matches:
+    """Matches of `shape` (images, classes), where truths outside of `area` are excused too.
 
+    `area` is (low, high).
     What matches nothing is ignored if it is itself outside, or beyond MAX_DETECTIONS.
     """
     low, high = area
@@ -141,7 +141,7 @@ def _match(scene: Scene, truths, num_classes: int, thresholds, area) -> Matches:
     size = np.prod(rows.boxes[:, 2:] - rows.boxes[:, :2], axis=1)
     outside = (size < low) | (size > high)
     ignored |= (outside | (scene.ranks >= MAX_DETECTIONS)) & ~hits
-    positives = count_positives(truths, num_classes, excused)
+    positives = count_positives(scene.truths, excused, shape)
     return Matches(scene.scores, rows.labels, rows.images, hits, ignored, positives)
 
 

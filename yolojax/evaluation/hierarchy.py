@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
-from yolojax.evaluation.average_precision import overlap
 from yolojax.evaluation.evaluator import ImageDetections, ImageTruth
+from yolojax.evaluation.pairs import overlap
 from yolojax.ops.wordtree import make_tree, paths
 
 IOU = 0.5  # from which a detection is of a truth

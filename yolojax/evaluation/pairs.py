@@ -55,6 +55,15 @@ def iou(a, b, crowd=False) -> np.ndarray:
     return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
 
 
+def overlap(boxes, truths, crowd=False) -> np.ndarray:
+    """IoU of pixel boxes [k, 4] with truths [n, 4], xyxy -> float64 [k, n].
+
+    For truths marked in `crowd` bool [n] it is the intersection over the area of the detection.
+    """
+    boxes, truths = (np.asarray(x, np.float64).reshape(-1, 4) for x in (boxes, truths))
+    return iou(boxes[:, None], truths, crowd)
+
+
 def close_pairs(detections: Rows, truths: Rows, least: float, crowd=None) -> Pairs:
     """All pairs of one image and class with an IoU of at least `least`.
 

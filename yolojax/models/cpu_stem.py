@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from yolojax.models.layers import variance
+from yolojax.models.layers import convolve, variance
 from yolojax.models.pool_rule import Maxima, activate, pull, signed
 from yolojax.models.pooled_convolution import FEW, kernel_at_places, seen_by, split_rows, windows
 from yolojax.models.pooling import first_best
@@ -107,15 +107,9 @@ def _kernel_gradient(x, kernel, won, own, of_z):
 def _image_gradient(x, kernel, won, own, of_z):
     """Compiled only where something asks for it: images do not, a hidden layer does."""
     wider = kernel.reshape(4, 4, x.shape[-1], -1)
-    z, convolution_pull = jax.vjp(lambda x: _convolve_by_two(x, wider), x)
+    z, convolution_pull = jax.vjp(lambda x: convolve(x, wider, 2, 1), x)
     gradient = of_z(z.reshape(*z.shape[:3], 4, -1), won, own)
     return convolution_pull(gradient.reshape(z.shape))[0]
-
-
-def _convolve_by_two(x, kernel):
-    return lax.conv_general_dilated(
-        x, kernel, (2, 2), [(1, 1)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
 
 
 _unit.defvjp(_forward, _backward)
