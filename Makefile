@@ -12,7 +12,7 @@ demo: setup  ## train a detector on drawn shapes, print its mAP, draw what it fi
 	@echo "Curves:            runs/quickstart/plots/curves.png"
 
 test: setup lint  ## what CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 slow: setup  ## the tests that take minutes or need data outside the project
 	$(BIN)/python -m pytest -m slow
