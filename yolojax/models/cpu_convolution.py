@@ -2,19 +2,19 @@
 
 XLA on CPU computes the gradient of a kernel as a convolution with a window as large as the map,
 which is slow where maps are large; as the product of what each window saw and the gradient of the
-output it takes a half to a tenth of the time. Where maps are small and channels many, the gradient
-of the input goes the way back as a product too, which spares a transposed copy of a large kernel.
-docs/performance_cpu.md has the figures.
+output it takes a half to a tenth of the time. With many channels all three convolutions, forward
+and back, are quicker by Winograd's form. docs/performance_cpu.md has the figures.
 """
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from yolojax.models import winograd
+
 BLOCK = 2 << 20  # bytes of windows at a time: about what the cores' second-level caches hold
 LARGE_SIDE = 20  # from it on a map is large
 LEAST_WORK = 1 << 26  # multiplications; below it no form takes long
-MOST_WINDOWS = 256 << 20  # bytes that the windows of a whole batch of small maps may take
 
 
 def convolve_plain(x, kernel):
@@ -25,13 +25,13 @@ def convolve_plain(x, kernel):
 
 
 def cpu_form(x, kernel):
-    """The one of the functions below that shapes and type ask for; None: XLA's own is as good."""
+    """The form that shapes and type ask for; None: XLA's own is as good."""
     work = x.size * kernel.size // x.shape[-1]
     if x.dtype != jnp.float32 or work < LEAST_WORK:
         return None
-    if min(x.shape[1:3]) >= LARGE_SIDE:
-        return convolve_large
-    return convolve_small if 9 * x.size * x.dtype.itemsize <= MOST_WINDOWS else None
+    if min(kernel.shape[2:]) >= winograd.LEAST_CHANNELS:
+        return winograd.convolve_in_training
+    return convolve_large if min(x.shape[1:3]) >= LARGE_SIDE else None
 
 
 @jax.custom_vjp
@@ -51,26 +51,6 @@ def _backward_large(residuals, gradient):
 
 
 convolve_large.defvjp(_forward_large, _backward_large)
-
-
-@jax.custom_vjp
-def convolve_small(x, kernel):
-    """`convolve_plain` and both gradients, each as one product with all windows."""
-    b, h, w, c = x.shape
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    return (_windows(padded, h, w) @ kernel.reshape(9 * c, -1)).reshape(b, h, w, -1)
-
-
-def _forward_small(x, kernel):
-    return convolve_small(x, kernel), (x, kernel)
-
-
-def _backward_small(residuals, gradient):
-    x, kernel = residuals
-    return input_gradient(kernel, gradient), kernel_gradient(x, gradient, 9 * 4 * x.size)
-
-
-convolve_small.defvjp(_forward_small, _backward_small)
 
 
 def kernel_gradient(x, gradient, block: int = BLOCK):
@@ -94,23 +74,6 @@ def kernel_gradient(x, gradient, block: int = BLOCK):
     first = jnp.zeros((9 * c, out), x.dtype)
     total = add(0, first) if blocks == 1 else lax.fori_loop(0, blocks, add, first)
     return total.reshape(3, 3, c, out)
-
-
-def input_gradient(kernel, gradient):
-    """Of kernel [3, 3, in, out] and the output's gradient [B, H, W, out] -> [B, H, W, in].
-
-    What each window passes back is one product; then each place sums it over its nine windows.
-    """
-    (b, h, w, out), c = gradient.shape, kernel.shape[2]
-    back = lax.dot_general(
-        gradient.reshape(-1, out), kernel.reshape(9 * c, out), (((1,), (1,)), ((), ()))
-    ).reshape(b, h, w, 3, 3, c)
-    total = sum(
-        jnp.pad(back[:, :, :, i, j], ((0, 0), (i, 2 - i), (j, 2 - j), (0, 0)))
-        for i in range(3)
-        for j in range(3)
-    )
-    return total[:, 1:-1, 1:-1]
 
 
 def rows_of(height: int, row_bytes: int, block: int) -> int:

@@ -1,50 +1,135 @@
 """3x3 convolutions as 16 products of matrices: Winograd's F(2x2, 3x3).
 
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015), section 4.1: tiles of
-4x4 with a stride of 2 give 2x2 outputs each, with 16 products where the definition takes 36. The
-kernel is transformed once, when a model is loaded.
+4x4 with a stride of 2 give 2x2 outputs each, with 16 products where the definition takes 36. Both
+gradients take 16 as well. docs/performance_cpu.md has the figures.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)  # G
-LARGE_SIDE = 40  # maps from it on are taken image by image: a batch of their tiles leaves caches
+LEAST_CHANNELS = 64  # of input and output, in training: with fewer, tiles cost what they spare
+LARGE_SIDE = 20  # maps from it on are taken image by image: a batch of their tiles leaves caches
+_G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
+_BOTH_WAYS = np.kron(_G, _G)  # [16, 9]: of a kernel as a column, G kernel G^T as another
 
 
 def transform(kernel):
     """Kernel [3, 3, in, out] -> G kernel G^T, [16, in, out]."""
-    u = jnp.einsum("ai,ijco,bj->abco", KERNEL, kernel, KERNEL, precision="highest")
-    return u.reshape(16, *kernel.shape[2:])
+    made = jnp.matmul(_BOTH_WAYS, kernel.reshape(9, -1), precision="highest")
+    return made.reshape(16, *kernel.shape[2:])
+
+
+def _pull_transform(gradient):
+    """The gradient [16, in, out] of what `transform` made -> that of the kernel."""
+    made = jnp.matmul(_BOTH_WAYS.T, gradient.reshape(16, -1), precision="highest")
+    return made.reshape(3, 3, *gradient.shape[1:])
 
 
 def convolve(x, transformed):
     """x [B, H, W, in] with what `transform` made of a kernel, one zero around -> [B, H, W, out]."""
-    if min(x.shape[1:3]) < LARGE_SIDE or len(x) == 1:
+    if _at_once(x):
         return _convolve(x, transformed)
     return lax.map(lambda image: _convolve(image[None], transformed)[0], x)
 
 
+@jax.custom_vjp
+def convolve_in_training(x, kernel):
+    """x [B, H, W, in] with kernel [3, 3, in, out], one zero around -> [B, H, W, out]."""
+    return convolve(x, transform(kernel))
+
+
+def _forward(x, kernel):
+    transformed = transform(kernel)
+    return convolve(x, transformed), (x, transformed)
+
+
+def _backward(residuals, gradient):
+    x, transformed = residuals
+    pull = _pull if _at_once(x) else _pull_by_image
+    back, total = pull(x, transformed, gradient)
+    return back, _pull_transform(total)
+
+
+convolve_in_training.defvjp(_forward, _backward)
+
+
+def _at_once(x) -> bool:
+    """A batch that is shared out over devices too: a loop over its images would gather it."""
+    return min(x.shape[1:3]) < LARGE_SIDE or len(x) == 1 or jax.device_count() > 1
+
+
 def _convolve(x, transformed):
-    (b, h, w, c), out = x.shape, transformed.shape[-1]
+    m = jnp.einsum("atc,aco->ato", _tiles(x), transformed)
+    return _assemble(m, *x.shape[:3])
+
+
+def _pull(x, transformed, gradient):
+    """The gradients of `_convolve`: that of x, and that of what `transform` made."""
+    pulled = _pull_assemble(gradient)
+    back = jnp.einsum("ato,aco->atc", pulled, transformed)
+    return _pull_tiles(back, *x.shape[:3]), jnp.einsum("atc,ato->aco", _tiles(x), pulled)
+
+
+def _pull_by_image(x, transformed, gradient):
+    """`_pull`, for one image after the other."""
+
+    def add(total, pair):
+        back, more = _pull(pair[0][None], transformed, pair[1][None])
+        return total + more, back[0]
+
+    total, back = lax.scan(add, jnp.zeros_like(transformed), (x, gradient))
+    return back, total
+
+
+def _tiles(x):
+    """x [B, H, W, C] -> B^T d B of its tiles, [16, tiles, C]."""
+    b, h, w, c = x.shape
     rows, columns = -(-h // 2), -(-w // 2)
     x = jnp.pad(x, ((0, 0), (1, 1 + h % 2), (1, 1 + w % 2), (0, 0)))
-    # d[i][j]: the value at row i, column j of every tile, [B, rows, columns, in].
-    d = [[x[:, i::2, j::2][:, :rows, :columns] for j in range(4)] for i in range(4)]
-    v = _both_ways(_input, d)
-    v = jnp.stack([tile.reshape(-1, c) for line in v for tile in line])
-    m = jnp.einsum("atc,aco->ato", v, transformed)
-    y = _both_ways(_output, [[m[4 * i + j] for j in range(4)] for i in range(4)])
-    y = jnp.stack([jnp.stack(line, 1) for line in y], 1)
-    y = y.reshape(b, rows, columns, 2, 2, out).transpose(0, 1, 3, 2, 4, 5)
-    return y.reshape(b, 2 * rows, 2 * columns, out)[:, :h, :w]
+    x = x.reshape(b, rows + 1, 2, columns + 1, 2, c)  # a tile is two pairs of rows, and of columns
+    x = jnp.stack(_input([x[:, :-1, 0], x[:, :-1, 1], x[:, 1:, 0], x[:, 1:, 1]]))
+    x = [x[:, :, :, :-1, 0], x[:, :, :, :-1, 1], x[:, :, :, 1:, 0], x[:, :, :, 1:, 1]]
+    return jnp.stack(_input(x), 1).reshape(16, -1, c)
 
 
-def _both_ways(function, square):
-    """M square M^T, where `function` is M times four arrays."""
-    columns = [function(list(column)) for column in zip(*square, strict=True)]
-    return [function(list(row)) for row in zip(*columns, strict=True)]
+def _pull_tiles(v, b: int, h: int, w: int):
+    """The gradient [16, tiles, C] of `_tiles` -> that of x [b, h, w, C]."""
+    v = v.reshape(4, 4, b, -(-h // 2), -(-w // 2), v.shape[-1])
+    rows = _overlap(_pull_input(list(v)), 2)
+    x = _overlap(_pull_input(list(rows)), 3)
+    return x.reshape(b, h + 2 + h % 2, w + 2 + w % 2, -1)[:, 1 : h + 1, 1 : w + 1]
+
+
+def _overlap(d, axis: int):
+    """Four arrays with tiles along `axis` -> their sums as pairs, along it and a new one after it.
+
+    The first two of a tile are the pair of its own number, the others belong to the next pair.
+    """
+    ends, starts = ([(0, 0)] * d[0].ndim for _ in range(2))
+    ends[axis], starts[axis] = (0, 1), (1, 0)
+    pairs = [jnp.pad(d[i], ends) + jnp.pad(d[i + 2], starts) for i in range(2)]
+    return jnp.stack(pairs, axis + 1)
+
+
+def _assemble(m, b: int, h: int, w: int):
+    """m [16, tiles, C] -> A^T m A, the outputs [b, h, w, C]."""
+    rows, columns, c = -(-h // 2), -(-w // 2), m.shape[-1]
+    lines = zip(*(_output(list(line)) for line in m.reshape(4, 4, -1, c)), strict=True)
+    y = jnp.stack([jnp.stack(_output(list(line)), 1) for line in lines], 2)
+    y = y.reshape(b, rows, columns, 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
+    return y.reshape(b, 2 * rows, 2 * columns, c)[:, :h, :w]
+
+
+def _pull_assemble(y):
+    """The gradient [B, H, W, C] of `_assemble` -> that of m [16, tiles, C]."""
+    b, h, w, c = y.shape
+    y = jnp.pad(y, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)))
+    y = y.reshape(b, -(-h // 2), 2, -(-w // 2), 2, c)
+    y = jnp.stack(_pull_output([y[:, :, 0], y[:, :, 1]]))
+    return jnp.stack(_pull_output([y[:, :, :, :, 0], y[:, :, :, :, 1]]), 1).reshape(16, -1, c)
 
 
 def _input(d):
@@ -52,6 +137,16 @@ def _input(d):
     return [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]]
 
 
+def _pull_input(v):
+    """B v of four arrays."""
+    return [v[0], v[1] - v[2] + v[3], v[1] + v[2] - v[0], -v[3]]
+
+
 def _output(m):
     """A^T m of four arrays."""
     return [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
+
+
+def _pull_output(y):
+    """A y of two arrays."""
+    return [y[0], y[0] + y[1], y[0] - y[1], -y[1]]
