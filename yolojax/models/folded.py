@@ -28,8 +28,6 @@ from yolojax.models.tables import (
     before_pool,
 )
 
-LEAST_CHANNELS = 128  # of input and output, for Winograd: with fewer, tiles cost what they spare
-
 
 class Folded(NamedTuple):
     """Stands in for a Network; `apply` takes the variables that `fold` made."""
@@ -57,7 +55,9 @@ class Folded(NamedTuple):
         return x
 
 
-def fold(model: Any, variables: dict, least_channels: int = LEAST_CHANNELS) -> tuple[Any, dict]:
+def fold(
+    model: Any, variables: dict, least_channels: int = winograd.LEAST_CHANNELS
+) -> tuple[Any, dict]:
     """`model` and its `variables` in this form, or as they are where it is none of its kind.
 
     Its kind are float32 Networks without Local and Connected layers, whose products are plain.

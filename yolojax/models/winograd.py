@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-LEAST_CHANNELS = 64  # of input and output, in training: with fewer, tiles cost what they spare
+LEAST_CHANNELS = 64  # of input and output: with fewer, tiles cost what they spare
 LARGE_SIDE = 20  # maps from it on are taken image by image: a batch of their tiles leaves caches
 _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
 _BOTH_WAYS = np.kron(_G, _G)  # [16, 9]: of a kernel as a column, G kernel G^T as another
