@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from yolojax.convert.onnx_graph import Graph, ints
-from yolojax.models.layers import ROOTS
+from yolojax.models.folded import fold_normalisation
 from yolojax.models.network import Network
 from yolojax.models.tables import (
     AvgPool,
@@ -54,16 +55,9 @@ def add_layers(
 
 
 def fold(name: str, variables: dict, epsilon: str) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel [..., out] and bias [..., out] of the layer `name`, which normalise too where it does.
-
-    (x * kernel - mean) * factor + bias = x * (kernel * factor) + (bias - mean * factor).
-    """
-    leaves = {k: np.asarray(v) for k, v in variables["params"][name].items()}
-    if "scale" not in leaves:
-        return leaves["kernel"], leaves["bias"]
-    statistics = variables["batch_stats"][name]
-    factor = leaves["scale"] * np.asarray(ROOTS[epsilon](statistics["var"]))
-    return leaves["kernel"] * factor, leaves["bias"] - np.asarray(statistics["mean"]) * factor
+    """`fold_normalisation` of the layer `name`."""
+    statistics = variables.get("batch_stats", {}).get(name)
+    return jax.device_get(fold_normalisation(variables["params"][name], statistics, epsilon))
 
 
 def _conv(graph, layer, x, output, *, variables, epsilon, **rest):

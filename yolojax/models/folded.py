@@ -80,17 +80,22 @@ def fold(
 
 
 def _prepare(layer: Conv, epsilon: str, least_channels: int, leaves: dict, statistics) -> dict:
-    """{"kernel" or "transformed", "bias"} of a layer.
-
-    (x * kernel - mean) * factor + bias = x * (kernel * factor) + (bias - mean * factor).
-    """
-    kernel, bias = leaves["kernel"], leaves["bias"]
-    if layer.batch_norm:
-        factor = leaves["scale"] * ROOTS[epsilon](statistics["var"])
-        kernel, bias = kernel * factor, bias - statistics["mean"] * factor
+    """{"kernel" or "transformed", "bias"} of a layer."""
+    kernel, bias = fold_normalisation(leaves, statistics, epsilon)
     if _takes_winograd(layer, kernel.shape, least_channels):
         return {"transformed": winograd.transform(kernel), "bias": bias}
     return {"kernel": kernel, "bias": bias}
+
+
+def fold_normalisation(leaves: dict, statistics: dict | None, epsilon: str) -> tuple:
+    """Kernel [..., out] and bias [..., out] of a layer, which normalise too where it does.
+
+    (x * kernel - mean) * factor + bias = x * (kernel * factor) + (bias - mean * factor).
+    """
+    if "scale" not in leaves:
+        return leaves["kernel"], leaves["bias"]
+    factor = leaves["scale"] * ROOTS[epsilon](statistics["var"])
+    return leaves["kernel"] * factor, leaves["bias"] - statistics["mean"] * factor
 
 
 def _takes_winograd(layer: Conv, shape: tuple[int, ...], least_channels: int) -> bool:
