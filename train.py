@@ -25,6 +25,7 @@ from yolojax.distributed import meet, records_folder
 from yolojax.evaluation.kinds import kind_of
 from yolojax.explain import make_watch
 from yolojax.initial import start_from
+from yolojax.ops.platforms import traced_for
 from yolojax.peers import several
 from yolojax.saved_config import with_saved_config
 from yolojax.sharding import check_batch_size, make_mesh, places_of, to_devices
@@ -64,6 +65,7 @@ def train(
     val_source = open_source(config.data.val, config)
 
     with (
+        traced_for(mesh.devices.flat[0].platform),
         records_folder(workdir) as records,
         stop_requested() as stop,
         checkpoint.open_manager(workdir, config.checkpoint.keep) as manager,
