@@ -120,13 +120,12 @@ def train(
 
             for index in range(done, total):
                 batch = log.next_batch(batches)
-                if index == 0:
-                    mosaic = draw_batch(batch, config.model.shown)
-                    save_image(records / "plots" / "train_batch0.jpg", mosaic)
-
                 program = programs[batch["image"].shape[1:3]]
                 with StepTraceAnnotation("train", step_num=step + 1):
                     state, numbers = program(state, to_devices(batch, mesh))
+                if index == 0:
+                    mosaic = draw_batch(batch, config.model.shown)
+                    save_image(records / "plots" / "train_batch0.jpg", mosaic)
                 step, seen = step + 1, (index + 1) * batch_size
                 log.step(step, seen, numbers, batch)
                 trace(step, state)
