@@ -8,6 +8,13 @@ be left out. SIGTERM and Ctrl-C save one and end the run with status 0. --profil
 traces these steps, both included, for XProf.
 """
 
+import gc
+
+if __name__ == "__main__":
+    # What imports and tracing make stays; Python would look through it all again and again, which
+    # is a tenth of the time that a start takes.
+    gc.set_threshold(1_000_000, 50, 100)
+
 import sys
 import time
 from contextlib import closing
@@ -25,6 +32,7 @@ from yolojax.distributed import meet, records_folder
 from yolojax.evaluation.kinds import kind_of
 from yolojax.explain import make_watch
 from yolojax.initial import start_from
+from yolojax.ops.platforms import traced_for
 from yolojax.peers import several
 from yolojax.saved_config import with_saved_config
 from yolojax.sharding import check_batch_size, make_mesh, places_of, to_devices
@@ -64,6 +72,7 @@ def train(
     val_source = open_source(config.data.val, config)
 
     with (
+        traced_for(mesh.devices.flat[0].platform),
         records_folder(workdir) as records,
         stop_requested() as stop,
         checkpoint.open_manager(workdir, config.checkpoint.keep) as manager,
@@ -111,13 +120,12 @@ def train(
 
             for index in range(done, total):
                 batch = log.next_batch(batches)
-                if index == 0:
-                    mosaic = draw_batch(batch, config.model.shown)
-                    save_image(records / "plots" / "train_batch0.jpg", mosaic)
-
                 program = programs[batch["image"].shape[1:3]]
                 with StepTraceAnnotation("train", step_num=step + 1):
                     state, numbers = program(state, to_devices(batch, mesh))
+                if index == 0:
+                    mosaic = draw_batch(batch, config.model.shown)
+                    save_image(records / "plots" / "train_batch0.jpg", mosaic)
                 step, seen = step + 1, (index + 1) * batch_size
                 log.step(step, seen, numbers, batch)
                 trace(step, state)

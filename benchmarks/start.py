@@ -6,13 +6,16 @@ Imports are timed in a fresh process each; "nothing" is Python alone. The first 
 configs/quickstart.py:smoke, from the start of `python train.py` until its ledger says that a step
 is done. Cold is with an empty cache of compiled programs, warm the same command on another workdir.
 "ten sizes" is the same with ten image sizes, 64 to 352, whose steps are all made ready before the
-first one. Times are medians with the fastest and the slowest.
+first one. Times are medians with the fastest and the slowest, and the median of the processor time
+that the process took up to then. Python may write .pyc files, whatever the environment says.
 """
 
 import argparse
 import json
 import os
 import platform
+import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -32,19 +35,27 @@ IMPORTS = {
     "import train": "import train",
 }
 PATIENCE = 600  # seconds that a start may take
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+Times = list[tuple[float, float]]  # seconds by the clock and of processors
 
 
-def import_seconds(statement: str) -> float:
-    """Seconds of a new process that runs `statement`."""
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", statement], cwd=ROOT, check=True)
-    return time.perf_counter() - start
+def processor_seconds() -> float:
+    """What all child processes took that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
-def first_step_seconds(workdir: Path, cache: Path, *more: str) -> float:
+def import_seconds(statement: str) -> tuple[float, float]:
+    """Seconds of a new process that runs `statement`, by the clock and of processors."""
+    start, before = time.perf_counter(), processor_seconds()
+    subprocess.run([sys.executable, "-c", statement], cwd=ROOT, env=ENVIRONMENT, check=True)
+    return time.perf_counter() - start, processor_seconds() - before
+
+
+def first_step_seconds(workdir: Path, cache: Path, *more: str) -> tuple[float, float]:
     """Seconds from the start of train.py until its first step is done; it is ended then.
 
-    `more` are flags of train.py.
+    They are by the clock and of processors; `more` are flags of train.py.
 
     Raises:
         RuntimeError: it has ended by itself, or taken PATIENCE seconds.
@@ -52,21 +63,22 @@ def first_step_seconds(workdir: Path, cache: Path, *more: str) -> float:
     flags = ["--config=configs/quickstart.py:smoke", f"--workdir={workdir}"]
     one_step = "--config.optimizer.images=8"  # a batch
     command = [sys.executable, "train.py", *flags, one_step, *more]
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+    environment = ENVIRONMENT | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    start, ledger = time.perf_counter(), workdir / "ledger.jsonl"
+    start, before, ledger = time.perf_counter(), processor_seconds(), workdir / "ledger.jsonl"
     with subprocess.Popen(command, cwd=ROOT, env=environment, **quiet) as process:
         try:
             while not (ledger.exists() and '"event": "training"' in ledger.read_text()):
                 if process.poll() is not None or time.perf_counter() - start > PATIENCE:
                     raise RuntimeError(f"no step was made; run {' '.join(command)}")
                 time.sleep(0.02)
-            return time.perf_counter() - start
+            wall = time.perf_counter() - start
         finally:
             process.kill()
+    return wall, processor_seconds() - before
 
 
-def starts(count: int, what: str, *more: str) -> dict[str, list[float]]:
+def starts(count: int, what: str, *more: str) -> dict[str, Times]:
     """Seconds to the first step, `count` pairs of a cold and a warm start with these flags."""
     times = {f"{what}, cold": [], f"{what}, warm": []}
     for _ in range(count):
@@ -84,7 +96,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=3, help="pairs of a cold and a warm one")
     parser.add_argument("--json", metavar="FILE", help="write the numbers here")
     options = parser.parse_args()
-    times = {name: [] for name in IMPORTS}
+    times: dict[str, Times] = {name: [] for name in IMPORTS}
     for turn in range(options.rounds + 1):  # the first one writes .pyc files
         for name, statement in IMPORTS.items():
             seconds = import_seconds(statement)
@@ -93,9 +105,12 @@ def main() -> None:
     times |= starts(1, "ten sizes", TEN_SIZES) if options.starts else {}
     print("python benchmarks/start.py", *sys.argv[1:])
     print(f"python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores")
-    rows = {name: spread(t) for name, t in times.items()}
-    for name, row in rows.items():
-        print(f"{name:<24}{row['median']:>8.2f} s  [{row['min']:.2f}, {row['max']:.2f}]")
+    rows = {}
+    for name, found in times.items():
+        wall, cpu = zip(*found, strict=True)
+        rows[name] = row = spread(wall) | {"cpu": statistics.median(cpu)}
+        clock = f"{row['median']:>8.2f} s  [{row['min']:.2f}, {row['max']:.2f}]"
+        print(f"{name:<24}{clock:<28}{row['cpu']:>8.2f} s of CPU")
     for name in GOALS.keys() & rows.keys():
         kept = rows[name]["median"] <= GOALS[name]
         print(f"goal: {name} in at most {GOALS[name]} s: {'kept' if kept else 'missed'}")

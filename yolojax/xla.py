@@ -21,7 +21,8 @@ def set_up() -> None:
         os.environ.update(gpu_defaults(os.environ))
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(CACHE))
     jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+    # By default what compiles in less than a second is compiled anew at every start.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def gpu_defaults(environment: Mapping[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from yolojax.models.cpu_convolution import cpu_form
+from yolojax.ops.platforms import by_platform
 
 EPSILON = 1e-5  # under the root; Darknet on GPU, with which the published weights were trained
 CPU_EPSILON = 1e-6  # beside the root; Darknet on CPU (normalize_cpu, blas.c), in inference alone
@@ -106,9 +107,9 @@ def convolve(x, kernel, stride=1, padding=None):
     form = (*kernel.shape[:2], stride, padding)
     if form == (1, 1, 1, 0):
         # On CPU the product is two to three times as fast, forward and backward.
-        return lax.platform_dependent(x, kernel, cpu=lambda x, k: x @ k[0, 0], default=convolution)
+        return by_platform(x, kernel, cpu=lambda x, k: x @ k[0, 0], default=convolution)
     if form == (3, 3, 1, 1) and (on_cpu := cpu_form(x, kernel)):
-        return lax.platform_dependent(x, kernel, cpu=on_cpu, default=convolution)
+        return by_platform(x, kernel, cpu=on_cpu, default=convolution)
     return convolution(x, kernel)
 
 

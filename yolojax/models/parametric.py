@@ -43,8 +43,8 @@ class ConvLayer(nn.Module):
         # Darknet: N(0, 1) * sqrt(2 / (k * k * in)), convolutional_layer.c.
         he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
         shape = (layer.size, layer.size, x.shape[-1], layer.filters)
-        kernel = self.param("kernel", he_normal, shape)
-        bias = self.param("bias", nn.initializers.zeros, (layer.filters,))
+        kernel = _parameter(self, "kernel", he_normal, shape)
+        bias = _parameter(self, "bias", nn.initializers.zeros, (layer.filters,))
         dtype = _dtype(self)
         x, kernel = x.astype(dtype), kernel.astype(dtype)
         if unit is not None:
@@ -70,7 +70,7 @@ class LocalLayer(nn.Module):
         windows = patches(x.astype(self.dtype), layer.size, layer.stride, layer.padding)
         places = windows.shape[1:3]
         kernel = _sized_kernel(self, (*places, windows.shape[-1], layer.filters))
-        bias = self.param("bias", nn.initializers.zeros, (*places, layer.filters))
+        bias = _parameter(self, "bias", nn.initializers.zeros, (*places, layer.filters))
         x = jnp.einsum("bhwi,hwio->bhwo", windows, kernel.astype(self.dtype))
         return ACTIVATIONS[layer.activation](x + bias.astype(x.dtype))
 
@@ -91,7 +91,7 @@ class ConnectedLayer(nn.Module):
         """
         layer, x = self.layer, flatten(x)
         kernel = _sized_kernel(self, (x.shape[-1], layer.outputs))
-        bias = self.param("bias", nn.initializers.zeros, (layer.outputs,))
+        bias = _parameter(self, "bias", nn.initializers.zeros, (layer.outputs,))
         dtype = _dtype(self)
         return _finish(self, x.astype(dtype) @ kernel.astype(dtype), bias, train)
 
@@ -105,14 +105,24 @@ def _dtype(module: nn.Module):
 
 def _sized_kernel(module: nn.Module, shape: tuple[int, ...]):
     """The kernel [..., in, out] of a layer that fixes the image size."""
-    if module.has_variable("params", "kernel"):
-        made = module.get_variable("params", "kernel").shape
-        if made != shape:
-            raise ValueError(
-                f"layer {module.layer.name!r} has a kernel of shape {made}, images of this size "
-                f"need {shape}: the network works at one image size alone, that of its weights."
-            )
-    return module.param("kernel", _he_uniform(shape[-2]), shape)
+    why = ": the network works at one image size alone, that of its weights"
+    return _parameter(module, "kernel", _he_uniform(shape[-2]), shape, why)
+
+
+def _parameter(module: nn.Module, name: str, initializer: Callable, shape: tuple, why: str = ""):
+    """The parameter of `module`, made by `initializer` where it is not there.
+
+    `module.param` alone traces the initializer again wherever the network is, to compare shapes.
+    """
+    made = module.get_variable("params", name)
+    if made is None:
+        return module.param(name, initializer, shape)
+    if made.shape != shape:
+        raise ValueError(
+            f"layer {module.layer.name!r} has a {name} of shape {made.shape}, but {shape} is "
+            f"needed{why}."
+        )
+    return made
 
 
 def _finish(module: nn.Module, x, bias, train: bool):
@@ -138,7 +148,7 @@ def _by_batch(module: nn.Module, normalised: Callable, bias):
 
 
 def _scale_and_statistics(module: nn.Module, shape: tuple[int, ...]):
-    scale = module.param("scale", nn.initializers.ones, shape)
+    scale = _parameter(module, "scale", nn.initializers.ones, shape)
     mean = module.variable("batch_stats", "mean", jnp.zeros, shape)
     # Darknet starts at 0, which would blow activations up by 1 / sqrt(eps) in each layer of an
     # untrained network. From 1 it stays finite; of the start, 0.99**updates is left.

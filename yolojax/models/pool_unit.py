@@ -28,6 +28,7 @@ from yolojax.models.pool_rule import Maxima, activate, pull, signed
 from yolojax.models.pooled_convolution import FEW, PLACES, kernel_at_places
 from yolojax.models.pooling import first_best, max_pool
 from yolojax.models.tables import Table, before_pool
+from yolojax.ops.platforms import by_platform
 
 LARGE_SIDE = 40  # from it on, maps are large enough for a unit to pay on CPU
 
@@ -51,7 +52,7 @@ def pool_unit(x, kernel, scale, bias):
         return plain_unit(x, kernel, scale, bias)
     on_cpu = unit if min(h, w) >= LARGE_SIDE and x.dtype == jnp.float32 else plain_unit
     on_cpu = stem_unit if suits(x) else on_cpu
-    return lax.platform_dependent(x, kernel, scale, bias, tpu=unit, cpu=on_cpu, default=plain_unit)
+    return by_platform(x, kernel, scale, bias, tpu=unit, cpu=on_cpu, default=plain_unit)
 
 
 def unit(x, kernel, scale, bias, *, rows: int = 1):

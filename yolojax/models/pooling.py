@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from yolojax.ops.platforms import by_platform
+
 
 def max_pool(x, size, stride, padding=None):
     """Maximum over size x size windows of x [B, H, W, C].
@@ -17,7 +19,7 @@ def max_pool(x, size, stride, padding=None):
     windows = partial(pool_windows, size=size, stride=stride, padding=padding)
     if (size, stride, padding) != (2, 2, 1):
         return windows(x)
-    return lax.platform_dependent(x, cpu=pool_halves, default=windows)
+    return by_platform(x, cpu=pool_halves, default=windows)
 
 
 def pool_windows(x, size, stride, padding):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from yolojax.ops.platforms import by_platform
 from yolojax.ops.wordtree import Bucket, Layout, check_nodes
 
 
@@ -61,7 +62,7 @@ def group_sum(values, layout: Layout):
 def to_channels(values, layout: Layout):
     """Give every channel what belongs to its group: [..., G] -> [..., N]."""
     # On CPU three to four times as fast; elsewhere a gather along the lanes is what is slow.
-    return lax.platform_dependent(
+    return by_platform(
         values,
         cpu=lambda v: jnp.take(v, layout.channel_rank, axis=-1),
         default=lambda v: _repeat(v, layout),

@@ -1,7 +1,6 @@
 """The command line of train.py and eval.py: a mistyped override gets a suggestion, not a trace."""
 
 import dataclasses
-import gc
 import sys
 import traceback
 
@@ -62,10 +61,6 @@ def run_main(main) -> None:
     Of several processes none is left alone: each ends when one of them fails, or all when all are
     done.
     """
-
-    # Tracing makes some 100,000 objects that stay; by default Python looks through them all again
-    # and again, a sixth of the time that a start takes.
-    gc.set_threshold(200_000, 50, 100)
     cv2.setNumThreads(0)  # of a single call: pictures are what runs side by side
 
     def guarded(argv):

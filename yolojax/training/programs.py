@@ -1,6 +1,7 @@
 """Every program of a run, compiled before the first step."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -37,14 +38,21 @@ def abstract_batch(config: Config, head: str, size: tuple[int, int], mesh: Mesh)
 def compile_train_steps(
     jitted: Callable, state: TrainState, config: Config, head: str, mesh: Mesh
 ) -> dict[tuple[int, int], Callable]:
-    """The train step compiled for each image size, so that nothing compiles during the run."""
+    """The train step compiled for each image size, so that nothing compiles during the run.
+
+    While one is compiled, or read from the cache, the next one is traced.
+    """
     sizes = train_sizes(config)
     like = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
     )
     programs = {}
-    with progress(sizes, desc="compiling", unit="size") as bar:
-        for size in bar:
-            bar.set_postfix_str(f"train step {size[0]}x{size[1]}")
-            programs[size] = jitted.lower(like, abstract_batch(config, head, size, mesh)).compile()
-    return programs
+    with (
+        progress(total=len(sizes), desc="compiling", unit="size") as bar,
+        ThreadPoolExecutor(max_workers=1) as beside,
+    ):
+        for size in sizes:
+            lowered = jitted.lower(like, abstract_batch(config, head, size, mesh))
+            programs[size] = beside.submit(lowered.compile)
+            programs[size].add_done_callback(lambda _: bar.update())
+    return {size: program.result() for size, program in programs.items()}

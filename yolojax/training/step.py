@@ -72,12 +72,8 @@ def make_train_step(
         grads = jax.tree.map(lambda g: g / settings.subdivisions, total)
         return grads, stats, jax.tree.map(lambda m: m.mean(0), metrics)
 
-    def train_step(state: TrainState, batch):
-        seen = state.seen + settings.batch_size
-        if settings.subdivisions == 1:
-            grads, stats, metrics = gradients(state.params, state.batch_stats, seen, batch)
-        else:
-            grads, stats, metrics = accumulate(state, batch)
+    @jax.jit  # traced once for all image sizes
+    def update(state: TrainState, grads, stats, seen):
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         lr = rate(seen)
         params = {
@@ -85,8 +81,17 @@ def make_train_step(
             for layer, factor in layer_factors(settings, state.params).items()
         }
         ema = _average(state.ema, {"params": params, "batch_stats": stats}, state.step, settings)
-        metrics |= {"lr": lr, "grad_norm": optax.global_norm(grads)}
-        return TrainState(state.step + 1, seen, params, stats, opt_state, ema), metrics
+        more = {"lr": lr, "grad_norm": optax.global_norm(grads)}
+        return TrainState(state.step + 1, seen, params, stats, opt_state, ema), more
+
+    def train_step(state: TrainState, batch):
+        seen = state.seen + settings.batch_size
+        if settings.subdivisions == 1:
+            grads, stats, metrics = gradients(state.params, state.batch_stats, seen, batch)
+        else:
+            grads, stats, metrics = accumulate(state, batch)
+        state, more = update(state, grads, stats, seen)
+        return state, metrics | more
 
     return train_step
 
