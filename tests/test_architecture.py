@@ -39,7 +39,7 @@ ROOMS = {  # room -> the rooms it may import, besides itself and those; "*" is a
     "bench": {"config", "sharding", "tasks", "data", "evaluation", "training"},
     "ablation": {"config", "data", "evaluation", "models", "tasks", "training", "visual"},
     "wordtree": {"data"},
-    "aot": {"config", "chips", "sharding", "data", "tasks", "evaluation", "training"},
+    "aot": {"config", "chips", "sharding", "data", "tasks", "evaluation", "training", "xla"},
     "cli": {"*"},
     "__main__": {"cli"},
     "__init__": {"predict"},

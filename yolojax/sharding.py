@@ -29,6 +29,11 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def is_tpu(mesh: Mesh) -> bool:
+    """Whether the devices of `mesh` are TPUs; all are of one kind."""
+    return mesh.devices.flat[0].platform == "tpu"
+
+
 def split(mesh: Mesh) -> NamedSharding:
     """Every device holds an equal share of axis 0."""
     return NamedSharding(mesh, PartitionSpec("data"))

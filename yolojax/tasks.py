@@ -20,6 +20,7 @@ from yolojax.models import NETWORKS, build_network, count_outputs
 from yolojax.models.cfg import count_last, parse_cfg
 from yolojax.models.folded import fold
 from yolojax.models.layers import ROOTS
+from yolojax.models.layers import to_float as to_float  # for all that runs a network
 from yolojax.models.network import Network
 from yolojax.models.strips import strips_for
 from yolojax.models.summary import layer_table, totals
@@ -194,11 +195,6 @@ def forward_flops(task: Task, image_size: tuple[int, int]) -> float:
 def on_tpu(task: Task, images: int, mesh: Mesh) -> Task:
     """`task` in the form that trains faster with `images` at a time on all TPUs of `mesh`."""
     return task._replace(model=task.model.clone(strips=strips_for(images // mesh.size), mesh=mesh))
-
-
-def to_float(image):
-    """uint8 [..., 3] -> float32 in 0..1, what every network takes; floats pass."""
-    return image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image
 
 
 def _arguments(function: Callable, settings: dict) -> dict:

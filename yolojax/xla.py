@@ -9,6 +9,9 @@ import jax
 # Collectives are moved so that they overlap with computation (NVIDIA's JAX images set it too).
 GPU_FLAGS = {"xla_gpu_enable_latency_hiding_scheduler": "true"}
 GPU_VARIABLES = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.9"}  # of the memory; JAX's own is 0.75
+# Of the 128 MiB on the chip, what one operation may take, in KiB; XLA's own choice is 16 MiB.
+# docs/performance_tpu.md has the figures.
+TPU_OPTIONS = {"xla_tpu_scoped_vmem_limit_kib": "32768"}
 CACHE = Path.home() / ".cache" / "yolojax" / "xla"  # of compiled programs
 
 
@@ -27,9 +30,20 @@ def set_up() -> None:
 
 def gpu_defaults(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables to set for GPUs, where `environment` leaves them open."""
-    flags = environment.get("XLA_FLAGS", "").split()
-    given = {flag.lstrip("-").partition("=")[0] for flag in flags}
+    flags, given = environment.get("XLA_FLAGS", "").split(), _given(environment, "XLA_FLAGS")
     flags += [f"--{name}={value}" for name, value in GPU_FLAGS.items() if name not in given]
     return {"XLA_FLAGS": " ".join(flags)} | {
         name: value for name, value in GPU_VARIABLES.items() if name not in environment
     }
+
+
+def tpu_options(environment: Mapping[str, str]) -> dict[str, str]:
+    """Options to compile a train step for TPUs with, where `environment` leaves them open."""
+    given = _given(environment, "XLA_FLAGS", "LIBTPU_INIT_ARGS")
+    return {name: value for name, value in TPU_OPTIONS.items() if name not in given}
+
+
+def _given(environment: Mapping[str, str], *variables: str) -> set[str]:
+    """The names of the flags in `variables` of `environment`."""
+    flags = " ".join(environment.get(variable, "") for variable in variables).split()
+    return {flag.lstrip("-").partition("=")[0] for flag in flags}

@@ -70,6 +70,14 @@ def test_the_key_tells_programs_and_topologies_apart(monkeypatch):
     assert compiler.key_of(jax.jit(jnp.sin).lower(jnp.float32(1)), "v5e:1x1") in keys
 
 
+def test_the_key_tells_options_apart(monkeypatch):
+    monkeypatch.setattr(compiler.metadata, "version", lambda name: "1")
+    sine = jax.jit(jnp.sin).lower(jnp.float32(1))
+    usual = compiler.key_of(sine, "v5e:1x1")
+    monkeypatch.setattr(compiler, "tpu_options", lambda environment: {})
+    assert compiler.key_of(sine, "v5e:1x1") != usual
+
+
 class Lowered:
     """Of a program that the compiler does not take."""
 

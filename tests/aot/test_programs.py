@@ -77,6 +77,20 @@ def test_each_platform_gets_its_own_forms():
     assert counts == {"cpu": 0, "cuda": 5, "tpu": 1}
 
 
+def test_train_steps_get_the_options_of_tpus_there_alone(monkeypatch):
+    config, mesh = narrow(), make_mesh()
+    task = build(config)
+
+    def compiled():
+        (program,) = train_programs(config, task, mesh, [(32, 32)])
+        return program.lower().compile()
+
+    compiled()
+    monkeypatch.setattr("yolojax.training.step.is_tpu", lambda mesh: True)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_tpu_scoped_vmem_limit_kib"):
+        compiled()  # for CPUs, which have no such option
+
+
 def test_images_are_float32_where_darknet_resizes():
     config = narrow()
     config.data.resize = "darknet"

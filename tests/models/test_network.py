@@ -154,3 +154,16 @@ def test_products_of_float32_have_the_precision_asked_for(precision, expected):
     found = set(re.findall(r"#stablehlo<precision (\w+)>", text))
     assert found == {expected}
     assert text.count("stablehlo.convolution") >= 4
+
+
+@pytest.mark.parametrize("table", [SMALL, (Conv(4, 7, 2, name="a"),), (Crop(4, 4), AvgPool())])
+@pytest.mark.parametrize("train", [True, False])
+def test_bytes_stand_for_their_255ths(table, train):
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
+    model = Network(table)
+    values = model.init(jax.random.key(0), images)
+    ours, plain = (
+        model.apply(values, x, train=train, mutable=["batch_stats"])[0]
+        for x in (images, np.float32(images) / 255)
+    )
+    np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-5)

@@ -7,8 +7,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from yolojax.models import network, strips
 from yolojax.models.backbones import DARKNET19
 from yolojax.models.network import Network
-from yolojax.models.pool_unit import pool_unit, unit
-from yolojax.models.strips import cut, strips_for, units_for, with_neighbours
+from yolojax.models.pool_unit import unit
+from yolojax.models.strips import cut, places_in_strips, strips_for, units_for, with_neighbours
 from yolojax.models.tables import Conv, MaxPool, Route, scale_width
 from yolojax.sharding import make_mesh
 
@@ -26,14 +26,18 @@ def test_strips_fill_the_lanes(images, wanted):
 def test_sizes_and_tables_that_cannot_be_cut_are_not():
     def count(size, table=TABLE):
         found = units_for(table, size, 8)
-        assert found.get(6, pool_unit) is pool_unit
         return getattr(found[0], "keywords", {"strips": 1})["strips"]
 
     assert [count(size) for size in [(96, 64), (80, 64), (88, 64), (30, 64), (96, 30)]] == [
         *(8, 4, 2, 1, 1)
     ]
     assert count((96, 96), (Conv(2), MaxPool(), Conv(2, 1))) == 1
+    assert places_in_strips(TABLE, (96, 64), 4) == [0, 2, 4, 5, 6]  # three pools
+    assert places_in_strips(TABLE, (96, 64), 8) == [0, 2]  # 96 is no multiple of 64
+    assert places_in_strips((*TABLE[:4], Conv(2, stride=2), *TABLE[5:]), (96, 64), 4) == [0, 2]
+    assert places_in_strips((*TABLE, Route((4,))), (96, 64), 4) == [0, 2]  # it would get strips
     pairs = (Conv(2), MaxPool(), Conv(2), MaxPool())
+    assert places_in_strips((Conv(2), *pairs), (96, 96), 8) == []
     assert count((96, 96), (*pairs, Route((3,)))) == 8
     assert count((96, 96), (*pairs, Route((1,)))) == 1  # it would get strips
 
@@ -55,11 +59,12 @@ def test_strips_see_the_rows_next_to_them():
     np.testing.assert_allclose(ours.reshape(plain.shape), plain, atol=1e-6)
 
 
-def outcome(count, mesh=None):
+def outcome(count, mesh=None, *, kind=np.uint8):
     """Loss, statistics and gradients of a narrow network, with scales of both signs."""
     model = Network(TABLE, jnp.float64, strips=count, mesh=mesh)
     rng = np.random.default_rng(0)
-    images = jnp.asarray(rng.random((2, 64, 32, 3)))
+    images = rng.integers(0, 256, (2, 64, 32, 3), np.uint8)
+    images = jnp.asarray(images if kind == np.uint8 else images / 255)
     shapes = network.variable_shapes(model, (64, 32))
     variables = jax.tree.map(lambda leaf: jnp.asarray(rng.standard_normal(leaf.shape)), shapes)
 
@@ -73,8 +78,10 @@ def outcome(count, mesh=None):
 
 def test_the_whole_network_is_that_of_the_plain_form(monkeypatch):
     with jax.enable_x64(True):
-        plain = outcome(1)  # on CPU
-        monkeypatch.setattr(strips, "pool_unit", unit)
+        plain = outcome(1, kind=np.float64)  # on CPU
+        monkeypatch.setattr(
+            strips, "pool_unit", lambda x, k, *rest: unit(x.astype(k.dtype), k, *rest)
+        )
         for arguments in [(1,), (4,), (4, make_mesh(jax.devices()[:2]))]:
             found = outcome(*arguments)
             for ours, wanted in zip(*map(jax.tree.leaves, (found, plain)), strict=True):
@@ -84,7 +91,7 @@ def test_the_whole_network_is_that_of_the_plain_form(monkeypatch):
 
 def test_nothing_is_sent_but_sums():
     mesh = make_mesh(jax.devices())
-    model = Network(TABLE[:4], strips=4, mesh=mesh)
+    model = Network(TABLE, strips=4, mesh=mesh)
     place = NamedSharding(mesh, PartitionSpec("data"))
     images = jax.ShapeDtypeStruct((8, 32, 32, 3), jnp.float32, sharding=place)
     variables = network.variable_shapes(model, (32, 32))

@@ -14,8 +14,9 @@ import jax
 
 from yolojax.aot.hlo import Collective, Costs, read_costs
 from yolojax.files import read_text, write_text
+from yolojax.xla import tpu_options
 
-FORMAT = 1  # of what is kept; another one makes the old results unknown
+FORMAT = 2  # of what is kept; another one makes the old results unknown
 MEMORY = {  # of jax.stages.Compiled.memory_analysis, in bytes
     "arguments": "argument_size_in_bytes",
     "outputs": "output_size_in_bytes",
@@ -84,8 +85,8 @@ def cache_dir() -> Path | None:
 def key_of(lowered: jax.stages.Lowered, topology: str) -> str:
     """A name for the result: the same program, topology, compiler and its flags have the same."""
     versions = [metadata.version(name) for name in ("jax", "jaxlib", "libtpu")]
-    options = [os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")]
-    parts = [FORMAT, lowered.as_text(), topology, versions, options]
+    flags = [os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")]
+    parts = [FORMAT, lowered.as_text(), topology, versions, flags, tpu_options(os.environ)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from yolojax.models.layers import crop, reorg, wide
+from yolojax.models.layers import crop, reorg, to_float, wide
 from yolojax.models.parametric import ConnectedLayer, ConvLayer, LocalLayer
 from yolojax.models.pooling import max_pool
 from yolojax.models.strips import units_for
@@ -94,7 +94,9 @@ class Network(nn.Module):
 
     @nn.compact
     def __call__(self, images, *, train: bool = False, all_outputs: bool = False):
-        """Images float [B, h, w, 3] in 0..1 -> raw float32, the output of the last layer.
+        """Images [B, h, w, 3] -> raw float32, the output of the last layer.
+
+        They are float in 0..1, or uint8 in 0..255, which a convolution divides in its kernel.
 
         `train` normalises by the batch and, with mutable=["batch_stats"], moves the running
         statistics; a network with a Dropout then needs rngs={"dropout": key}. `all_outputs`
@@ -104,7 +106,8 @@ class Network(nn.Module):
             ValueError: h or w is not divided by what `table` needs.
         """
         check_image_size(images.shape[1:3], self.table)
-        x, outputs = images.astype(self.dtype), []
+        as_bytes = images.dtype == jnp.uint8 and isinstance(self.table[0], Conv)
+        x, outputs = images if as_bytes else to_float(images).astype(self.dtype), []
         mode = {"train": train, "dtype": self.dtype, "epsilon": self.epsilon}
         in_units = train and not all_outputs
         size, strips = images.shape[1:3], self.strips
@@ -114,7 +117,7 @@ class Network(nn.Module):
             for i, layer in enumerate(self.table):
                 if i in units:
                     x = _conv(layer, x, outputs, unit=units[i], **mode)
-                elif i - 1 not in units:
+                elif not (i - 1 in units and isinstance(layer, MaxPool)):  # that is part of a unit
                     x = LAYERS[type(layer)](layer, x, outputs, **mode)
                 outputs.append(x)
         return outputs if all_outputs else wide(x)

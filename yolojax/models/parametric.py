@@ -37,7 +37,8 @@ class ConvLayer(nn.Module):
     def __call__(self, x, *, train: bool = False, unit: Callable | None = None):
         """x [B, H, W, in] -> [B, H', W', filters]; `train` normalises by the batch.
 
-        With `unit`, one of pool_unit, it does that and the max-pool that follows.
+        x of uint8 stands for x / 255. With `unit`, one of pool_unit, it does that and the max-pool
+        that follows.
         """
         layer = self.layer
         # Darknet: N(0, 1) * sqrt(2 / (k * k * in)), convolutional_layer.c.
@@ -46,10 +47,12 @@ class ConvLayer(nn.Module):
         kernel = _parameter(self, "kernel", he_normal, shape)
         bias = _parameter(self, "bias", nn.initializers.zeros, (layer.filters,))
         dtype = _dtype(self)
-        x, kernel = x.astype(dtype), kernel.astype(dtype)
+        # Whole numbers up to 255 are exact in bfloat16, and TPUs convert them on the way.
+        kernel = kernel / 255 if x.dtype == jnp.uint8 else kernel
+        kernel = kernel.astype(dtype)
         if unit is not None:
             return _by_batch(self, partial(unit, x, kernel), bias)
-        x = convolve(x, kernel, layer.stride, layer.padding)
+        x = convolve(x.astype(dtype), kernel, layer.stride, layer.padding)
         return _finish(self, x, bias, train)
 
 

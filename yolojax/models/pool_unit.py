@@ -47,7 +47,7 @@ def plain_unit(x, kernel, scale, bias):
 
 def pool_unit(x, kernel, scale, bias):
     """`plain_unit`, in the form that suits the platform and the size."""
-    h, w = x.shape[1:3]
+    x, (h, w) = x.astype(kernel.dtype), x.shape[1:3]
     if h % 2 or w % 2:
         return plain_unit(x, kernel, scale, bias)
     on_cpu = unit if min(h, w) >= LARGE_SIDE and x.dtype == jnp.float32 else plain_unit
@@ -74,7 +74,8 @@ class Form(NamedTuple):
     back: Callable  # the gradient of a view, z -> the gradient of z
 
 
-def _convolve(x, kernel, stride: int, rows: int):
+def convolve_rows(x, kernel, stride: int, rows: int):
+    """Cross-correlation, zero-padded by `rows` above and below and by 1 left and right."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -86,7 +87,7 @@ def _convolve(x, kernel, stride: int, rows: int):
 
 def _convolve_places(x, kernel, rows: int):
     """The output of the 3x3 convolution at each of PLACES: [B, H / 2, W / 2, 4 * C]."""
-    return _convolve(x, kernel_at_places(kernel), 2, rows)
+    return convolve_rows(x, kernel_at_places(kernel), 2, rows)
 
 
 BY_CHANNELS = Form(
@@ -106,7 +107,7 @@ def _pairs(z):
 
 BY_HALVES = Form(
     convolve=lambda x, kernel, rows: (
-        convolve(x, kernel) if rows == 1 else _convolve(x, kernel, 1, rows)
+        convolve(x, kernel) if rows == 1 else convolve_rows(x, kernel, 1, rows)
     ),
     view=_pairs,
     parts=lambda view: [view[:, :, i, :, j] for i, j in PLACES],

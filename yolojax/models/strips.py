@@ -1,4 +1,4 @@
-"""The first two pool units on strips of the images, where a TPU has few images at a time.
+"""The first layers on strips of the images, where a TPU has few images at a time.
 
 TPUs compute on 128 numbers side by side. Where these are channels, the 32 and 64 of the first
 layers leave most of the places empty; 128 images fill them. So fewer images are cut into strips of
@@ -14,12 +14,13 @@ import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import Mesh, PartitionSpec
 
-from yolojax.models.pool_unit import pool_unit, pooled, unit
-from yolojax.models.tables import Table, routed
+from yolojax.models.layers import batch_norm, convolve, leaky
+from yolojax.models.pool_unit import convolve_rows, pool_unit, pooled, unit
+from yolojax.models.tables import Conv, Table, routed
 
 LANES = 128
 MOST = 8  # of an image
-FIRST, SECOND = 0, 2  # the places of the two units in a table
+POOLS = 3  # that strips go through at most; behind them channels fill the lanes
 BATCH_LAST, CHANNELS_LAST = Layout((1, 2, 3, 0)), Layout((1, 2, 0, 3))  # of [B, H, W, C]
 
 
@@ -31,32 +32,79 @@ def strips_for(images: int) -> int:
 def units_for(
     table: Table, size: tuple[int, int], strips: int, mesh: Mesh | None = None
 ) -> dict[int, Callable]:
-    """The function (x, kernel, scale, bias) -> (y, mean, var) of each unit in `table`, by place.
+    """A function (x, kernel, scale, bias) -> (y, mean, var) for convolutions of `table`, by place.
 
-    With `strips`, which are fewer if `size` (height, width) cannot be divided so, the first two are
-    for TPUs alone, unless something reads between them; the others choose their form by the
-    platform. `mesh` is what the batch is split over, if it is.
+    It normalises and activates too, and where `pooled` has the place it does the max-pool behind.
+    With `strips`, which are fewer if `size` (height, width) cannot be divided so, those of the
+    first layers are for TPUs alone; the others choose their form by the platform. `mesh` is what
+    the batch is split over, if it is.
     """
     units = dict.fromkeys(pooled(table), pool_unit)
-    height, width = size
-    while strips > 1 and (height % (4 * strips) or width % 4):  # each of two pools halves a strip
+    while strips > 1 and not (places := places_in_strips(table, size, strips)):
         strips //= 2
-    if strips > 1 and {FIRST, SECOND} <= units.keys() and FIRST + 1 not in routed(table):
-        units[FIRST] = partial(first_unit, strips=strips)
-        units[SECOND] = partial(second_unit, strips=strips, mesh=mesh)
+    if strips > 1:
+        first, *between, last = places
+        kinds = {at: in_unit if at in units else in_layer for at in between}
+        units |= {at: partial(kind, strips=strips) for at, kind in kinds.items()}
+        units[first] = partial(first_unit, strips=strips)
+        units[last] = partial(last_unit, strips=strips, mesh=mesh)
     return units
 
 
+def places_in_strips(table: Table, size: tuple[int, int], strips: int) -> list[int]:
+    """The places in `table` of the convolutions that `strips` of an image of `size` go through.
+
+    The first one makes a unit; the last one is that before the POOLS-th max-pool, or else before
+    the second. [] if there are none such.
+    """
+    ends, (height, width) = sorted(pooled(table))[:POOLS], size
+    if ends[:1] != [0]:
+        return []
+    for pools in range(len(ends), 1, -1):  # each halves a strip
+        places = range(ends[pools - 1] + 1)
+        divided = height % (strips * 2**pools) == width % 2**pools == 0
+        if divided and all(_suits(table, at) for at in places):
+            return [at for at in places if isinstance(table[at], Conv)]
+    return []
+
+
+def _suits(table: Table, at: int) -> bool:
+    """Whether strips can go through the layer at place `at`, where nothing else may read them."""
+    if at in routed(table):
+        return False
+    if {at, at - 1} & pooled(table):
+        return True
+    layer = table[at]
+    if not (isinstance(layer, Conv) and layer.size in (1, 3)):
+        return False
+    kind = (layer.stride, layer.batch_norm, layer.activation)
+    return kind == (1, True, "leaky") and layer.padding in (None, layer.size // 2)
+
+
 def first_unit(x, kernel, scale, bias, *, strips: int):
-    """Images [B, H, W, in] -> (strips [B * strips, H / strips / 2 + 2, W / 2, C], mean, var)."""
-    y, mean, var = unit(cut(x, strips), kernel, scale, bias, rows=0)
-    return with_neighbours(y, strips), mean, var
+    """Images [B, H, W, in] -> (strips [B * strips, H / strips / 2, W / 2, C], mean, var)."""
+    return unit(cut(x, strips).astype(kernel.dtype), kernel, scale, bias, rows=0)
 
 
-def second_unit(x, kernel, scale, bias, *, strips: int, mesh: Mesh | None):
-    """What `first_unit` returns -> (whole maps [B, H / 4, W / 4, C'], mean, var)."""
-    y, mean, var = unit(x, kernel, scale, bias, rows=0)
+def in_unit(x, kernel, scale, bias, *, strips: int):
+    """Strips [N, R, W, in] -> (strips [N, R / 2, W / 2, C], mean, var)."""
+    return unit(with_neighbours(x, strips), kernel, scale, bias, rows=0)
+
+
+def last_unit(x, kernel, scale, bias, *, strips: int, mesh: Mesh | None):
+    """Strips [N, R, W, in] -> (whole maps [N / strips, strips * R / 2, W / 2, C], mean, var)."""
+    y, mean, var = in_unit(x, kernel, scale, bias, strips=strips)
     return joined(y, strips, mesh), mean, var
+
+
+def in_layer(x, kernel, scale, bias, *, strips: int):
+    """Strips [N, R, W, in] -> (strips [N, R, W, C], mean, var), without a max-pool."""
+    if kernel.shape[0] == 1:
+        z = convolve(x, kernel)
+    else:
+        z = convolve_rows(with_neighbours(x, strips), kernel, 1, rows=0)
+    y, mean, var = batch_norm(z, scale, bias)
+    return leaky(y), mean, var
 
 
 def cut(x, strips: int):
@@ -68,15 +116,16 @@ def cut(x, strips: int):
 
 
 def joined(y, strips: int, mesh: Mesh | None):
-    """Strips [B * strips, R, W, C], in the lanes -> maps [B, strips * R, W, C], channels there.
+    """Strips [B * strips, R, W, C] -> maps [B, strips * R, W, C], with channels in the lanes.
 
-    Their gradient goes the other way. Not told so, XLA has the channels in the lanes from the
-    second convolution on, and rearranges its output, which is four times as large. Each device
-    joins its own: where the batch is split, XLA would else gather what has a layout.
+    Their gradient goes the other way. Not told so, XLA has the channels in the lanes from the last
+    convolution on strips on, and rearranges its output, which is four times as large; where they
+    fill the lanes, they have been there. Each device joins its own: where the batch is split, XLA
+    would else gather what has a layout.
     """
 
     def join(y):
-        y = with_layout_constraint(y, BATCH_LAST)
+        y = with_layout_constraint(y, CHANNELS_LAST if y.shape[-1] >= LANES else BATCH_LAST)
         y = y.reshape(-1, strips * y.shape[1], *y.shape[2:])
         return with_layout_constraint(y, CHANNELS_LAST)
 

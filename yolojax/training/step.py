@@ -1,5 +1,6 @@
 """One update: forward, loss, gradient, Darknet's SGD."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 
@@ -10,10 +11,11 @@ from jax.sharding import Mesh
 
 from yolojax.config import Config
 from yolojax.losses.kept import taken_apart
-from yolojax.sharding import constrained, replicated, split
+from yolojax.sharding import constrained, is_tpu, replicated, split
 from yolojax.tasks import Task, on_tpu, to_float
 from yolojax.training.optimizer import frozen, layer_factors, learning_rate
 from yolojax.training.state import TrainState
+from yolojax.xla import tpu_options
 
 
 def make_train_step(
@@ -37,14 +39,15 @@ def make_train_step(
     split_state = config.mesh.shard_state and mesh is not None
     rate = learning_rate(settings)
     share = settings.batch_size // settings.subdivisions
-    if mesh is not None and mesh.devices.flat[0].platform == "tpu":
+    on_tpus = mesh is not None and is_tpu(mesh)
+    if on_tpus:
         task = on_tpu(task, share, mesh)
 
     def gradients(params, batch_stats, seen, batch):
         def objective(params):
             params = frozen(params, layer_factors(settings, params))
             variables = {"params": params, "batch_stats": batch_stats}
-            image = to_float(batch["image"])
+            image = batch["image"] if on_tpus else to_float(batch["image"])
             dropout = jax.random.fold_in(jax.random.key(config.seed), seen)
             raw, new = task.model.apply(
                 variables, image, train=True, mutable=["batch_stats"], rngs={"dropout": dropout}
@@ -149,4 +152,5 @@ def jit_train_step(train_step: Callable, mesh: Mesh, layout=None) -> Callable:
         in_shardings=(layout, split(mesh)),
         out_shardings=(layout, replicated(mesh)),
         donate_argnums=0,
+        compiler_options=tpu_options(os.environ) if is_tpu(mesh) else None,
     )
