@@ -46,7 +46,7 @@ class Folded(NamedTuple):
         params, units, pooled = variables["params"], before_pool(self.table), set()
         x, outputs = images.astype(jnp.float32), []
         for at, layer in enumerate(self.table):
-            if at in units and _suits(x, params[layer.name]):
+            if at in units and suits(x, _kernel(params[layer.name])):
                 x = _run_pooled(layer, x, params[layer.name])
                 pooled.add(at + 1)
             elif at not in pooled:
@@ -103,13 +103,13 @@ def _takes_winograd(layer: Conv, shape: tuple[int, ...], least_channels: int) ->
     return same and min(shape[2:]) >= least_channels
 
 
-def _suits(x, leaves) -> bool:
-    return "kernel" in leaves and suits(x, leaves["kernel"])
+def _kernel(leaves: dict):
+    return leaves["transformed"] if "transformed" in leaves else leaves["kernel"]
 
 
 def _run_pooled(layer: Conv, x, leaves):
     """A convolution and the pool after it; activations rise, so the pool may come first."""
-    y = convolve_and_pool(x, leaves["kernel"]) + leaves["bias"]
+    y = convolve_and_pool(x, _kernel(leaves)) + leaves["bias"]
     return ACTIVATIONS[layer.activation](y)
 
 

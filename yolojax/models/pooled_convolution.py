@@ -1,37 +1,42 @@
 """A convolution and its max-pool on CPU, as products of matrices, a block of rows at a time.
 
-Where few channels come out, XLA runs the convolution on one thread and writes its output at full
-size, the largest arrays of a network; here what goes into the pool stays in the caches. Where few
-channels come in, one product has the outputs at all four places of a window of the pool.
+XLA writes the output of a convolution at full size, the largest arrays of a network; here what goes
+into the pool stays in the caches. Where few channels come in, one product has the outputs at all
+four places of a window of the pool; else these are those of a tile, by Winograd's form.
 """
 
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from yolojax.models import winograd
 from yolojax.models.cpu_convolution import BLOCK, rows_of
 
 PLACES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of a window, in the order in which ties are won
 FEW = 4  # channels in; with more, the zeros in the wider kernel cost too much
-MOST_IN, MOST_OUT = 32, 64  # channels; with more, XLA's own convolution is as good
+MOST_IN, MOST_OUT = 64, 128  # channels; with more, convolution and pool are as quick apart
+WIDE_OUT, WIDE_SIDE = 64, 80  # with more channels out than that, maps of smaller sides too
 
 
 def suits(x, kernel) -> bool:
     """Whether `convolve_and_pool` is the quicker way for x [B, H, W, in] and kernel."""
     (_, h, w, c), out = x.shape, kernel.shape[-1]
-    return h % 2 == w % 2 == 0 and c <= MOST_IN and out <= MOST_OUT
+    large = out <= WIDE_OUT or min(h, w) >= WIDE_SIDE
+    return h % 2 == w % 2 == 0 and c <= MOST_IN and out <= MOST_OUT and large
 
 
 def convolve_and_pool(x, kernel):
     """2x2 max-pool of the 3x3 convolution of x [B, H, W, in] -> [B, H / 2, W / 2, out].
 
-    One zero around; H and W even; kernel [3, 3, in, out].
+    One zero around; H and W even; kernel [3, 3, in, out], or what `winograd.transform` made of it.
     """
-    if x.shape[-1] <= FEW:
+    transformed = kernel.ndim == 3
+    if x.shape[-1] <= FEW and not transformed:
         return by_blocks(x, 8, partial(_by_four_places, kernel_at_places(kernel)))
-    return by_blocks(x, 18, partial(_by_each_place, kernel))
+    kernel = kernel if transformed else winograd.transform(kernel)
+    return by_blocks(x, 4, partial(_by_tiles, kernel))
 
 
 def _by_four_places(kernel, seen, rows: int, columns: int):
@@ -39,9 +44,10 @@ def _by_four_places(kernel, seen, rows: int, columns: int):
     return y.reshape(*y.shape[:3], 4, -1).max(3)
 
 
-def _by_each_place(kernel, seen, rows: int, columns: int):
-    y = windows(seen, 3, 1, 2 * rows, 2 * columns) @ kernel.reshape(-1, kernel.shape[-1])
-    return y.reshape(len(seen), rows, 2, columns, 2, -1).max((2, 4))
+def _by_tiles(transformed, seen, rows: int, columns: int):
+    m = jnp.einsum("atc,aco->ato", winograd.tiles_of(seen), transformed)
+    y = reduce(jnp.maximum, (y for line in winograd.outputs_of(m) for y in line))
+    return y.reshape(len(seen), rows, columns, -1)
 
 
 def kernel_at_places(kernel):
@@ -54,7 +60,8 @@ def by_blocks(x, values: int, product):
     """What `product` makes of all rows of x [B, H, W, C] -> [B, H / 2, W / 2, ...].
 
     It is called with rows of padded x, with how many rows it is to give, and with W / 2; its
-    windows hold `values` times as many numbers as those rows.
+    windows hold `values` times as many numbers as those rows (half as many as the tiles, which may
+    be twice as large).
     """
     rows, blocks, padded = split_rows(x, values)
     product = partial(product, rows=rows, columns=x.shape[2] // 2)

@@ -86,10 +86,14 @@ def _pull_by_image(x, transformed, gradient):
 
 def _tiles(x):
     """x [B, H, W, C] -> B^T d B of its tiles, [16, tiles, C]."""
-    b, h, w, c = x.shape
-    rows, columns = -(-h // 2), -(-w // 2)
-    x = jnp.pad(x, ((0, 0), (1, 1 + h % 2), (1, 1 + w % 2), (0, 0)))
-    x = x.reshape(b, rows + 1, 2, columns + 1, 2, c)  # a tile is two pairs of rows, and of columns
+    h, w = x.shape[1:3]
+    return tiles_of(jnp.pad(x, ((0, 0), (1, 1 + h % 2), (1, 1 + w % 2), (0, 0))))
+
+
+def tiles_of(padded):
+    """Of x [B, 2 * rows + 2, 2 * columns + 2, C] the tiles, [16, B * rows * columns, C]."""
+    b, h, w, c = padded.shape
+    x = padded.reshape(b, h // 2, 2, w // 2, 2, c)  # a tile is two pairs of rows, and of columns
     x = jnp.stack(_input([x[:, :-1, 0], x[:, :-1, 1], x[:, 1:, 0], x[:, 1:, 1]]))
     x = [x[:, :, :, :-1, 0], x[:, :, :, :-1, 1], x[:, :, :, 1:, 0], x[:, :, :, 1:, 1]]
     return jnp.stack(_input(x), 1).reshape(16, -1, c)
@@ -116,11 +120,16 @@ def _overlap(d, axis: int):
 
 def _assemble(m, b: int, h: int, w: int):
     """m [16, tiles, C] -> A^T m A, the outputs [b, h, w, C]."""
-    rows, columns, c = -(-h // 2), -(-w // 2), m.shape[-1]
-    lines = zip(*(_output(list(line)) for line in m.reshape(4, 4, -1, c)), strict=True)
-    y = jnp.stack([jnp.stack(_output(list(line)), 1) for line in lines], 2)
-    y = y.reshape(b, rows, columns, 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
-    return y.reshape(b, 2 * rows, 2 * columns, c)[:, :h, :w]
+    rows, columns = -(-h // 2), -(-w // 2)
+    y = jnp.stack([jnp.stack(line, 1) for line in zip(*outputs_of(m), strict=True)], 1)
+    y = y.reshape(b, rows, columns, 2, 2, -1).transpose(0, 1, 3, 2, 4, 5)
+    return y.reshape(b, 2 * rows, 2 * columns, -1)[:, :h, :w]
+
+
+def outputs_of(m):
+    """m [16, tiles, C] -> for both columns of a tile the outputs of both rows, [tiles, C] each."""
+    lines = zip(*(_output(list(line)) for line in m.reshape(4, 4, *m.shape[1:])), strict=True)
+    return [_output(list(line)) for line in lines]
 
 
 def _pull_assemble(y):
