@@ -15,8 +15,7 @@ WORKDIR/plots/NAME_errors.png.
 import gc
 
 if __name__ == "__main__":
-    # What imports and tracing make stays; Python would look through it all again and again, which
-    # is a tenth of the time that a start takes.
+    # As in train.py: what imports and tracing make stays.
     gc.set_threshold(1_000_000, 50, 100)
 
 import re

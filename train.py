@@ -35,7 +35,7 @@ from yolojax.initial import start_from
 from yolojax.ops.platforms import traced_for
 from yolojax.peers import several
 from yolojax.saved_config import with_saved_config
-from yolojax.sharding import check_batch_size, make_mesh, places_of, to_devices
+from yolojax.sharding import check_batch_size, make_mesh, places_of, platform_of, to_devices
 from yolojax.tasks import build, choose
 from yolojax.training import checkpoint, ledger
 from yolojax.training.compilations import compilations, summed
@@ -72,7 +72,7 @@ def train(
     val_source = open_source(config.data.val, config)
 
     with (
-        traced_for(mesh.devices.flat[0].platform),
+        traced_for(platform_of(mesh)),
         records_folder(workdir) as records,
         stop_requested() as stop,
         checkpoint.open_manager(workdir, config.checkpoint.keep) as manager,

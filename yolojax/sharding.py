@@ -29,9 +29,9 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def is_tpu(mesh: Mesh) -> bool:
-    """Whether the devices of `mesh` are TPUs; all are of one kind."""
-    return mesh.devices.flat[0].platform == "tpu"
+def platform_of(mesh: Mesh) -> str:
+    """What the devices of `mesh` are, all of one kind: "cpu", "gpu" or "tpu"."""
+    return mesh.devices.flat[0].platform
 
 
 def split(mesh: Mesh) -> NamedSharding:

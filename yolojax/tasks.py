@@ -20,7 +20,6 @@ from yolojax.models import NETWORKS, build_network, count_outputs
 from yolojax.models.cfg import count_last, parse_cfg
 from yolojax.models.folded import fold
 from yolojax.models.layers import ROOTS
-from yolojax.models.layers import to_float as to_float  # for all that runs a network
 from yolojax.models.network import Network
 from yolojax.models.strips import strips_for
 from yolojax.models.summary import layer_table, totals

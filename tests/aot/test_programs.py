@@ -86,7 +86,7 @@ def test_train_steps_get_the_options_of_tpus_there_alone(monkeypatch):
         return program.lower().compile()
 
     compiled()
-    monkeypatch.setattr("yolojax.training.step.is_tpu", lambda mesh: True)
+    monkeypatch.setattr("yolojax.training.step.platform_of", lambda mesh: "tpu")
     with pytest.raises(jax.errors.JaxRuntimeError, match="xla_tpu_scoped_vmem_limit_kib"):
         compiled()  # for CPUs, which have no such option
 

@@ -17,7 +17,8 @@ from yolojax.data.geometry import blank
 from yolojax.evaluation.detect import make_programs
 from yolojax.files import write_bytes
 from yolojax.heads.predictions import scores
-from yolojax.tasks import Task, to_float
+from yolojax.ops.images import to_float
+from yolojax.tasks import Task
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 KEPT = ("boxes", "scores", "labels", "count")  # of ops.nms.Detections

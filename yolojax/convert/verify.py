@@ -14,7 +14,8 @@ from yolojax.config import Config
 from yolojax.convert.onnx_export import export_onnx
 from yolojax.convert.onnx_layers import layer_names
 from yolojax.convert.stablehlo import export_stablehlo, import_flatbuffers, outputs_of
-from yolojax.tasks import Task, build, to_float
+from yolojax.ops.images import to_float
+from yolojax.tasks import Task, build
 
 Model = tuple  # (task, config, variables, ...)
 LIMIT = 1e-3  # largest difference of two forms, in standard deviations of the layer

@@ -18,9 +18,10 @@ from yolojax.evaluation import hierarchy
 from yolojax.evaluation.detect import batch_size, blank_batch, decode_at
 from yolojax.evaluation.writers import write_hits, write_result
 from yolojax.files import as_records
+from yolojax.ops.images import to_float
 from yolojax.progress import progress
 from yolojax.sharding import fetch, to_devices
-from yolojax.tasks import Task, to_float
+from yolojax.tasks import Task
 
 METRICS = ("top1", "top5")
 TOP = 5  # as everyone counts on ImageNet

@@ -74,7 +74,7 @@ def _pooled(x, kernel):
 
 def _block(padded, kernel, i, rows: int):
     """(windows [B, rows, W / 2, 16 * in], z [B, rows, W / 2, 4, C]) of block `i`."""
-    seen = windows(seen_by(padded, i, rows), 4, 2, rows, padded.shape[2] // 2 - 1)
+    seen = windows(seen_by(padded, i, rows), rows, padded.shape[2] // 2 - 1)
     return seen, (seen @ kernel).reshape(*seen.shape[:3], 4, -1)
 
 

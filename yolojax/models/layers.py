@@ -14,11 +14,6 @@ CPU_EPSILON = 1e-6  # beside the root; Darknet on CPU (normalize_cpu, blas.c), i
 MOMENTUM = 0.99  # of the running statistics; batchnorm_layer.c
 
 
-def to_float(image):
-    """uint8 [..., 3] -> float32 in 0..1; floats pass."""
-    return image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image
-
-
 def leaky(x):
     """Leaky ReLU with slope 0.1 (YOLO paper, equation 2)."""
     return jnp.where(x > 0, x, 0.1 * x)  # maximum(x, 0.1 x) got wrong gradients from XLA on CPU

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from yolojax.models.layers import crop, reorg, to_float, wide
+from yolojax.models.layers import crop, reorg, wide
 from yolojax.models.parametric import ConnectedLayer, ConvLayer, LocalLayer
 from yolojax.models.pooling import max_pool
 from yolojax.models.strips import units_for
@@ -24,6 +24,7 @@ from yolojax.models.tables import (
     Table,
     downsampling,
 )
+from yolojax.ops.images import to_float
 
 
 def _conv(layer, x, outputs, *, train, dtype, epsilon, unit=None):

@@ -57,7 +57,7 @@ convolve_in_training.defvjp(_forward, _backward)
 
 
 def _at_once(x) -> bool:
-    """A batch that is shared out over devices too: a loop over its images would gather it."""
+    """Whether a batch is taken whole; on several devices, as a loop over images would gather it."""
     return min(x.shape[1:3]) < LARGE_SIDE or len(x) == 1 or jax.device_count() > 1
 
 

@@ -52,6 +52,7 @@ def compile_train_steps(
         ThreadPoolExecutor(max_workers=1) as beside,
     ):
         for size in sizes:
+            bar.set_postfix_str(f"train step {size[0]}x{size[1]}")
             lowered = jitted.lower(like, abstract_batch(config, head, size, mesh))
             programs[size] = beside.submit(lowered.compile)
             programs[size].add_done_callback(lambda _: bar.update())

@@ -11,8 +11,9 @@ from jax.sharding import Mesh
 
 from yolojax.config import Config
 from yolojax.losses.kept import taken_apart
-from yolojax.sharding import constrained, is_tpu, replicated, split
-from yolojax.tasks import Task, on_tpu, to_float
+from yolojax.ops.images import to_float
+from yolojax.sharding import constrained, platform_of, replicated, split
+from yolojax.tasks import Task, on_tpu
 from yolojax.training.optimizer import frozen, layer_factors, learning_rate
 from yolojax.training.state import TrainState
 from yolojax.xla import tpu_options
@@ -39,7 +40,7 @@ def make_train_step(
     split_state = config.mesh.shard_state and mesh is not None
     rate = learning_rate(settings)
     share = settings.batch_size // settings.subdivisions
-    on_tpus = mesh is not None and is_tpu(mesh)
+    on_tpus = mesh is not None and platform_of(mesh) == "tpu"
     if on_tpus:
         task = on_tpu(task, share, mesh)
 
@@ -152,5 +153,5 @@ def jit_train_step(train_step: Callable, mesh: Mesh, layout=None) -> Callable:
         in_shardings=(layout, split(mesh)),
         out_shardings=(layout, replicated(mesh)),
         donate_argnums=0,
-        compiler_options=tpu_options(os.environ) if is_tpu(mesh) else None,
+        compiler_options=tpu_options(os.environ) if platform_of(mesh) == "tpu" else None,
     )
