@@ -26,16 +26,16 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
+from yolojax.cli.flags import run_main
+from yolojax.cli.saved_config import with_saved_config
 from yolojax.config import checked
-from yolojax.data.doors import open_source, with_tree
-from yolojax.data.nodes import nodes_of
-from yolojax.distributed import records_folder
+from yolojax.data.from_config import open_source, with_tree
+from yolojax.data.tree_labels import nodes_of
+from yolojax.distributed.processes import records_folder
+from yolojax.distributed.sharding import make_mesh, replicated
 from yolojax.evaluation.kinds import kind_of
 from yolojax.loading import load_model
-from yolojax.saved_config import with_saved_config
-from yolojax.sharding import make_mesh, replicated
 from yolojax.tasks import choose
-from yolojax.training.flags import run_main
 from yolojax.training.signals import end_at_once
 
 WORKDIR = flags.DEFINE_string("workdir", None, "the run to evaluate, and where the results go")

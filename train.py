@@ -25,21 +25,27 @@ from jax.profiler import StepTraceAnnotation
 from jax.sharding import Mesh
 from ml_collections import config_flags
 
+from yolojax.cli.flags import run_main
+from yolojax.cli.saved_config import with_saved_config
 from yolojax.config import Config, checked
-from yolojax.data.doors import open_source, open_train_source, train_batches, with_tree
-from yolojax.data.nodes import nodes_of
-from yolojax.distributed import meet, records_folder
+from yolojax.data.from_config import open_source, open_train_source, train_batches, with_tree
+from yolojax.data.tree_labels import nodes_of
+from yolojax.distributed.heartbeat import several
+from yolojax.distributed.processes import meet, records_folder
+from yolojax.distributed.sharding import (
+    check_batch_size,
+    make_mesh,
+    places_of,
+    platform_of,
+    to_devices,
+)
 from yolojax.evaluation.kinds import kind_of
 from yolojax.explain import make_watch
-from yolojax.initial import start_from
 from yolojax.ops.platforms import traced_for
-from yolojax.peers import several
-from yolojax.saved_config import with_saved_config
-from yolojax.sharding import check_batch_size, make_mesh, places_of, platform_of, to_devices
+from yolojax.pretrained import start_from
 from yolojax.tasks import build, choose
-from yolojax.training import checkpoint, ledger
+from yolojax.training import checkpoint, goodput
 from yolojax.training.compilations import compilations, summed
-from yolojax.training.flags import run_main
 from yolojax.training.metrics import RunLog, due
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.profiling import check_steps, parse_steps, profiled
@@ -90,8 +96,8 @@ def train(
 
         step = int(state.step)
         check_steps(profile_steps, step, step + total - done)
-        ledger.mark(records, "start", step, at=started)
-        ledger.mark(records, "setup", step, **summed(compiled))
+        goodput.mark(records, "start", step, at=started)
+        goodput.mark(records, "setup", step, **summed(compiled))
         train_step = make_train_step(config, task, optimizer, mesh)
         train_step = jit_train_step(train_step, mesh, places_of(state))
         programs = compile_train_steps(train_step, state, config, task.head, mesh)
@@ -100,7 +106,7 @@ def train(
         watch = make_watch(task, config, state, records)
         least = least_seconds(task, config, mesh)
         memory = {"planned_gb": planned_gb(programs)} | device_memory()
-        ledger.mark(records, "compile", step, **summed(compiled), **memory)
+        goodput.mark(records, "compile", step, **summed(compiled), **memory)
 
         batches = train_batches(train_source, config, task.head, start_batch=done)
         log = RunLog(
@@ -148,8 +154,8 @@ def train(
                 if halt:
                     print(f"stopped and saved after step {step}; the same command goes on")
                     break
-        ledger.mark(records, "stop", step, **summed(compiled))
-        print(ledger.format_account(ledger.account(ledger.read_ledger(records))))
+        goodput.mark(records, "stop", step, **summed(compiled))
+        print(goodput.format_account(goodput.account(goodput.read_ledger(records))))
 
 
 def main() -> None:

@@ -19,12 +19,12 @@ import shutil
 from pathlib import Path
 
 from yolojax.config import Config
-from yolojax.data.nodes import tree_fields
-from yolojax.data.sources import load_source
-from yolojax.data.tree_files import read_map, write_map, write_names, write_tree
-from yolojax.data.voc import VOC_CLASSES
+from yolojax.data.sources.load import load_source
+from yolojax.data.sources.voc import VOC_CLASSES
+from yolojax.data.tree_labels import tree_fields
 from yolojax.files import write_text
 from yolojax.wordtree.builder import build_tree
+from yolojax.wordtree.files import read_map, write_map, write_names, write_tree
 from yolojax.wordtree.hierarchy import rehang
 from yolojax.wordtree.wordnet import PATCHES, ROOT, read_wordnet
 

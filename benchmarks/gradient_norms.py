@@ -36,7 +36,7 @@ def random_batch(config, rows: int) -> dict:
 
 def compiled_step(config, batch: dict, *, norms: bool):
     """(program, state, batch on the device, seconds to compile) of a step with norms or without."""
-    from yolojax.sharding import make_mesh, to_devices
+    from yolojax.distributed.sharding import make_mesh, to_devices
     from yolojax.tasks import build
     from yolojax.training import step
     from yolojax.training.optimizer import make_optimizer
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", help="write the numbers here")
     options = parser.parse_args()
     from yolojax.config import read_config
-    from yolojax.data.doors import with_tree
+    from yolojax.data.from_config import with_tree
     from yolojax.files import write_text
 
     config = with_tree(read_config(options.config))

@@ -28,10 +28,10 @@ from torch_yolov2 import Net
 
 from yolojax.bench import at_size
 from yolojax.config import Config, read_config
-from yolojax.convert.darknet_cfg_text import cfg_text
-from yolojax.convert.darknet_weights import save_weights
-from yolojax.convert.onnx_export import export_onnx
-from yolojax.models.folded import fold
+from yolojax.darknet.cfg_writer import cfg_text
+from yolojax.darknet.weights import save_weights
+from yolojax.export.onnx import export_onnx
+from yolojax.models.fast.folded import fold
 from yolojax.models.network import variable_shapes
 from yolojax.tasks import Task, build
 

@@ -20,10 +20,10 @@ import numpy as np
 import psutil
 
 from yolojax.config import AugmentConfig
-from yolojax.data.annotations import RecordList
+from yolojax.data.parsing import RecordList
 from yolojax.data.pipeline import train_loader, train_sample
 from yolojax.data.records import read_bytes
-from yolojax.data.sources import load_source
+from yolojax.data.sources.load import load_source
 
 SIZE, BATCH, PLACES = 416, 16, 30
 WITHOUT_PIXELS = "yolojax, 32x32"

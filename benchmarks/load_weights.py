@@ -24,9 +24,9 @@ CHUNK = 1 << 22  # floats
 
 def make(path: Path) -> None:
     """A file of the released length: floats of 0 to 0.01, so variances are none too small."""
-    from yolojax.convert import zoo
+    from yolojax.darknet import published_files
 
-    count = (next(e.bytes for e in zoo.ZOO if e.name == ENTRY) - len(HEADER)) // 4
+    count = (next(e.bytes for e in published_files.ZOO if e.name == ENTRY) - len(HEADER)) // 4
     key = np.random.default_rng(0)
     with open(path, "wb") as file:
         file.write(HEADER)
@@ -38,12 +38,12 @@ def measure(path: Path) -> None:
     """Loads, puts on the device and writes back; a line for each."""
     import jax
 
-    from yolojax.convert import zoo
-    from yolojax.convert.darknet_weights import load_weights, save_weights
+    from yolojax.darknet import published_files
+    from yolojax.darknet.weights import load_weights, save_weights
     from yolojax.loading import on_device
     from yolojax.tasks import build
 
-    config = zoo.config_of(zoo.recognise(path))
+    config = published_files.config_of(published_files.recognise(path))
     model = build(config).model
     jax.block_until_ready(jax.numpy.zeros(1))  # start the device
     report("imports and device", 0.0)

@@ -66,7 +66,7 @@ def loss_calls(task) -> dict:
 
 def step_call(config, task):
     """A call of the compiled training step, that goes on from its last state."""
-    from yolojax.sharding import make_mesh, places_of, to_devices
+    from yolojax.distributed.sharding import make_mesh, places_of, to_devices
     from yolojax.training.optimizer import make_optimizer
     from yolojax.training.state import create_state
     from yolojax.training.step import jit_train_step, make_train_step

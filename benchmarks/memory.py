@@ -51,7 +51,7 @@ def our_steps(steps: str) -> float:
 
     from yolojax.bench import at_size
     from yolojax.config import read_config
-    from yolojax.xla import set_up
+    from yolojax.distributed.xla_flags import set_up
 
     set_up()
     config = at_size(read_config(ROOT / "configs/yolov2_voc.py"), (SIZE, SIZE))
@@ -83,8 +83,8 @@ def make(path: str) -> float:
     import numpy as np
 
     from yolojax.config import read_config
-    from yolojax.convert.darknet_cfg_text import cfg_text
-    from yolojax.convert.darknet_weights import save_weights
+    from yolojax.darknet.cfg_writer import cfg_text
+    from yolojax.darknet.weights import save_weights
     from yolojax.models.network import variable_shapes
     from yolojax.tasks import build
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from yolojax.models.tables import Conv, MaxPool, Reorg, Route, Table
+from yolojax.models.layers import Conv, MaxPool, Reorg, Route, Table
 from yolojax.models.yolov2 import yolov2
 
 SLOPE = 0.1  # of leaky ReLU

@@ -26,7 +26,7 @@ from side_by_side import measure, report
 
 from yolojax.bench import at_size, made_up
 from yolojax.config import Config, read_config
-from yolojax.sharding import make_mesh, to_devices
+from yolojax.distributed.sharding import make_mesh, to_devices
 from yolojax.tasks import build
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.programs import abstract_batch

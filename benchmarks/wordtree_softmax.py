@@ -42,7 +42,7 @@ def parents_of(path: str | None) -> list[int]:
 def softmaxes(layout, rows: int) -> dict:
     """Name -> (flat program, grouped program, arguments)."""
     from yolojax.losses.terms import cross_entropy
-    from yolojax.ops.wordtree_softmax import group_log_softmax, path_log_prob
+    from yolojax.wordtree.softmax import group_log_softmax, path_log_prob
 
     key = np.random.default_rng(0)
     count = len(layout.node)
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=867)
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
-    from yolojax.ops.wordtree import bucket_layout, make_tree
+    from yolojax.wordtree.tree import bucket_layout, make_tree
 
     layout = bucket_layout(make_tree(parents_of(options.tree)))
     print(f"{options.rows} rows of {len(layout.node)} nodes in {len(layout.rank)} groups")

@@ -19,7 +19,7 @@ Published: 19.7 mAP on ImageNet detection with the 9418 nodes, 16.0 on classes w
 
 from configs import wordtree_smoke
 from yolojax.config import Config, is_smoke
-from yolojax.data.nodes import tree_fields
+from yolojax.data.tree_labels import tree_fields
 from yolojax.ops.anchors import PUBLISHED_PRIORS
 
 BATCH = 64

@@ -6,7 +6,7 @@ import numpy as np
 
 from yolojax.config import Config, to_dict
 from yolojax.evaluation.average_precision import match_voc
-from yolojax.evaluation.classify import accuracies
+from yolojax.evaluation.classification import accuracies
 from yolojax.evaluation.coco import match_coco
 from yolojax.evaluation.errors import error_mix
 from yolojax.evaluation.evaluator import ImageDetections, ImageTruth, evaluate

@@ -93,8 +93,8 @@ def nms_program():
 def measure() -> dict:
     """{"versions", "programs": {name: costs}, "compilations": {name: how often}}."""
     from yolojax.aot.programs import eval_programs, train_programs
+    from yolojax.distributed.sharding import make_mesh, replicated, to_devices
     from yolojax.evaluation.detect import make_programs, warm_up
-    from yolojax.sharding import make_mesh, replicated, to_devices
     from yolojax.tasks import build
     from yolojax.training.compilations import compilations
 

@@ -6,46 +6,40 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "yolojax"
-EVERYWHERE = {"files", "naming", "progress", "distributed"}  # they import nothing of ours
-ROOMS = {  # room -> the rooms it may import, besides itself and those; "*" is all of them
+EVERYWHERE = {"files", "suggestions", "progress"}  # they import nothing of ours
+MAY_IMPORT = {  # package -> the packages it may import besides itself and those; "*" is all
     "config": set(),
     "files": set(),
-    "naming": set(),
+    "suggestions": set(),
     "progress": set(),
-    "peers": set(),
-    "xla": set(),
-    "distributed": {"peers"},
-    "sharding": set(),
-    "chips": set(),
+    "distributed": set(),
     "ops": set(),
+    "wordtree": {"ops", "data"},
     "models": {"ops"},
-    "heads": {"ops"},
-    "losses": {"ops", "heads"},
-    "data": {"ops", "config"},
+    "heads": {"ops", "wordtree"},
+    "losses": {"ops", "wordtree", "heads"},
+    "darknet": {"config", "ops", "wordtree", "models", "data", "tasks"},
+    "data": {"ops", "config", "wordtree", "darknet"},
     "visual": {"ops"},
-    "user_loss": set(),
-    "tasks": {"config", "models", "heads", "losses", "user_loss"},
-    "evaluation": {"ops", "heads", "config", "sharding", "tasks", "data", "visual"},
-    "training": {"ops", "losses", "config", "sharding", "tasks", "data", "visual"}
-    | {"chips", "peers", "xla"},
-    "convert": {"config", "ops", "models", "heads", "data", "tasks", "evaluation"},
-    "loading": {"config", "models", "data", "tasks", "convert", "training"},
-    "saving": {"sharding", "convert", "training", "loading"},
-    "saved_config": {"config", "loading"},
-    "initial": {"config", "tasks", "convert", "training", "loading"},
-    "predict": {"config", "tasks", "loading", "data", "evaluation", "visual"},
-    "explain": {"ops", "heads", "losses", "config", "sharding", "tasks", "data", "visual"}
-    | {"evaluation", "training", "loading"},
-    "bench": {"config", "sharding", "tasks", "data", "evaluation", "training"},
-    "ablation": {"config", "data", "evaluation", "models", "tasks", "training", "visual"},
-    "wordtree": {"data"},
-    "aot": {"config", "chips", "sharding", "data", "tasks", "evaluation", "training", "xla"},
+    "tasks": {"config", "models", "heads", "losses", "darknet"},
+    "evaluation": {"ops", "wordtree", "heads", "config", "distributed", "tasks", "data", "visual"},
+    "training": {"ops", "losses", "config", "distributed", "tasks", "data", "visual"},
+    "export": {"config", "ops", "models", "heads", "data", "tasks", "evaluation"},
+    "loading": {"config", "models", "data", "tasks", "darknet", "export", "training"},
+    "saving": {"distributed", "darknet", "export", "training", "loading"},
+    "pretrained": {"config", "tasks", "darknet", "export", "training", "loading"},
+    "predict": {"config", "wordtree", "tasks", "loading", "data", "evaluation", "visual"},
+    "explain": {"ops", "wordtree", "heads", "losses", "config", "distributed", "tasks", "data"}
+    | {"visual", "evaluation", "training", "loading"},
+    "bench": {"config", "distributed", "tasks", "data", "evaluation", "training"},
+    "ablation": {"cli", "config", "data", "evaluation", "models", "tasks", "training"} | {"visual"},
+    "aot": {"config", "distributed", "data", "tasks", "evaluation", "training"},
     "cli": {"*"},
     "__main__": {"cli"},
     "__init__": {"predict"},
 }
-DOORS = {
-    "data/doors.py",
+CONFIG_READERS = {
+    "data/from_config.py",
     "data/pipeline.py",
     "data/classification.py",
 }  # where the config enters data/
@@ -61,7 +55,7 @@ def imports(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def room_of(path):
+def package_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -70,23 +64,23 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_arrows_point_one_way(path):
-    room = room_of(path)
-    allowed = ROOMS[room] | {room} | EVERYWHERE
+    package = package_of(path)
+    allowed = MAY_IMPORT[package] | {package} | EVERYWHERE
     for name in imports(path):
         parts = name.split(".")
         if parts[0] == "yolojax" and len(parts) > 1 and "*" not in allowed:
-            assert parts[1] in allowed, f"{room} must not import {name}"
+            assert parts[1] in allowed, f"{package} must not import {name}"
 
 
 def test_only_models_know_flax():
-    knowing = {room_of(p) for p in FILES if any(n.split(".")[0] == "flax" for n in imports(p))}
+    knowing = {package_of(p) for p in FILES if any(n.split(".")[0] == "flax" for n in imports(p))}
     assert knowing == {"models"}
 
 
-def test_the_config_stops_at_the_door():
+def test_only_these_modules_of_data_read_the_config():
     knowing = {
         str(p.relative_to(PACKAGE))
         for p in FILES
-        if room_of(p) == "data" and any(n.startswith("yolojax.config") for n in imports(p))
+        if package_of(p) == "data" and any(n.startswith("yolojax.config") for n in imports(p))
     }
-    assert knowing == DOORS
+    assert knowing == CONFIG_READERS

@@ -11,12 +11,12 @@ import pytest
 from yolojax.config import Config, DataConfig, ModelConfig
 from yolojax.data.geometry import letterbox
 from yolojax.data.records import BadRecord, Record
-from yolojax.data.shapes import load_shapes
+from yolojax.data.sources.shapes import load_shapes
+from yolojax.distributed.sharding import make_mesh
 from yolojax.explain import explain_picture, make_watch
 from yolojax.explain.observe import make_programs, observe
 from yolojax.explain.pictures import batch_of_one, find_record, one_of
 from yolojax.losses.terms import reduce_terms
-from yolojax.sharding import make_mesh
 from yolojax.tasks import Task, build
 from yolojax.training import checkpoint
 from yolojax.training.optimizer import make_optimizer

@@ -3,14 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolojax import saved_config
+from yolojax.cli import saved_config
+from yolojax.cli.saved_config import flag_value, get_config, with_saved_config
 from yolojax.config import Config, DataConfig, ModelConfig, to_dict
-from yolojax.convert import zoo
-from yolojax.convert.darknet_weights import save_weights
-from yolojax.convert.tensors_file import flat, save_tensors
+from yolojax.darknet import published_files
+from yolojax.darknet.weights import save_weights
+from yolojax.export.safetensors import flat, save_tensors
 from yolojax.loading import describe, load_model
 from yolojax.models.network import variable_shapes
-from yolojax.saved_config import flag_value, get_config, with_saved_config
 from yolojax.tasks import build
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -60,9 +60,11 @@ def published(tmp_path, monkeypatch):
         variables[collection].setdefault(layer, {})[leaf] = np.ones(shape.shape, np.float32)
     path = tmp_path / "tiny.weights"
     save_weights(path, build(config).model, variables, 5)
-    entry = zoo.Weights("tiny.weights", path.stat().st_size, "yolov2_tiny_voc")
-    monkeypatch.setattr(zoo, "ZOO", (entry,))
-    monkeypatch.setattr(zoo, "config_of", lambda found: config if found == entry else None)
+    entry = published_files.Weights("tiny.weights", path.stat().st_size, "yolov2_tiny_voc")
+    monkeypatch.setattr(published_files, "ZOO", (entry,))
+    monkeypatch.setattr(
+        published_files, "config_of", lambda found: config if found == entry else None
+    )
     return path
 
 
@@ -79,7 +81,9 @@ def test_published_weights_need_nothing_beside_them(published, tmp_path):
 
 
 def test_part_of_a_network_is_not_taken_for_the_whole(published, monkeypatch):
-    monkeypatch.setattr(zoo, "ZOO", tuple(entry._replace(upto=13) for entry in zoo.ZOO))
+    monkeypatch.setattr(
+        published_files, "ZOO", tuple(entry._replace(upto=13) for entry in published_files.ZOO)
+    )
     with pytest.raises(ValueError, match=r"the layers before 13 .* --upto 13"):
         load_model(published)
 

@@ -10,13 +10,13 @@ import pytest
 
 from yolojax.cli.main import main
 from yolojax.config import read_config
-from yolojax.losses.aims import IGNORES
+from yolojax.distributed.sharding import make_mesh
 from yolojax.losses.boxes import BOX_TERMS
 from yolojax.losses.candidates import ASSIGNMENTS
 from yolojax.losses.classes import CLASS_TERMS
-from yolojax.losses.contract import EVERY
+from yolojax.losses.targets import IGNORES
 from yolojax.losses.terms import OBJECTNESS_TERMS, with_terms
-from yolojax.sharding import make_mesh
+from yolojax.losses.testing.checks import EVERY
 from yolojax.tasks import LOSSES, build
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.state import create_state

@@ -10,7 +10,7 @@ import pytest
 
 from yolojax import predict
 from yolojax.config import Config, DataConfig, ModelConfig
-from yolojax.convert.darknet_weights import save_weights
+from yolojax.darknet.weights import save_weights
 from yolojax.data.records import BadRecord
 from yolojax.evaluation.detect import make_programs
 from yolojax.heads.predictions import Predictions

@@ -10,8 +10,8 @@ from yolojax import predict
 from yolojax.config import Config, DataConfig, ModelConfig
 from yolojax.heads import yolo9000
 from yolojax.loading import Loaded
-from yolojax.ops.wordtree import bucket_layout, make_tree
 from yolojax.tasks import Task
+from yolojax.wordtree.tree import bucket_layout, make_tree
 
 
 def tree_model(grid=1):

@@ -19,7 +19,7 @@ from program_costs import (
     versions,
 )
 
-from yolojax.sharding import make_mesh
+from yolojax.distributed.sharding import make_mesh
 from yolojax.tasks import build
 from yolojax.training.step import jit_train_step
 

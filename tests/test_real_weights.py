@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from yolojax import loading, predict
-from yolojax.data.doors import eval_batches, open_source
+from yolojax.data.from_config import eval_batches, open_source
 from yolojax.data.geometry import fitter
-from yolojax.evaluation import classify, detect, run
+from yolojax.distributed.sharding import make_mesh
+from yolojax.evaluation import classification, detect, run
 from yolojax.evaluation.average_precision import class_average_precision, match_voc
 from yolojax.evaluation.evaluator import ImageDetections, truth_from_record
-from yolojax.sharding import make_mesh
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 WEIGHTS, GOLDEN = DATA / "weights", DATA / "weights" / "golden"
@@ -180,8 +180,8 @@ def test_the_classifier_is_right_as_often_as_the_original_program(tmp_path):
     weights, cfg = (WEIGHTS / name for name in CLASSIFIER)
     loaded = loading.load_model(weights, cfg=cfg, names=tmp_path / "wnids.names")
     loaded.config.eval.metric = "top1"
-    result = classify.evaluate_source(
-        classify.make_programs(loaded.task, loaded.config.eval),
+    result = classification.evaluate_source(
+        classification.make_programs(loaded.task, loaded.config.eval),
         loaded.variables,
         open_source(f"folder:{sample}/images", loaded.config),
         loaded.config,

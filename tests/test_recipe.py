@@ -9,8 +9,8 @@ import pytest
 
 import train as script
 from yolojax.config import read_config
+from yolojax.distributed.sharding import make_mesh
 from yolojax.loading import load_model
-from yolojax.sharding import make_mesh
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 BACKBONE = "stage3_conv1"

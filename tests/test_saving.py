@@ -12,7 +12,7 @@ import pytest
 
 from yolojax.cli.convert import report
 from yolojax.config import read_config
-from yolojax.convert.tensors_file import flat, nested
+from yolojax.export.safetensors import flat, nested
 from yolojax.loading import Loaded, load_model
 from yolojax.models.network import variable_shapes
 from yolojax.saving import RUN, form_of, fresh_state, save_model

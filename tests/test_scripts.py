@@ -9,10 +9,10 @@ from pathlib import Path
 import jax
 import pytest
 
+from yolojax.cli.flags import unknown_overrides
 from yolojax.config import read_config
-from yolojax.sharding import make_mesh
+from yolojax.distributed.sharding import make_mesh
 from yolojax.tasks import build
-from yolojax.training.flags import unknown_overrides
 from yolojax.training.optimizer import learning_rate, make_optimizer
 from yolojax.training.programs import abstract_batch, train_sizes
 from yolojax.training.state import create_state

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from yolojax.config import Config, ModelConfig
-from yolojax.sharding import make_mesh
+from yolojax.distributed.sharding import make_mesh
 from yolojax.tasks import build, on_tpu
 from yolojax.training import step
 from yolojax.training.optimizer import make_optimizer

@@ -10,10 +10,10 @@ import pytest
 
 from yolojax.config import read_config
 from yolojax.data.class_names import COCO_CLASSES, imagenet_wnids
-from yolojax.data.nodes import find_nodes, nodes_of, to_nodes
+from yolojax.data.tree_labels import find_nodes, nodes_of, to_nodes
 from yolojax.models.network import variable_shapes
-from yolojax.ops.wordtree import leaves, make_tree
 from yolojax.tasks import build
+from yolojax.wordtree.tree import leaves, make_tree
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

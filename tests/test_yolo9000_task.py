@@ -11,22 +11,22 @@ import numpy as np
 import pytest
 
 from yolojax.config import Config, DataConfig, ModelConfig, from_dict, read_config, to_dict
-from yolojax.convert.darknet_cfg_text import cfg_text
-from yolojax.convert.darknet_tree import output_order
-from yolojax.convert.darknet_weights import save_weights
-from yolojax.convert.tensors_file import flat, nested, save_tensors
-from yolojax.data.doors import open_train_source, train_batches
-from yolojax.data.nodes import tree_fields
-from yolojax.initial import start_from
+from yolojax.darknet.cfg_writer import cfg_text
+from yolojax.darknet.tree import output_order
+from yolojax.darknet.weights import save_weights
+from yolojax.data.from_config import open_train_source, train_batches
+from yolojax.data.tree_labels import tree_fields
+from yolojax.distributed.sharding import make_mesh
+from yolojax.export.safetensors import flat, nested, save_tensors
 from yolojax.loading import Loaded, load_model
 from yolojax.models.network import variable_shapes
-from yolojax.ops.wordtree import bucket_layout, make_tree
+from yolojax.pretrained import start_from
 from yolojax.saving import check_free, files_of, fresh_state, save_model
-from yolojax.sharding import make_mesh
 from yolojax.tasks import build
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.programs import abstract_batch
 from yolojax.training.step import make_train_step
+from yolojax.wordtree.tree import bucket_layout, make_tree
 
 ROOT = Path(__file__).parents[1]
 SMALL = Path(__file__).parent / "golden" / "trees" / "small.tree"
@@ -280,8 +280,8 @@ def test_a_tree_is_found_where_darknet_keeps_it(tmp_path):
 
 
 def test_a_known_network_with_a_tree_has_its_name(tmp_path):
-    from yolojax.convert.darknet_config import config_from_cfg
-    from yolojax.models.cfg import parse_cfg
+    from yolojax.darknet.cfg import parse_cfg
+    from yolojax.darknet.config import config_from_cfg
 
     config = small_config("yolo9000")
     config.model.width = 1.0
@@ -308,8 +308,8 @@ def test_the_published_networks_of_a_tree():
     cfg = Path("/usr/share/darknet/cfg/yolo9000.cfg")
     if not cfg.is_file() or not Path("/usr/share/darknet/data/9k.tree").is_file():
         pytest.skip("Darknet's own .cfg and .tree are not installed")
-    from yolojax.convert.darknet_config import config_from_cfg
-    from yolojax.models.cfg import parse_cfg
+    from yolojax.darknet.cfg import parse_cfg
+    from yolojax.darknet.config import config_from_cfg
 
     text = cfg.read_text()
     config = config_from_cfg(

@@ -16,11 +16,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from yolojax.config import Config
-from yolojax.data.doors import open_train_source, train_batches
-from yolojax.data.shapes import SHAPES
+from yolojax.data.from_config import open_train_source, train_batches
+from yolojax.data.sources.shapes import SHAPES
+from yolojax.distributed.sharding import check_batch_size, places_of, to_devices
 from yolojax.evaluation.detect import batch_size, blank_batch
 from yolojax.evaluation.kinds import kind_of
-from yolojax.sharding import check_batch_size, places_of, to_devices
 from yolojax.tasks import Task, build, forward_flops
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.programs import abstract_batch, compile_train_steps, train_sizes

@@ -12,16 +12,16 @@ import jax
 import jax.numpy as jnp
 
 from yolojax.config import Config
-from yolojax.convert import zoo
-from yolojax.convert.darknet_config import config_from_cfg, name_fields, names_of
-from yolojax.convert.darknet_header import VERSION, read_header
-from yolojax.convert.darknet_tree import from_darknet
-from yolojax.convert.darknet_weights import load_weights
-from yolojax.convert.tensors_file import load_tensors, read_about
-from yolojax.data.darknet_files import read_names
+from yolojax.darknet import published_files
+from yolojax.darknet.cfg import parse_cfg
+from yolojax.darknet.config import config_from_cfg, name_fields, names_of
+from yolojax.darknet.data_files import read_names
+from yolojax.darknet.header import VERSION, read_header
+from yolojax.darknet.tree import from_darknet
+from yolojax.darknet.weights import load_weights
+from yolojax.export.safetensors import load_tensors, read_about
 from yolojax.files import let_go, read_text
 from yolojax.models import NETWORKS
-from yolojax.models.cfg import parse_cfg
 from yolojax.models.network import variable_shapes
 from yolojax.tasks import Task, build
 from yolojax.training import checkpoint
@@ -155,7 +155,7 @@ def _from_cfg(cfg: File, names: File | None) -> Config:
 
 def _from_zoo(path: Path, names: File | None) -> Config:
     read_header(path)
-    entry = zoo.recognise(path)
+    entry = published_files.recognise(path)
     if entry is None:
         raise ValueError(
             f"{path}: a .weights file does not name its network, and no published file has "
@@ -166,7 +166,7 @@ def _from_zoo(path: Path, names: File | None) -> Config:
             f"{path} is {entry.name}, the layers before {entry.upto} of a network, no whole one; "
             f"complete it with `yolojax convert WHOLE.cfg {path} --upto {entry.upto} --to RUN`."
         )
-    config = zoo.config_of(entry)
+    config = published_files.config_of(entry)
     return _renamed(config, names) if names else config
 
 

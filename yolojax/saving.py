@@ -10,16 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from yolojax.convert.darknet_cfg_text import cfg_text
-from yolojax.convert.darknet_tree import to_darknet, tree_text_of
-from yolojax.convert.darknet_weights import save_weights
-from yolojax.convert.onnx_export import export_onnx
-from yolojax.convert.stablehlo import export_stablehlo
-from yolojax.convert.tensors_file import save_tensors
+from yolojax.darknet.cfg_writer import cfg_text
+from yolojax.darknet.tree import to_darknet, tree_text_of
+from yolojax.darknet.weights import save_weights
+from yolojax.distributed.sharding import make_mesh, replicated
+from yolojax.export.onnx import export_onnx
+from yolojax.export.safetensors import save_tensors
+from yolojax.export.stablehlo import export_stablehlo
 from yolojax.files import all_or_none, write_text
 from yolojax.loading import Loaded, on_device
-from yolojax.naming import did_you_mean
-from yolojax.sharding import make_mesh, replicated
+from yolojax.suggestions import did_you_mean
 from yolojax.training import checkpoint
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.state import TrainState

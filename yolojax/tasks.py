@@ -8,22 +8,22 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from yolojax import user_loss
 from yolojax.config import Config, LossConfig, ModelConfig
+from yolojax.darknet.cfg import count_last, parse_cfg
 from yolojax.heads import classes as classes_head
 from yolojax.heads import yolo9000, yolov1, yolov2
+from yolojax.losses import custom
 from yolojax.losses.classification import classification_loss
 from yolojax.losses.region import region_loss
 from yolojax.losses.tree_classification import tree_classification_loss
 from yolojax.losses.yolov1 import yolov1_loss
 from yolojax.models import NETWORKS, build_network, count_outputs
-from yolojax.models.cfg import count_last, parse_cfg
-from yolojax.models.folded import fold
-from yolojax.models.layers import ROOTS
+from yolojax.models.fast.folded import fold
+from yolojax.models.fast.strips import strips_for
+from yolojax.models.functional import ROOTS
 from yolojax.models.network import Network
-from yolojax.models.strips import strips_for
 from yolojax.models.summary import layer_table, totals
-from yolojax.naming import did_you_mean
+from yolojax.suggestions import did_you_mean
 
 DECODERS = {"region": yolov2.decode, "yolov1": yolov1.decode, "classes": classes_head.decode}
 TREE_DECODERS = {"region": yolo9000.decode, "classes": yolo9000.decode_classes}
@@ -84,14 +84,14 @@ def make_loss(config: Config, head: str) -> Callable:
             the default, or an argument of it has no value.
     """
     name = config.loss.name or (TREE_LOSS if config.model.tree else OWN_LOSS)[head]
-    if not user_loss.is_in_file(name):
+    if not custom.is_in_file(name):
         make = choose("loss.name", name, LOSSES)
         return make(**_loss_arguments(make, name, config))
     try:
-        make = user_loss.load_maker(name)
+        make = custom.load_maker(name)
     except FileNotFoundError as error:
-        return user_loss.absent(error)
-    return user_loss.checked(make(**_loss_arguments(make, name, config)), name)
+        return custom.absent(error)
+    return custom.checked(make(**_loss_arguments(make, name, config)), name)
 
 
 def build_model(model: ModelConfig) -> tuple[Network, str]:
@@ -138,7 +138,7 @@ def _check_tree(model: ModelConfig, head: str, file: str) -> None:
     if file and not model.tree:
         raise ValueError(
             f"the classes of {model.name} form the tree in {file}, but config.model.tree is empty; "
-            "read it with yolojax.data.nodes.tree_fields."
+            "read it with yolojax.data.tree_labels.tree_fields."
         )
     if model.tree and head not in TREE_DECODERS:
         raise ValueError(f"config.model.tree: the classes of {model.name} cannot form a tree.")
@@ -178,7 +178,8 @@ def choose(field: str, name: str, table: dict):
 def for_inference(task: Task, variables: dict, platform: str) -> tuple[Task, dict]:
     """`task` and its `variables` in the form that is quickest at inference on `platform`.
 
-    On "cpu" that is models.folded, where the network has such a form; elsewhere nothing changes.
+    On "cpu" that is models.fast.folded, where the network has such a form; elsewhere nothing
+    changes.
     """
     if platform != "cpu":
         return task, variables

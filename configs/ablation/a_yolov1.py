@@ -20,7 +20,7 @@ core. :smoke is two steps.
 
 from configs import yolov1_voc
 from yolojax.config import Config
-from yolojax.data.shapes import SHAPES
+from yolojax.data.sources.shapes import SHAPES
 
 FORMS = ("small", "smoke")
 

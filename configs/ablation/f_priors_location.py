@@ -4,7 +4,7 @@ Five clusters of the training boxes as anchors, and centres that stay in their c
 """
 
 from yolojax.config import Config
-from yolojax.data.doors import data_priors
+from yolojax.data.from_config import data_priors
 
 
 def change(config: Config) -> None:

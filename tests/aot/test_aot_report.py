@@ -11,9 +11,9 @@ from yolojax.aot.compiler import Facts
 from yolojax.aot.hlo import Collective, Costs
 from yolojax.aot.programs import Program
 from yolojax.aot.topologies import Topology
-from yolojax.chips import Chip
 from yolojax.config import Config
-from yolojax.sharding import make_mesh
+from yolojax.distributed.chips import Chip
+from yolojax.distributed.sharding import make_mesh
 
 CHIP = Chip("toy", 1e12, 1e12, 2**30, hbm_bandwidth=1e9, link_bandwidth=1e9, clock=1e6)
 MEMORY = {"arguments": 2**28, "outputs": 0, "shared": 0, "temporary": 2**28, "code": 0, "peak": 0}

@@ -1,5 +1,5 @@
 from yolojax.aot.fitting import Need, bytes_per_device, images_that_fit, proposals, round_down
-from yolojax.sharding import make_mesh, placed
+from yolojax.distributed.sharding import make_mesh, placed
 
 NEED = Need(
     used=11 * 2**30,  # 1 of the state, 10 of 40 images: a quarter each

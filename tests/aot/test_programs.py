@@ -4,7 +4,7 @@ import pytest
 
 from yolojax.aot.programs import eval_programs, state_on, train_programs
 from yolojax.config import Config
-from yolojax.sharding import make_mesh, places_of, split
+from yolojax.distributed.sharding import make_mesh, places_of, split
 from yolojax.tasks import build, forward_flops
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.programs import abstract_batch

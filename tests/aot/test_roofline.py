@@ -2,7 +2,7 @@ import pytest
 
 from yolojax.aot.hlo import Collective
 from yolojax.aot.roofline import sent_bytes, times, utilisation
-from yolojax.chips import Chip
+from yolojax.distributed.chips import Chip
 
 CHIP = Chip("toy", 100.0, 100.0, 1000.0, hbm_bandwidth=10.0, link_bandwidth=5.0, clock=2.0)
 

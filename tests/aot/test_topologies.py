@@ -3,7 +3,7 @@ import pytest
 
 from yolojax.aot import topologies
 from yolojax.aot.topologies import describe, expand
-from yolojax.chips import CHIPS
+from yolojax.distributed.chips import CHIPS
 
 
 def test_shapes_and_numbers_of_chips():

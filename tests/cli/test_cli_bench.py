@@ -3,10 +3,10 @@ import json
 import jax
 import pytest
 
-from yolojax import chips
 from yolojax.bench import Row, format_rows
 from yolojax.cli.main import main
-from yolojax.sharding import make_mesh
+from yolojax.distributed import chips
+from yolojax.distributed.sharding import make_mesh
 
 CONFIG = """
 from configs.quickstart import get_config as quickstart
@@ -44,7 +44,9 @@ def get_config(arg=None):
 
 @pytest.fixture
 def one_device(monkeypatch):
-    monkeypatch.setattr("yolojax.sharding.make_mesh", lambda: make_mesh(jax.devices()[:1]))
+    monkeypatch.setattr(
+        "yolojax.distributed.sharding.make_mesh", lambda: make_mesh(jax.devices()[:1])
+    )
 
 
 @pytest.fixture

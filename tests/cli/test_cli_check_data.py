@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from yolojax.cli.main import run_verb
-from yolojax.data.annotations import RecordList, make_record
+from yolojax.data.parsing import RecordList, make_record
 
 PICTURE = np.zeros((100, 200, 3), np.uint8)
 
@@ -23,7 +23,7 @@ def check(monkeypatch, capsys):
     """Run the verb on a source -> (status, what it printed)."""
 
     def run(source, *argv):
-        monkeypatch.setattr("yolojax.data.sources.load_source", lambda *_, **__: source)
+        monkeypatch.setattr("yolojax.data.sources.load.load_source", lambda *_, **__: source)
         status = run_verb("check_data", ["test:source", *argv])
         return status, capsys.readouterr().out
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from yolojax.cli.main import main
-from yolojax.convert.darknet_header import read_header
-from yolojax.convert.darknet_weights import save_weights
-from yolojax.convert.tensors_file import flat
+from yolojax.darknet.header import read_header
+from yolojax.darknet.weights import save_weights
+from yolojax.export.safetensors import flat
 from yolojax.loading import load_model
 from yolojax.saving import save_model
 

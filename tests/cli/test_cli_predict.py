@@ -59,7 +59,7 @@ def predict(monkeypatch):
         return FakeDetector()
 
     monkeypatch.setattr("yolojax.predict.load", load)
-    monkeypatch.setattr("yolojax.xla.set_up", lambda: None)
+    monkeypatch.setattr("yolojax.distributed.xla_flags.set_up", lambda: None)
     run = lambda *args: main(["predict", *map(str, args), "--workdir", "run"])  # noqa: E731
     return SimpleNamespace(run=run, loads=loads)
 
@@ -187,7 +187,7 @@ def test_the_parser_refuses_the_rest(options):
 )
 def test_options_of_boxes_are_not_for_a_classifier(monkeypatch, tmp_path, capsys, options):
     monkeypatch.setattr("yolojax.predict.load", lambda path, **options: FakeClassifier())
-    monkeypatch.setattr("yolojax.xla.set_up", lambda: None)
+    monkeypatch.setattr("yolojax.distributed.xla_flags.set_up", lambda: None)
     argv = ["predict", str(write(tmp_path / "a.png")), "--weights", "tiny.weights"]
     assert main(argv) == 0
     assert capsys.readouterr().out == f"{tmp_path}/a.png: dog 0.80, cat 0.20\n"

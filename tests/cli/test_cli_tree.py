@@ -2,7 +2,7 @@ import pytest
 from wordtree_cases import write_wordnet
 
 from yolojax.cli.main import main
-from yolojax.data import tree_files
+from yolojax.wordtree import files
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def test_a_tree_is_built_from_wordnet(here, capsys):
     out = capsys.readouterr().out
     assert "x.tree: 4 labels and 2 nodes above and between them" in out
     assert "6 nodes, 4 of them leaves; 3 groups of siblings, up to 2 in one; 3 levels" in out
-    tree = tree_files.read_tree("x.tree")
-    assert tree_files.names_beside("x.tree", tree)[0] == "canine"
+    tree = files.read_tree("x.tree")
+    assert files.names_beside("x.tree", tree)[0] == "canine"
     assert run(command) == 1
     assert "exists already" in capsys.readouterr().err
     assert run(f"{command} --force --without contraction") == 0
@@ -39,7 +39,7 @@ def test_patches_of_ones_own_bring_labels_under_the_root(here, capsys):
     assert "n00000030 (idea)" in capsys.readouterr().err
     (here / "own.csv").write_text("n00000030,n00000012\n")
     assert run(f"{command} --rehang own.csv") == 0
-    assert tree_files.read_tree("x.tree").wnids == ("n00000012", "n00000017", "n00000030")
+    assert files.read_tree("x.tree").wnids == ("n00000012", "n00000017", "n00000030")
     (here / "own.csv").write_text("n00000030,n9\n")
     assert run(f"{command} --rehang own.csv --force") == 1
     assert "own.csv: n9 is not in" in capsys.readouterr().err
@@ -48,9 +48,9 @@ def test_patches_of_ones_own_bring_labels_under_the_root(here, capsys):
 def test_ones_own_names_need_no_labels(here, capsys):
     (here / "a.yaml").write_text("animal:\n  dog: [big terrier, poodle]\n  cat:\nvehicle: car\n")
     assert run("build --nested a.yaml --out a.tree") == 0
-    tree = tree_files.read_tree("a.tree")
+    tree = files.read_tree("a.tree")
     assert tree == (("animal", "car", "dog", "cat", "big_terrier", "poodle"), (-1, -1, 0, 0, 2, 2))
-    assert tree_files.names_beside("a.tree", tree)[4] == "big terrier"
+    assert files.names_beside("a.tree", tree)[4] == "big terrier"
 
 
 def test_labels_come_from_several_files_each_once(here, capsys):
@@ -60,9 +60,9 @@ def test_labels_come_from_several_files_each_once(here, capsys):
     command = "build --csv a.csv --out a.tree --labels a.txt b.txt"
     assert run(command) == 0
     assert "3 labels and 0 nodes above" in capsys.readouterr().out
-    assert tree_files.read_tree("a.tree") == (("horse", "cow", "sorrel"), (-1, -1, 0))
+    assert files.read_tree("a.tree") == (("horse", "cow", "sorrel"), (-1, -1, 0))
     assert run(f"{command} --force --promotion") == 0
-    assert tree_files.read_tree("a.tree").parents == (-1, -1, -1)
+    assert files.read_tree("a.tree").parents == (-1, -1, -1)
 
 
 def test_a_tree_and_its_names_are_written_together_or_not(here, capsys):
@@ -111,7 +111,7 @@ def test_a_class_may_begin_as_a_comment_does(here):
     todo = here / "own.map.todo"
     todo.write_text(todo.read_text().replace("#1 sign = ?", "#1 sign = n2"))
     assert run(f"{command} --choices own.map.todo") == 0
-    assert tree_files.read_map("own.map", 2) == (1,)
+    assert files.read_map("own.map", 2) == (1,)
 
 
 def test_ambiguous_classes_are_asked_for_in_a_file(here, capsys):
@@ -135,7 +135,7 @@ def test_ambiguous_classes_are_asked_for_in_a_file(here, capsys):
     assert "own.map.todo: still to be decided: zebu." in capsys.readouterr().err
     todo.write_text(todo.read_text().replace("zebu = ?", "zebu = animal"))
     assert run(f"{command} --choices own.map.todo") == 0
-    assert tree_files.read_map("own.map", 5) == (3, 4, 0)
+    assert files.read_map("own.map", 5) == (3, 4, 0)
     assert "bat       4  tool > bat\n" in capsys.readouterr().out
 
 

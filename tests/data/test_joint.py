@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from yolojax.config import AugmentConfig, Config
-from yolojax.data import doors, joint
+from yolojax.data import from_config, joint
 from yolojax.data.joint import JointSource, place_at
-from yolojax.data.nodes import MappedSource, find_nodes, to_nodes, tree_fields
+from yolojax.data.loader import fingerprint
 from yolojax.data.pipeline import train_loader
-from yolojax.data.reading import fingerprint
-from yolojax.data.sources import load_source
+from yolojax.data.sources.load import load_source
+from yolojax.data.tree_labels import MappedSource, find_nodes, to_nodes, tree_fields
 
 NODES = ("shape", "round", "pointed", "circle", "polygon", "star", "square", "triangle")
 TREE = (-1, 0, 0, 1, 2, 2, 4, 4)
@@ -147,11 +147,13 @@ def config_of(**data):
 
 
 def test_the_door_opens_both_sources():
-    source = doors.open_train_source(config_of(labelled="shapes:single", mix=(3, 2)), "region")
+    source = from_config.open_train_source(
+        config_of(labelled="shapes:single", mix=(3, 2)), "region"
+    )
     assert (source.boxes.name, source.labels.name) == ("shapes:train", "shapes:single")
     assert source.mix == (3, 2)
-    assert doors.open_train_source(config_of(), "region").classes == NODES
-    assert doors.open_source("shapes:val", config_of())[0].labels.max() > 2
+    assert from_config.open_train_source(config_of(), "region").classes == NODES
+    assert from_config.open_source("shapes:val", config_of())[0].labels.max() > 2
 
 
 def test_labelled_pictures_have_a_map_of_their_own(tmp_path):
@@ -160,9 +162,9 @@ def test_labelled_pictures_have_a_map_of_their_own(tmp_path):
         config_of(labelled="shapes:single", **{field: str(tmp_path / "a.map")})
         for field in ("map", "labelled_map")
     )
-    source = doors.open_train_source(boxes, "region")
+    source = from_config.open_train_source(boxes, "region")
     assert (source.boxes.nodes, source.labels.nodes) == ((1, 4, 4, 2), OF_SHAPE)
-    source = doors.open_train_source(labels, "region")
+    source = from_config.open_train_source(labels, "region")
     assert (source.boxes.nodes, source.labels.nodes) == (OF_SHAPE, (1, 4, 4, 2))
 
 
@@ -172,18 +174,18 @@ def test_a_message_names_the_field_of_the_map_that_is_wrong(tmp_path):
     with pytest.raises(
         ValueError, match=r"give the .map of this data as --config\.data\.labelled_"
     ):
-        doors.open_train_source(config, "region")
+        from_config.open_train_source(config, "region")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "n9_a.jpg").write_bytes(b"")
     config = config_of(labelled=f"folder:{tmp_path}/photos")
     with pytest.raises(ValueError, match=r"n9 \(none\).* give it as --config\.data\.labelled_map"):
-        doors.open_train_source(config, "region")
+        from_config.open_train_source(config, "region")
 
 
 def test_a_missing_map_names_those_that_are_shipped():
     message = r"none\.map: no such file; give a \.map .* a shipped one: coco_imagenet1k\."
     with pytest.raises(FileNotFoundError, match=message):
-        doors.open_source("shapes:train", config_of(map="none.map"))
+        from_config.open_source("shapes:train", config_of(map="none.map"))
 
 
 @pytest.mark.parametrize("head", ["region", "classes"])
@@ -192,16 +194,16 @@ def test_labelled_pictures_need_a_tree_and_boxes(head):
     if head == "region":
         config.model.tree, config.model.classes = (), ("circle", "square", "triangle", "star")
     with pytest.raises(ValueError, match=r"labelled is 'shapes:single', but only a YOLOv2"):
-        doors.open_train_source(config, head)
+        from_config.open_train_source(config, head)
 
 
 def test_a_tree_is_read_once_and_kept(tmp_path):
     (tmp_path / "a.tree").write_text("n1 -1\nn2 0\nn3 0\n")
     config = Config()
-    assert doors.with_tree(config) is config
+    assert from_config.with_tree(config) is config
     config.model.tree_file = str(tmp_path / "a.tree")
     (tmp_path / "a.names").write_text("animal\ncat\ncat\n")
-    model = doors.with_tree(config).model
+    model = from_config.with_tree(config).model
     assert (model.tree, model.classes) == ((-1, 0, 0), ("n1", "n2", "n3"))
     assert (model.class_names, model.tree_file) == (("animal", "cat", "cat"), "")
     with pytest.raises(FileNotFoundError, match=r"no such file; give a \.tree, or a shipped one"):

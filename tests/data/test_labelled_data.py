@@ -6,9 +6,9 @@ import pytest
 
 from yolojax.config import ClassifierAugmentConfig
 from yolojax.data import classification
+from yolojax.data.loader import fingerprint
 from yolojax.data.pipeline import train_loader
-from yolojax.data.reading import fingerprint
-from yolojax.data.sources import load_source
+from yolojax.data.sources.load import load_source
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "image_synth.npz")
 STILL = {"scales": (1.0, 1.0), "angle": 0.0, "aspect": 1.0, "flip": 0.0}

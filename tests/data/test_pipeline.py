@@ -10,13 +10,8 @@ import pytest
 from yolojax.config import AugmentConfig
 from yolojax.data.augment import augment as augment_picture
 from yolojax.data.geometry import GREY, boxes_to_original, fitter, letterbox, squash
-from yolojax.data.pipeline import (
-    eval_loader,
-    record_at,
-    train_loader,
-    train_sample,
-)
-from yolojax.data.reading import fingerprint
+from yolojax.data.loader import fingerprint
+from yolojax.data.pipeline import eval_loader, record_at, train_loader, train_sample
 from yolojax.data.records import BadRecord, Record
 
 SIZE = (32, 64)

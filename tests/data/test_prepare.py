@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from yolojax.cli import prepare as command
-from yolojax.data.annotations import RecordList, make_record
+from yolojax.data.parsing import RecordList, make_record
 from yolojax.data.prepare import prepare_dataset
 from yolojax.data.records import BadRecord, load_image
-from yolojax.data.sources import load_source
+from yolojax.data.sources.load import load_source
 
 CLASSES = ("cat", "dog")
 

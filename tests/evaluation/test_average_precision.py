@@ -11,7 +11,7 @@ from yolojax.evaluation.average_precision import (
     match_voc,
     recall_scale,
 )
-from yolojax.evaluation.pairs import overlap
+from yolojax.evaluation.matches import overlap
 
 
 def both(truths, found, classes=1):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from evaluation_cases import ELSEWHERE, SQUARE, detections, random_case, truth
 
-from yolojax.evaluation import pairs
+from yolojax.evaluation import matches
 from yolojax.evaluation.average_precision import class_average_precision
 from yolojax.evaluation.coco import IOU_THRESHOLDS, LEVELS, coco_numbers, match_coco
 
@@ -155,7 +155,7 @@ def test_of_two_truths_as_near_the_last_is_taken():
 def test_the_same_whatever_the_chunks_of_pairs(monkeypatch):
     truths, found = hard_case(0)
     expected = match_coco(truths, found, 6)
-    monkeypatch.setattr(pairs, "CHUNK", 7)
+    monkeypatch.setattr(matches, "CHUNK", 7)
     for ours, theirs in zip(match_coco(truths, found, 6), expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 

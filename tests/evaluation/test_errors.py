@@ -1,9 +1,9 @@
 import pytest
 from evaluation_cases import ELSEWHERE, SQUARE, detections, random_case, truth
 
-from yolojax.data.voc import VOC_CLASSES
+from yolojax.data.sources.voc import VOC_CLASSES
 from yolojax.evaluation.errors import KINDS, error_mix, format_errors, similar_classes
-from yolojax.evaluation.pairs import overlap
+from yolojax.evaluation.matches import overlap
 
 CLASSES = ("cat", "dog", "sofa")  # of VOC: cat and dog are similar, the sofa to neither
 SHIFTED = (0, 0, 10, 30)  # IoU 1/3 with SQUARE

@@ -8,11 +8,11 @@ from PIL import Image
 
 from yolojax.config import Config, DataConfig, EvalConfig, ModelConfig
 from yolojax.data.records import Record
+from yolojax.distributed.sharding import make_mesh
 from yolojax.evaluation.detect import make_programs
-from yolojax.evaluation.paired import paired_difference, read_matches
 from yolojax.evaluation.run import evaluate_source
+from yolojax.evaluation.significance import paired_difference, read_matches
 from yolojax.heads.predictions import Predictions
-from yolojax.sharding import make_mesh
 from yolojax.tasks import Task
 
 BOX = np.array([[0.25, 0.25, 0.75, 0.75]], np.float32)

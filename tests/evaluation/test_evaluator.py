@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from evaluation_cases import ELSEWHERE, SQUARE, detections, random_case, truth
 
-from yolojax.data.annotations import make_record
+from yolojax.data.parsing import make_record
 from yolojax.evaluation.evaluator import METRICS, evaluate, truth_from_record
 from yolojax.evaluation.writers import COLUMNS, format_table, headline
 

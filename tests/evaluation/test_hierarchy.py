@@ -3,7 +3,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolojax.data.tree_files import read_map, read_tree
 from yolojax.evaluation.evaluator import ImageDetections, ImageTruth
 from yolojax.evaluation.hierarchy import (
     accuracy_by_depth,
@@ -14,6 +13,7 @@ from yolojax.evaluation.hierarchy import (
     split_means,
     tree_numbers,
 )
+from yolojax.wordtree.files import read_map, read_tree
 
 WORDTREE = Path(__file__).parents[3] / "shared" / "data" / "wordtree"
 PARENTS = (-1, 0, 1, 1, -1)  # animal > dog > (terrier, poodle); thing

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from yolojax.config import Config, DataConfig, EvalConfig, ModelConfig
-from yolojax.data.nodes import MappedSource, nodes_of
 from yolojax.data.records import Record
+from yolojax.data.tree_labels import MappedSource, nodes_of
+from yolojax.distributed.sharding import make_mesh
 from yolojax.evaluation import detect
 from yolojax.evaluation.kinds import CLASSIFICATION, DETECTION
-from yolojax.evaluation.paired import read_hits, read_matches
+from yolojax.evaluation.significance import read_hits, read_matches
 from yolojax.heads import yolo9000
-from yolojax.ops.wordtree import bucket_layout, make_tree
-from yolojax.sharding import make_mesh
 from yolojax.tasks import Task
+from yolojax.wordtree.tree import bucket_layout, make_tree
 
 NODES = ("animal", "thing", "pet", "cattle", "hound", "domestic cat")
 TREE = (-1, -1, 0, 0, 2, 2)

@@ -10,7 +10,7 @@ from yolojax.heads import yolov2
 from yolojax.heads.predictions import scores
 from yolojax.heads.yolo9000 import decode, decode_classes
 from yolojax.ops.boxes import xyxy_to_cxcywh
-from yolojax.ops.wordtree import bucket_layout, leaves, make_tree
+from yolojax.wordtree.tree import bucket_layout, leaves, make_tree
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "tree_small.npz")
 TREE = GOLDEN["tree_parent"].tolist()

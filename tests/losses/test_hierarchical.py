@@ -9,7 +9,7 @@ from jax.test_util import check_grads
 
 from yolojax.losses.region import region_loss
 from yolojax.ops.boxes import cxcywh_to_xyxy
-from yolojax.ops.wordtree import bucket_layout, make_tree
+from yolojax.wordtree.tree import bucket_layout, make_tree
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "tree_small.npz")
 TREE = tuple(GOLDEN["tree_parent"].tolist())

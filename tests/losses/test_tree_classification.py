@@ -5,7 +5,7 @@ import pytest
 
 from yolojax.losses.classification import classification_loss
 from yolojax.losses.tree_classification import tree_classification_loss
-from yolojax.ops.wordtree import bucket_layout, make_tree
+from yolojax.wordtree.tree import bucket_layout, make_tree
 
 # 0 animal (2 dog (4 terrier), 3 cat), 1 thing
 ANIMALS = (-1, -1, 0, 0, 2)

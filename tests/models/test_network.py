@@ -6,8 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from yolojax.models.network import Network, variable_shapes
-from yolojax.models.tables import (
+from yolojax.models.layers import (
     AvgPool,
     Connected,
     Conv,
@@ -18,6 +17,7 @@ from yolojax.models.tables import (
     Reorg,
     Route,
 )
+from yolojax.models.network import Network, variable_shapes
 
 SMALL = (
     Conv(4, name="a"),

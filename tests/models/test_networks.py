@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from yolojax.models import NETWORKS, build_network, count_outputs
-from yolojax.models.network import variable_shapes
-from yolojax.models.tables import (
+from yolojax.models.layers import (
     WITH_PARAMETERS,
     AvgPool,
     Connected,
@@ -16,6 +15,7 @@ from yolojax.models.tables import (
     downsampling,
     scale_width,
 )
+from yolojax.models.network import variable_shapes
 
 # Of each network: height and width of its images, and the shape of raw for 2 images and 60 outputs.
 SHAPES = {

@@ -2,11 +2,11 @@ import jax.numpy as jnp
 import pytest
 
 from yolojax.models import NETWORKS, build_network, count_outputs
+from yolojax.models.layers import AvgPool, Connected, Conv, Crop, Dropout, Local, MaxPool
 from yolojax.models.network import Network
 from yolojax.models.published import PUBLISHED
 from yolojax.models.shapes import count_parameters, output_shapes
 from yolojax.models.summary import format_table, layer_table, totals
-from yolojax.models.tables import AvgPool, Connected, Conv, Crop, Dropout, Local, MaxPool
 
 # Darknet's own count: trainable parameters, floats in a .weights file, BFLOPs of convolutions,
 # and 2 * multiplications / 1e9 of all layers.

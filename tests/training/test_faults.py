@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from yolojax.config import Config
-from yolojax.sharding import make_mesh
-from yolojax.training import checkpoint, seal
+from yolojax.distributed.sharding import make_mesh
+from yolojax.training import checkpoint, checksums
 from yolojax.training.metrics import RunLog
 from yolojax.training.state import TrainState
 
@@ -36,7 +36,7 @@ def resumed(workdir, size=1000):
 
 
 def largest_file(folder):
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != seal.NAME]
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != checksums.NAME]
     return max(files, key=lambda path: path.stat().st_size)
 
 
@@ -91,13 +91,13 @@ def test_what_a_killed_process_left_of_a_save_is_removed(tmp_path, capsys):
 
 def test_a_checkpoint_that_was_not_sealed_yet_is_taken(tmp_path):
     save_steps(tmp_path, 1)
-    (tmp_path / "checkpoints" / "1" / seal.NAME).unlink()
+    (tmp_path / "checkpoints" / "1" / checksums.NAME).unlink()
     assert int(resumed(tmp_path).step) == 1
 
 
 def test_a_damaged_seal_is_damage(tmp_path):
     save_steps(tmp_path, 1, 2)
-    (tmp_path / "checkpoints" / "2" / seal.NAME).write_text("{")
+    (tmp_path / "checkpoints" / "2" / checksums.NAME).write_text("{")
     assert int(resumed(tmp_path).step) == 1
 
 
@@ -106,7 +106,7 @@ def test_a_checkpoint_is_sealed_as_soon_as_it_is_saved(tmp_path):
     with checkpoint.open_manager(tmp_path, 2) as manager:
         checkpoint.save(manager, state_at(1), Config())
         end = time.monotonic() + 60
-        while not (tmp_path / "checkpoints" / "1" / seal.NAME).exists():
+        while not (tmp_path / "checkpoints" / "1" / checksums.NAME).exists():
             assert time.monotonic() < end
             time.sleep(0.05)
 
@@ -114,10 +114,10 @@ def test_a_checkpoint_is_sealed_as_soon_as_it_is_saved(tmp_path):
 def test_a_seal_names_every_file(tmp_path):
     save_steps(tmp_path, 1)
     folder = tmp_path / "checkpoints" / "1"
-    sealed = json.loads((folder / seal.NAME).read_text())
+    sealed = json.loads((folder / checksums.NAME).read_text())
     files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
-    assert sealed.keys() == files - {seal.NAME}
-    assert seal.damage(folder) is None
+    assert sealed.keys() == files - {checksums.NAME}
+    assert checksums.damage(folder) is None
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ import pytest
 from cell_truths import batch_of_cells
 
 from yolojax.config import Config
-from yolojax.convert.darknet_weights import entries, load_weights
+from yolojax.darknet.cfg import read_cfg
+from yolojax.darknet.weights import entries, load_weights
 from yolojax.losses.classification import classification_loss
 from yolojax.losses.region import region_loss
 from yolojax.losses.yolov1 import yolov1_loss
-from yolojax.models.cfg import read_cfg
 from yolojax.models.network import Network
 from yolojax.ops.boxes import cxcywh_to_xyxy
 from yolojax.tasks import Task

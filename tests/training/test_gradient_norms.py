@@ -7,8 +7,8 @@ import pytest
 
 from configs.yolov2_voc import smoke
 from yolojax.config import Config
+from yolojax.distributed.sharding import make_mesh, to_devices
 from yolojax.losses.terms import reduce_terms
-from yolojax.sharding import make_mesh, to_devices
 from yolojax.tasks import build
 from yolojax.training import step as steps
 from yolojax.training.optimizer import make_optimizer

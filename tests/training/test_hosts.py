@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from processes import SMALL, launch, log_of, run, steps_of, wait, wait_for_step
 
-from yolojax.data.doors import open_source, train_batches
-from yolojax.data.reading import fingerprint, row_digests
+from yolojax.data.from_config import open_source, train_batches
+from yolojax.data.loader import fingerprint, row_digests
 from yolojax.tasks import build
 from yolojax.training import checkpoint
 

@@ -6,13 +6,7 @@ import numpy as np
 import pytest
 
 from yolojax.config import OptimizerConfig
-from yolojax.training.optimizer import (
-    frozen,
-    kernels,
-    layer_factors,
-    learning_rate,
-    make_optimizer,
-)
+from yolojax.training.optimizer import frozen, kernels, layer_factors, learning_rate, make_optimizer
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "lr_schedule.npz")
 B = 64

@@ -16,11 +16,11 @@ from jax import monitoring
 import train as script
 from configs.yolov2_voc import smoke
 from yolojax.config import Config
+from yolojax.distributed.sharding import make_mesh, to_devices
 from yolojax.evaluation.kinds import kind_of
-from yolojax.sharding import make_mesh, to_devices
 from yolojax.tasks import build
 from yolojax.training import checkpoint
-from yolojax.training.ledger import account, read_ledger
+from yolojax.training.goodput import account, read_ledger
 from yolojax.training.metrics import NotFinite, RunLog
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.programs import compile_train_steps

@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from configs.quickstart import get_config
-from yolojax.sharding import make_mesh, places, places_of, to_devices
+from yolojax.distributed.sharding import make_mesh, places, places_of, to_devices
 from yolojax.tasks import build
 from yolojax.training import checkpoint
 from yolojax.training.optimizer import make_optimizer

@@ -7,7 +7,7 @@ from jax import monitoring
 
 import train as script
 from configs.quickstart import get_config
-from yolojax.sharding import make_mesh
+from yolojax.distributed.sharding import make_mesh
 from yolojax.training.metrics import RunLog
 
 

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wordtree_cases import write_wordnet
 
-from yolojax.data import tree_files
 from yolojax.data.class_names import imagenet_wnids
-from yolojax.wordtree import builder, survey, wordnet
+from yolojax.wordtree import builder, files, survey, wordnet
 from yolojax.wordtree.hierarchy import named_hierarchy, rehang
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -124,7 +123,7 @@ def hierarchies(draw):
 def test_a_tree_has_all_labels_and_nothing_that_could_go(case):
     hierarchy, labels = case
     tree = builder.build_tree(hierarchy, labels, root="0", promotion=True)
-    tree_files.check_tree(tree, "built")
+    files.check_tree(tree, "built")
     assert set(labels) <= set(tree.wnids)
     for node, wnid in enumerate(tree.wnids):
         children = [child for child, parent in enumerate(tree.parents) if parent == node]
@@ -183,25 +182,25 @@ def real():
 
 def test_ilsvrc_gives_the_shipped_tree(real):
     built = builder.build_tree(real, imagenet_wnids(), root=wordnet.ROOT)
-    path = tree_files.find_tree("imagenet1k")
-    shipped = tree_files.read_tree(path)
+    path = files.find_tree("imagenet1k")
+    shipped = files.read_tree(path)
     assert built == shipped
     assert len(built.wnids) == 1369  # the paper, section 4
     assert len(set(built.parents)) == 370
     names = tuple(real.names[wnid][0] for wnid in built.wnids)
-    assert names == tree_files.names_beside(path, shipped)
+    assert names == files.names_beside(path, shipped)
 
 
 def test_coco_s_classes_are_above_those_of_ilsvrc_that_are_kinds_of_them(real):
-    path = tree_files.find_tree("coco_imagenet1k")
-    shipped = tree_files.read_tree(path)
-    coco = [shipped.wnids[n] for n in tree_files.read_map(path.with_suffix(".map"), 1411)]
+    path = files.find_tree("coco_imagenet1k")
+    shipped = files.read_tree(path)
+    coco = [shipped.wnids[n] for n in files.read_map(path.with_suffix(".map"), 1411)]
     built = builder.build_tree(
         real, list(dict.fromkeys([*imagenet_wnids(), *coco])), root=wordnet.ROOT
     )
     assert built == shipped
     names = tuple(real.names[wnid][0] for wnid in built.wnids)
-    assert names == tree_files.names_beside(path, shipped)
+    assert names == files.names_beside(path, shipped)
     kinds = {w: ancestors(real, w).intersection(coco) for w in imagenet_wnids() if w not in coco}
     kinds = {wnid: above for wnid, above in kinds.items() if above}
     for wnid, above in kinds.items():  # a minivan is a car and a truck; the tree has one of them
@@ -213,10 +212,10 @@ def test_coco_s_classes_are_above_those_of_ilsvrc_that_are_kinds_of_them(real):
 def test_coco_s_nodes_are_those_of_the_authors():
     if not DARKNET.is_dir():
         pytest.skip(f"needs {DARKNET}")
-    path = tree_files.find_tree("coco_imagenet1k")
-    ours, theirs = tree_files.read_tree(path), tree_files.read_tree(DARKNET / "9k.tree")
-    nodes = tree_files.read_map(path.with_suffix(".map"), len(ours.wnids))
-    authors = tree_files.read_map(DARKNET / "coco9k.map", len(theirs.wnids))
+    path = files.find_tree("coco_imagenet1k")
+    ours, theirs = files.read_tree(path), files.read_tree(DARKNET / "9k.tree")
+    nodes = files.read_map(path.with_suffix(".map"), len(ours.wnids))
+    authors = files.read_map(DARKNET / "coco9k.map", len(theirs.wnids))
     assert [ours.wnids[n] for n in nodes] == [theirs.wnids[n] for n in authors]
 
 
@@ -231,7 +230,7 @@ def test_ilsvrc_agrees_with_an_independent_build():
     if not golden.is_file():
         pytest.skip(f"needs {golden}")
     reference = json.loads(golden.read_text())
-    shipped = parents(tree_files.read_tree(tree_files.find_tree("imagenet1k")))
+    shipped = parents(files.read_tree(files.find_tree("imagenet1k")))
     assert reference.pop(wordnet.ROOT) is None  # the implicit root
     assert {node: parent or wordnet.ROOT for node, parent in shipped.items()} == reference
 
@@ -240,9 +239,9 @@ def test_the_tree_of_the_authors_is_nearly_rebuilt(real):
     listed = DARKNET / "imagenet.labels.list"  # the 21842 synsets of ImageNet
     if not listed.is_file():
         pytest.skip(f"needs {listed}")
-    authors = parents(tree_files.read_tree(DARKNET / "9k.tree"))
+    authors = parents(files.read_tree(DARKNET / "9k.tree"))
     # Which nodes were labels is not published; 269 have no pictures in ImageNet and were not.
-    labels = sorted(set(authors).intersection(tree_files.read_labels(listed)))
+    labels = sorted(set(authors).intersection(files.read_labels(listed)))
     assert len(labels) == 9149
     built = parents(builder.build_tree(real, labels, root=wordnet.ROOT, promotion=True))
     same = sum(built.get(node, "") == parent for node, parent in authors.items())

@@ -3,10 +3,9 @@ from pathlib import Path
 import pytest
 from wordtree_cases import SYNSETS, write_wordnet
 
-from yolojax.data import tree_files
-from yolojax.data.annotations import read_names
-from yolojax.data.tree_files import TreeFile
-from yolojax.wordtree import survey, wordnet
+from yolojax.data.parsing import read_names
+from yolojax.wordtree import files, survey, wordnet
+from yolojax.wordtree.files import TreeFile
 from yolojax.wordtree.matching import match_classes
 
 DARKNET = Path("/usr/share/darknet/data")  # Debian's package darknet
@@ -74,11 +73,11 @@ def test_the_last_word_is_a_hint_and_no_more(hierarchy):
 def test_coco_comes_to_the_nodes_of_the_authors():
     try:
         real = wordnet.read_wordnet(wordnet.find_wordnet())
-        tree = tree_files.read_tree(tree_files.find_tree(DARKNET / "9k.tree"))
+        tree = files.read_tree(files.find_tree(DARKNET / "9k.tree"))
     except FileNotFoundError as error:
         pytest.skip(str(error))
-    names = tree_files.names_beside(DARKNET / "9k.tree", tree)
-    chosen = tree_files.read_map(DARKNET / "coco9k.map", len(names))
+    names = files.names_beside(DARKNET / "9k.tree", tree)
+    chosen = files.read_map(DARKNET / "coco9k.map", len(names))
     matches = match_classes(read_names(DARKNET / "coco.names"), tree, names, real)
     taken = [(m.node, node) for m, node in zip(matches, chosen, strict=True) if m.node is not None]
     asked = [
@@ -95,10 +94,10 @@ def test_coco_comes_to_the_nodes_of_the_authors():
 
 def test_coco_comes_to_the_nodes_of_the_authors_by_names_alone():
     try:
-        tree, names = tree_files.read_named_tree(DARKNET / "9k.tree")
+        tree, names = files.read_named_tree(DARKNET / "9k.tree")
     except FileNotFoundError as error:
         pytest.skip(str(error))
-    chosen = tree_files.read_map(DARKNET / "coco9k.map", len(names))
+    chosen = files.read_map(DARKNET / "coco9k.map", len(names))
     matches = match_classes(read_names(DARKNET / "coco.names"), tree, names)
     taken = [m.node == node for m, node in zip(matches, chosen, strict=True) if m.node is not None]
     assert (len(taken), sum(taken)) == (47, 41)

@@ -1,7 +1,7 @@
 import pytest
 
-from yolojax.data.tree_files import TreeFile
 from yolojax.wordtree import survey
+from yolojax.wordtree.files import TreeFile
 
 #      animal            car
 #   dog      cat

@@ -10,7 +10,7 @@ from yolojax.ablation.rows import Row
 from yolojax.ablation.runs import Run, is_complete, run_of
 from yolojax.config import Config
 from yolojax.evaluation.evaluator import METRICS
-from yolojax.evaluation.paired import paired_difference, read_matches
+from yolojax.evaluation.significance import paired_difference, read_matches
 from yolojax.models.summary import layer_table, totals
 from yolojax.tasks import build_model
 from yolojax.visual.report import read_metrics

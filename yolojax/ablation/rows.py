@@ -17,8 +17,8 @@ from types import ModuleType
 from typing import NamedTuple
 
 from yolojax.config import Config, checked
-from yolojax.data.doors import with_tree
-from yolojax.naming import did_you_mean
+from yolojax.data.from_config import with_tree
+from yolojax.suggestions import did_you_mean
 from yolojax.tasks import build
 
 SAME = "the same as the row before in this setting"

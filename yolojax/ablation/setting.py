@@ -5,10 +5,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+from yolojax.cli.flags import field_names
 from yolojax.config import Config, from_dict, to_dict
-from yolojax.data.sources import FORMS, JOINT, SPLIT, load_source
-from yolojax.naming import did_you_mean
-from yolojax.training.flags import field_names
+from yolojax.data.sources.load import FORMS, JOINT, SPLIT, load_source
+from yolojax.suggestions import did_you_mean
 
 SPLITS = ("train", "test")  # trained on and evaluated on, of a SOURCE that has splits
 

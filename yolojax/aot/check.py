@@ -12,8 +12,8 @@ from yolojax.aot.fitting import need_of, proposals
 from yolojax.aot.programs import Program, Size, eval_programs, state_on, train_programs
 from yolojax.aot.roofline import Times, times
 from yolojax.aot.topologies import Topology
-from yolojax.chips import peak_flops
 from yolojax.config import Config
+from yolojax.distributed.chips import peak_flops
 from yolojax.tasks import Task, build
 
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import jax
 
 from yolojax.aot.hlo import Collective, Costs, read_costs
+from yolojax.distributed.xla_flags import tpu_options
 from yolojax.files import read_text, write_text
-from yolojax.xla import tpu_options
 
 FORMAT = 2  # of what is kept; another one makes the old results unknown
 MEMORY = {  # of jax.stages.Compiled.memory_analysis, in bytes

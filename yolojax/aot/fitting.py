@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from yolojax.sharding import placed
+from yolojax.distributed.sharding import placed
 from yolojax.training.state import TrainState
 
 GIB = 2**30

@@ -10,9 +10,9 @@ from jax.sharding import Mesh
 
 from yolojax.config import Config
 from yolojax.data.geometry import blank
+from yolojax.distributed.sharding import check_batch_size, places_of, split
 from yolojax.evaluation.detect import batch_size
 from yolojax.evaluation.kinds import kind_of
-from yolojax.sharding import check_batch_size, places_of, split
 from yolojax.tasks import Task, forward_flops
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.programs import abstract_batch

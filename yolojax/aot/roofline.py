@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from yolojax.aot.hlo import Collective
-from yolojax.chips import Chip
+from yolojax.distributed.chips import Chip
 
 # A convention, not a measurement: what select-and-scatter reads and writes in a cycle.
 SCATTER_BYTES_PER_CYCLE = 240

@@ -9,8 +9,8 @@ import jax
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
-from yolojax.chips import CHIPS, Chip
-from yolojax.sharding import make_mesh
+from yolojax.distributed.chips import CHIPS, Chip
+from yolojax.distributed.sharding import make_mesh
 
 FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 DEEP = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8")

@@ -91,7 +91,7 @@ def _chosen(rows, only: str | None) -> list[str]:
     Raises:
         ValueError: there is no such row.
     """
-    from yolojax.naming import did_you_mean
+    from yolojax.suggestions import did_you_mean
 
     known = [row.name for row in rows]
     chosen = only.split(",") if only else known

@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args) -> int:
     """Cluster, compare with the published priors, print."""
-    from yolojax.data.box_shapes import grid_shapes
-    from yolojax.data.sources import load_source
+    from yolojax.data.inspect.box_shapes import grid_shapes
+    from yolojax.data.sources.load import load_source
     from yolojax.ops.anchors import PUBLISHED_PRIORS, kmeans
 
     if args.k < 1:
@@ -97,7 +97,7 @@ def config_line(anchors) -> str:
 
 
 def _as_text(args, counts, own, published, words) -> str:
-    from yolojax.data.box_shapes import CELL
+    from yolojax.data.inspect.box_shapes import CELL
 
     height, width = args.image_size
     lines = [

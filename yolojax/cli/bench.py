@@ -31,15 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args) -> int:
     """Measure and print the table."""
-    from yolojax import xla
     from yolojax.bench import as_dict, bench, format_rows
-    from yolojax.chips import chip_of
-    from yolojax.sharding import make_mesh
+    from yolojax.distributed import xla_flags
+    from yolojax.distributed.chips import chip_of
+    from yolojax.distributed.sharding import make_mesh
     from yolojax.training.speed import peak_of
 
     if args.steps < 1:
         raise argparse.ArgumentError(None, f"--steps must be 1 or more, got {args.steps}.")
-    xla.set_up()
+    xla_flags.set_up()
     config, mesh = _config(args), make_mesh()
     with redirect_stdout(sys.stderr):  # what the data say of themselves
         rows = list(bench(config, mesh, calls=args.steps))
@@ -60,7 +60,7 @@ def _config(args):
     """The config that `args` describe."""
     from yolojax.bench import at_size
     from yolojax.config import checked, read_config
-    from yolojax.data.doors import with_tree
+    from yolojax.data.from_config import with_tree
 
     config = with_tree(checked(read_config(args.config)))
     if args.batch_size is not None:

@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args) -> int:
     """Check, print, plot -> 1 if there are errors."""
     from yolojax.config import Config, read_config
-    from yolojax.data.check import check_source
-    from yolojax.data.sources import load_source
+    from yolojax.data.inspect.check import check_source
+    from yolojax.data.sources.load import load_source
     from yolojax.ops.anchors import PUBLISHED_PRIORS
 
     config = read_config(args.config) if args.config else Config()
@@ -56,7 +56,7 @@ def run(args) -> int:
 
 
 def format_report(report: dict) -> str:
-    """The report of `data.check.check_source` as text."""
+    """The report of `data.inspect.check.check_source` as text."""
     return "\n".join(
         [
             *_head(report),
@@ -138,7 +138,7 @@ def _limits(limits) -> list[str]:
 
 
 def _plot(path, report, census) -> None:
-    from yolojax.data.census import per_picture
+    from yolojax.data.inspect.statistics import per_picture
     from yolojax.ops.boxes import xyxy_to_cxcywh
     from yolojax.visual.data_report import plot_data
 

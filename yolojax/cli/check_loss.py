@@ -31,9 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args) -> int:
     """Print a line for each check -> 1 if one failed."""
-    from yolojax.losses.contract import check_loss
+    from yolojax.losses.custom import is_in_file, load_maker
+    from yolojax.losses.testing.checks import check_loss
     from yolojax.tasks import make_loss
-    from yolojax.user_loss import is_in_file, load_maker
 
     if is_in_file(args.loss):
         load_maker(args.loss)  # raises where there is none; `make_loss` waits for the first batch
@@ -49,7 +49,7 @@ def run(args) -> int:
 def _config(args):
     """The config that `args` describe, and its head."""
     from yolojax.config import checked, read_config
-    from yolojax.data.doors import with_tree
+    from yolojax.data.from_config import with_tree
     from yolojax.tasks import build_model
 
     if args.config and args.head:
@@ -76,7 +76,7 @@ def _head_of(loss: str) -> str:
 
 def _small_config(loss: str):
     from yolojax.config import Config
-    from yolojax.losses.problems import ANCHORS, GRID
+    from yolojax.losses.testing.problems import ANCHORS, GRID
 
     config = Config()
     config.model.classes, config.model.anchors, config.model.side = CLASSES, ANCHORS, GRID
@@ -105,7 +105,7 @@ def _set(loss, name: str, value) -> None:
 
 def _problem(model, head: str):
     """The problem of a head, as large as `model` says."""
-    from yolojax.losses import problems
+    from yolojax.losses.testing import problems
 
     classes = len(model.classes)
     if head == "region":

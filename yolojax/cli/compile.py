@@ -72,7 +72,7 @@ def _config(args):
     """The config that `args` describe."""
     from yolojax.ablation.setting import with_overrides
     from yolojax.config import checked, read_config
-    from yolojax.data.doors import with_tree
+    from yolojax.data.from_config import with_tree
 
     return with_tree(with_overrides(checked(read_config(args.config)), args.set))
 

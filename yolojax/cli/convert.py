@@ -154,8 +154,8 @@ def verify(args, model, picture) -> int:
     A form may compute in another dtype or normalise by another epsilon than its source. Both are
     compared in one mode, and what this mode changes of the source is a line of its own.
     """
-    from yolojax.convert.verify import LIMIT, Mode, format_differences, format_mode, worst
     from yolojax.data.geometry import fitter
+    from yolojax.export.verify import LIMIT, Mode, format_differences, format_mode, worst
 
     data = model.config.data
     image, _ = fitter(data.letterbox, data.resize)(picture, tuple(data.image_size))
@@ -175,7 +175,7 @@ def compare(target: str, model, image, *, nms: bool):
 
     `image` is [1, H, W, 3].
     """
-    from yolojax.convert import verify
+    from yolojax.export import verify
     from yolojax.loading import load_model
     from yolojax.saving import form_of, upto_of
 

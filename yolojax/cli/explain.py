@@ -26,11 +26,11 @@ def run(args) -> int:
     """Explain, write the figure, print its numbers."""
     from pathlib import Path
 
-    from yolojax import xla
+    from yolojax.distributed import xla_flags
     from yolojax.explain import explain_picture
     from yolojax.visual.draw import save_image
 
-    xla.set_up()
+    xla_flags.set_up()
     found = explain_picture(args.workdir, args.image, data=args.data)
     name = found.image_id.replace("/", "_")
     target = Path(args.out or Path(args.workdir) / "plots" / f"explain_{name}.png")

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from yolojax.naming import did_you_mean
+from yolojax.suggestions import did_you_mean
 
 VERBS = {
     "summary": "the layers of a network: shapes, parameters, operations",

@@ -85,7 +85,7 @@ def run(args) -> int:
 
 def predictions(args, paths: list[str], on_bad):
     """An iterator over the results, with a progress bar; `on_bad` gets each unreadable picture."""
-    from yolojax import xla
+    from yolojax.distributed import xla_flags
     from yolojax.predict import Classifier, load
     from yolojax.progress import progress
 
@@ -93,7 +93,7 @@ def predictions(args, paths: list[str], on_bad):
         _say(f"yolojax predict: {error}", sys.stderr)
         on_bad(error)
 
-    xla.set_up()
+    xla_flags.set_up()
     model = load(
         args.workdir or args.weights,
         config=args.config,

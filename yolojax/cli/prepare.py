@@ -47,7 +47,7 @@ def run(args: Namespace) -> int:
 
 def load_splits(args: Namespace) -> dict:
     """{split: Source}; the first one's classes are those of all."""
-    from yolojax.data.sources import load_source
+    from yolojax.data.sources.load import load_source
 
     splits, classes = {}, ()
     for item in args.sources:

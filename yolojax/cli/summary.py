@@ -16,7 +16,7 @@ import argparse
 import json
 from pathlib import Path
 
-from yolojax.naming import did_you_mean
+from yolojax.suggestions import did_you_mean
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +124,7 @@ def _of_model(path: str):
 
 
 def _of_weights(path: str):
-    from yolojax.convert.zoo import recognise
+    from yolojax.darknet.published_files import recognise
     from yolojax.models.published import PUBLISHED
 
     entry = recognise(path)
@@ -139,8 +139,8 @@ def _of_weights(path: str):
 
 def _of_cfg(name: str):
     from yolojax.config import ModelConfig
+    from yolojax.darknet.cfg import known_name, parse_cfg
     from yolojax.files import read_text
-    from yolojax.models.cfg import known_name, parse_cfg
 
     text = read_text(name, "a .cfg")
     cfg = parse_cfg(text, name)

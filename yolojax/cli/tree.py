@@ -101,8 +101,8 @@ def run(args) -> int:
 
 def build(args) -> int:
     """Write a tree and the names of its nodes."""
-    from yolojax.data.tree_files import write_tree
     from yolojax.wordtree.builder import build_tree
+    from yolojax.wordtree.files import write_tree
 
     out = Path(args.out)
     if out.suffix != ".tree":
@@ -155,8 +155,8 @@ def read_label_ids(args, hierarchy) -> tuple[str, ...]:
 
 
 def _label_ids(file: str) -> tuple[str, ...]:
-    from yolojax.data.annotations import read_names
     from yolojax.data.class_names import imagenet_wnids
+    from yolojax.data.parsing import read_names
     from yolojax.wordtree.hierarchy import concept_id
 
     return imagenet_wnids() if file == ILSVRC else tuple(map(concept_id, read_names(Path(file))))
@@ -176,7 +176,7 @@ def summary(tree) -> str:
 
 def show(args) -> int:
     """Print what is below a node, and the way to it."""
-    from yolojax.data.tree_files import read_named_tree
+    from yolojax.wordtree.files import read_named_tree
     from yolojax.wordtree.survey import below, find_nodes, way
 
     tree, names = read_named_tree(args.tree)
@@ -190,7 +190,7 @@ def show(args) -> int:
 
 def stats(args) -> int:
     """Print how many nodes there are at each depth, and groups of each size."""
-    from yolojax.data.tree_files import read_named_tree
+    from yolojax.wordtree.files import read_named_tree
     from yolojax.wordtree.survey import statistics
 
     tree, _ = read_named_tree(args.tree)

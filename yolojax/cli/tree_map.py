@@ -24,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args) -> int:
     """Write the node of each class, or what is left to decide -> 1 where there is such."""
-    from yolojax.data.annotations import read_names
-    from yolojax.data.tree_files import read_named_tree, write_map
+    from yolojax.data.parsing import read_names
     from yolojax.wordtree import choices, matching, wordnet
+    from yolojax.wordtree.files import read_named_tree, write_map
 
     check_absent(Path(args.out), force=args.force)
     tree, names = read_named_tree(args.tree)

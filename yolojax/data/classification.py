@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 
 from yolojax.config import ClassifierAugmentConfig
-from yolojax.data import darknet_image
+from yolojax.darknet import image as darknet_image
 from yolojax.data.augment import distort, random_factor
 from yolojax.data.geometry import Placement, Size, render
+from yolojax.data.loader import Batch, Handler, batches, check, handler
 from yolojax.data.pipeline import draw
-from yolojax.data.reading import Batch, Handler, batches, check, handler
 from yolojax.data.records import BadRecord, Source, load_image
 
 

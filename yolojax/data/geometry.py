@@ -13,7 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from yolojax.data import darknet_image
+from yolojax.darknet import image as darknet_image
 
 GREY = 128  # Darknet fills with 0.5 (letterbox_image, load_data_detection)
 

@@ -13,7 +13,7 @@ import numpy as np
 from yolojax.data import pipeline
 from yolojax.data.classification import check_labelled
 from yolojax.data.geometry import Size
-from yolojax.data.reading import Batch, Handler
+from yolojax.data.loader import Batch, Handler
 from yolojax.data.records import Source
 
 NO_LABEL = np.int32(-1)

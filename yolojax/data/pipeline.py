@@ -13,8 +13,8 @@ from yolojax.data import geometry
 from yolojax.data.augment import augment as augment_picture
 from yolojax.data.augment import pad_truths
 from yolojax.data.geometry import Fit, Size
+from yolojax.data.loader import Batch, Handler, batches, check, handler, read_good, refuse
 from yolojax.data.multiscale import size_for
-from yolojax.data.reading import Batch, Handler, batches, check, handler, read_good, refuse
 from yolojax.data.records import BadRecord, Record, Source, load_image
 
 Sample = Callable[..., Batch]  # (source, position, *, seed, size, on_bad) -> a row of a training

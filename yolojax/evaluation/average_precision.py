@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolojax.evaluation.pairs import Rows, close_pairs, rows_by_score, rows_of
+from yolojax.evaluation.matches import Rows, close_pairs, rows_by_score, rows_of
 
 CHUNK = 1 << 20  # cells (resamples x detections) worked on at once: 4 MB
 

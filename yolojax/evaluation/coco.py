@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from yolojax.evaluation.average_precision import Matches, count_positives, precision_of_each
-from yolojax.evaluation.pairs import Pairs, Rows, close_pairs, rows_by_score, rows_of
+from yolojax.evaluation.matches import Pairs, Rows, close_pairs, rows_by_score, rows_of
 
 # cocoeval.py, Params: the thresholds, recall levels and caps of every published COCO number.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from yolojax.config import Config, to_dict
-from yolojax.evaluation import paired
+from yolojax.evaluation import significance
 from yolojax.evaluation.evaluator import METRICS
 
 SHOWN = ("voc07_11pt", "voc10", "coco_AP50", "coco_AP75", "coco_AP", "top1", "top5")
@@ -207,31 +207,31 @@ def _differences(run: Run, first: Run, options: dict) -> dict:
 def _of_detections(run: Run, first: Run, options: dict):
     metric, classes = first.result["metric"], tuple(first.result["per_class"])
     ours, theirs = (
-        [paired.read_matches(r.workdir / "eval" / f"{r.name}_matches.npz", metric)]
+        [significance.read_matches(r.workdir / "eval" / f"{r.name}_matches.npz", metric)]
         for r in (run, first)
     )
     levels = METRICS[metric][1]
     return (
-        paired.paired_difference(ours, theirs, levels, **options),
-        paired.class_differences(ours, theirs, levels, classes, **options),
+        significance.paired_difference(ours, theirs, levels, **options),
+        significance.class_differences(ours, theirs, levels, classes, **options),
     )
 
 
 def _of_accuracy(run: Run, first: Run, options: dict):
     (ours, labels, ids), (theirs, *same) = (
-        paired.read_hits(r.workdir / "eval" / f"{r.name}_hits.npz", r.result["metric"])
+        significance.read_hits(r.workdir / "eval" / f"{r.name}_hits.npz", r.result["metric"])
         for r in (run, first)
     )
     if not all(map(np.array_equal, same, (labels, ids))):
         raise ValueError("the images or their labels are not the same.")
     classes = {name: labels == i for i, name in enumerate(first.result["per_class"])}
-    return paired.accuracy_difference(ours, theirs, **options), {
-        name: paired.accuracy_difference(ours[mine], theirs[mine], **options)
+    return significance.accuracy_difference(ours, theirs, **options), {
+        name: significance.accuracy_difference(ours[mine], theirs[mine], **options)
         for name, mine in classes.items()
     }
 
 
-def as_dict(difference: paired.Difference) -> dict:
+def as_dict(difference: significance.Difference) -> dict:
     """`difference` for JSON: None for NaN, and whether it is beyond noise."""
     numbers = {
         key: None if isinstance(value, float) and math.isnan(value) else value

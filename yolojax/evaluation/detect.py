@@ -12,11 +12,11 @@ from jax.sharding import Mesh
 
 from yolojax.config import Config, EvalConfig
 from yolojax.data.geometry import blank
-from yolojax.distributed import meet
+from yolojax.distributed.processes import meet
+from yolojax.distributed.sharding import fetch, to_devices
 from yolojax.heads.predictions import scores as class_scores
 from yolojax.ops.images import to_float
 from yolojax.ops.nms import Detections, nms
-from yolojax.sharding import fetch, to_devices
 from yolojax.tasks import Task
 
 

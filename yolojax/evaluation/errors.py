@@ -20,9 +20,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from yolojax.data.voc import VOC_CLASSES
+from yolojax.data.sources.voc import VOC_CLASSES
 from yolojax.evaluation.average_precision import Matches, match_voc
-from yolojax.evaluation.pairs import overlap, rows_by_score
+from yolojax.evaluation.matches import overlap, rows_by_score
 
 KINDS = ("correct", "localisation", "similar", "other", "background")
 CORRECT, LOCALISATION, SIMILAR, OTHER, BACKGROUND = range(5)

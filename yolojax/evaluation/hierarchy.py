@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 
 from yolojax.evaluation.evaluator import ImageDetections, ImageTruth
-from yolojax.evaluation.pairs import overlap
-from yolojax.ops.wordtree import make_tree, paths
+from yolojax.evaluation.matches import overlap
+from yolojax.wordtree.tree import make_tree, paths
 
 IOU = 0.5  # from which a detection is of a truth
 SURE = 0.25  # score of the detections that are named: what `yolojax predict` shows

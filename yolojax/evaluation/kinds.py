@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from yolojax.evaluation import classify, detect, evaluator, run
+from yolojax.evaluation import classification, detect, evaluator, run
 from yolojax.tasks import Task
 
 
@@ -20,7 +20,10 @@ DETECTION = Kind(
     tuple(evaluator.METRICS), detect.make_programs, detect.warm_up, run.evaluate_source
 )
 CLASSIFICATION = Kind(
-    classify.METRICS, classify.make_programs, classify.warm_up, classify.evaluate_source
+    classification.METRICS,
+    classification.make_programs,
+    classification.warm_up,
+    classification.evaluate_source,
 )
 
 

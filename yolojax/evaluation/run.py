@@ -11,21 +11,18 @@ from jax.sharding import Mesh
 from yolojax.config import Config
 from yolojax.data.augment import pad_truths
 from yolojax.data.class_names import COCO_CATEGORY_IDS, COCO_CLASSES
-from yolojax.data.doors import eval_batches
+from yolojax.data.from_config import eval_batches
 from yolojax.data.geometry import Affine, boxes_to_input, boxes_to_original, to_uint8
-from yolojax.data.nodes import classes_of
 from yolojax.data.records import Source
-from yolojax.distributed import meet
+from yolojax.data.tree_labels import classes_of
+from yolojax.distributed.processes import meet
+from yolojax.distributed.sharding import fetch, to_devices
 from yolojax.evaluation import hierarchy
 from yolojax.evaluation.average_precision import match_voc
 from yolojax.evaluation.coco import match_coco
 from yolojax.evaluation.detect import Programs, batch_size, warm_up
 from yolojax.evaluation.errors import error_mix, format_errors
-from yolojax.evaluation.evaluator import (
-    ImageDetections,
-    evaluate,
-    truth_from_record,
-)
+from yolojax.evaluation.evaluator import ImageDetections, evaluate, truth_from_record
 from yolojax.evaluation.writers import (
     format_table,
     write_coco_results,
@@ -36,7 +33,6 @@ from yolojax.evaluation.writers import (
 from yolojax.files import as_records
 from yolojax.ops.nms import Detections
 from yolojax.progress import progress
-from yolojax.sharding import fetch, to_devices
 from yolojax.tasks import check_eval_nodes
 from yolojax.visual.draw import draw_batch, save_image
 from yolojax.visual.error_report import plot_errors

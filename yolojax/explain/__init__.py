@@ -11,12 +11,12 @@ import jax
 import numpy as np
 
 from yolojax.config import Config
-from yolojax.data.doors import open_source
-from yolojax.data.reading import Batch
+from yolojax.data.from_config import open_source
+from yolojax.data.loader import Batch
+from yolojax.distributed.sharding import gatherer, make_mesh
 from yolojax.explain.observe import make_programs, observe
 from yolojax.explain.pictures import batch_of_one, find_record, one_of
 from yolojax.loading import load_model, on_device
-from yolojax.sharding import gatherer, make_mesh
 from yolojax.tasks import Task
 from yolojax.training.programs import abstract_batch, train_sizes
 from yolojax.training.state import TrainState

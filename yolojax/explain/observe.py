@@ -8,13 +8,13 @@ import numpy as np
 
 from yolojax.config import Config, ModelConfig
 from yolojax.data.geometry import to_uint8
-from yolojax.data.reading import Batch
+from yolojax.data.loader import Batch
 from yolojax.evaluation import detect
 from yolojax.heads import yolov1, yolov2
 from yolojax.losses import yolov1 as yolov1_loss
-from yolojax.losses.aims import prior_boxes
 from yolojax.losses.assign import Assignment
 from yolojax.losses.kept import Kept, taken_apart
+from yolojax.losses.targets import prior_boxes
 from yolojax.ops.boxes import xyxy_to_cxcywh
 from yolojax.tasks import Task
 from yolojax.visual.loss_figure import LossView, Responsible

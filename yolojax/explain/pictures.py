@@ -9,7 +9,7 @@ from yolojax.config import Config
 from yolojax.data.augment import pad_truths
 from yolojax.data.geometry import boxes_to_input, fitter
 from yolojax.data.joint import NO_LABEL
-from yolojax.data.reading import Batch
+from yolojax.data.loader import Batch
 from yolojax.data.records import BadRecord, Record, Source, load_image
 
 NEAR = 3  # names that a message suggests

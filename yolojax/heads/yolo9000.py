@@ -10,13 +10,9 @@ import jax.numpy as jnp
 from yolojax.heads.classes import flat_logits
 from yolojax.heads.predictions import Predictions
 from yolojax.heads.yolov2 import slot_boxes, split
-from yolojax.ops.wordtree import bucket_layout, check_nodes, leaves, make_tree
-from yolojax.ops.wordtree_descent import check_descent, descend
-from yolojax.ops.wordtree_softmax import (
-    absolute_log_probs,
-    absolute_log_probs_of,
-    group_log_softmax,
-)
+from yolojax.wordtree.descent import check_descent, descend
+from yolojax.wordtree.softmax import absolute_log_probs, absolute_log_probs_of, group_log_softmax
+from yolojax.wordtree.tree import bucket_layout, check_nodes, leaves, make_tree
 
 
 def decode(

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from yolojax.heads.yolov2 import Slots, class_probs
-from yolojax.losses.aims import Aims
 from yolojax.losses.assign import Assignment
+from yolojax.losses.targets import Aims
 from yolojax.losses.terms import (
     Square,
     binary_cross_entropy,

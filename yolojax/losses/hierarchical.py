@@ -12,17 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from yolojax.heads.yolov2 import Slots
-from yolojax.losses.aims import Aims
 from yolojax.losses.assign import Assignment
 from yolojax.losses.classes import ClassTerm
-from yolojax.ops.wordtree import Layout, bucket_layout, check_nodes, make_tree
-from yolojax.ops.wordtree_softmax import (
+from yolojax.losses.targets import Aims
+from yolojax.wordtree.softmax import (
     group_log_softmax,
     group_sum,
     groups_on_path,
     path_log_prob,
     path_log_probs,
 )
+from yolojax.wordtree.tree import Layout, bucket_layout, check_nodes, make_tree
 
 IMAGE_IOU = 0.3  # paper, section 4: what the box of an image without boxes overlaps "at least"
 IMAGE_SEMANTICS = ("paper", "darknet9000", "darknet")

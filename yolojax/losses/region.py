@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from yolojax.heads.yolov2 import Slots, slot_boxes, split
-from yolojax.losses import aims as aiming
-from yolojax.losses.aims import Aims
+from yolojax.losses import targets as aiming
 from yolojax.losses.assign import Assignment, assign
 from yolojax.losses.boxes import BOX_TERMS
 from yolojax.losses.candidates import ASSIGNMENTS
 from yolojax.losses.classes import ClassTerm, flat_classes
 from yolojax.losses.hierarchical import tree_classes
-from yolojax.losses.quality import slot_quality
+from yolojax.losses.metrics import slot_quality
+from yolojax.losses.targets import Aims
 from yolojax.losses.terms import (
     OBJECTNESS_TERMS,
     Square,

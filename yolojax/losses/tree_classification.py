@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from yolojax.heads.classes import flat_logits
-from yolojax.ops.wordtree import Layout, bucket_layout, check_nodes, leaves, make_tree
-from yolojax.ops.wordtree_softmax import (
+from yolojax.wordtree.softmax import (
     absolute_log_probs,
     group_log_softmax,
     group_sum,
     groups_on_path,
     path_log_prob,
 )
+from yolojax.wordtree.tree import Layout, bucket_layout, check_nodes, leaves, make_tree
 
 
 def tree_classification_loss(*, tree, nodes=(), label_smoothing: float = 0.0):

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from yolojax.models import classifier, yolov1, yolov2
+from yolojax.models.layers import Table, scale_width
 from yolojax.models.network import Network
-from yolojax.models.tables import Table, scale_width
-from yolojax.naming import did_you_mean
+from yolojax.suggestions import did_you_mean
 
 
 class Architecture(NamedTuple):

@@ -1,6 +1,6 @@
 """Convolutions that classifiers and detectors share."""
 
-from yolojax.models.tables import Conv, MaxPool, Table
+from yolojax.models.layers import Conv, MaxPool, Table
 
 
 def stage(number: int, *shapes: tuple[int, ...], batch_norm: bool = True) -> Table:

@@ -1,7 +1,7 @@
 """Classifiers: images -> raw [B, 1, 1, C], the logits."""
 
 from yolojax.models.backbones import DARKNET19, extraction_backbone, stage, tiny_v1_backbone
-from yolojax.models.tables import AvgPool, Conv, MaxPool, Table
+from yolojax.models.layers import AvgPool, Conv, MaxPool, Table
 
 
 def darknet19(outputs: int) -> Table:

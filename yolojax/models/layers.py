@@ -1,163 +1,145 @@
-"""The arithmetic of the layers, as Darknet does it, on arrays [B, H, W, channels]."""
+"""The layers a network is made of. A network is a tuple of them, in the order of Darknet's .cfg.
 
-from functools import partial
+The position in the tuple is the number that Darknet prints, counts and routes by, so a table, a
+.cfg and a .weights file can be compared line by line. What closes a .cfg (softmax, cost, region,
+detection) is no layer here: it says what the output means, which is a head's business.
+"""
 
-import jax
-import jax.numpy as jnp
-from jax import lax
-
-from yolojax.models.cpu_convolution import cpu_form
-from yolojax.ops.platforms import by_platform
-
-EPSILON = 1e-5  # under the root; Darknet on GPU, with which the published weights were trained
-CPU_EPSILON = 1e-6  # beside the root; Darknet on CPU (normalize_cpu, blas.c), in inference alone
-MOMENTUM = 0.99  # of the running statistics; batchnorm_layer.c
+import math
+from itertools import pairwise
+from typing import NamedTuple
 
 
-def leaky(x):
-    """Leaky ReLU with slope 0.1 (YOLO paper, equation 2)."""
-    return jnp.where(x > 0, x, 0.1 * x)  # maximum(x, 0.1 x) got wrong gradients from XLA on CPU
+class Conv(NamedTuple):
+    """A convolution, zero-padded, with batch normalisation or a bias."""
+
+    filters: int
+    size: int = 3
+    stride: int = 1
+    batch_norm: bool = True
+    activation: str = "leaky"  # a key of layers.ACTIVATIONS
+    name: str = ""  # of its parameters: its place in the network
+    padding: int | None = None  # zeros on each side; None: size // 2
 
 
-ACTIVATIONS = {
-    "leaky": leaky,
-    "linear": lambda x: x,
-    "relu": jax.nn.relu,
-    "logistic": jax.nn.sigmoid,
-    "ramp": lambda x: jax.nn.relu(x) + 0.1 * x,  # the first YOLO networks of 2015
-}
+class Local(NamedTuple):
+    """A convolution with a kernel of its own at each place (YOLOv1 since 2016)."""
 
-# How the root of a running variance is kept from 0, by the Darknet program that does it so.
-ROOTS = {
-    "gpu": lambda var: lax.rsqrt(var + EPSILON),
-    "cpu": lambda var: 1 / (jnp.sqrt(var) + CPU_EPSILON),
-}
+    filters: int
+    size: int = 3
+    stride: int = 1
+    activation: str = "leaky"
+    name: str = ""
+    padding: int = 1  # zeros on each side
 
 
-def wide(x):
-    """x in float32, the type of all statistics; float64, which is for tests, stays."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+class Connected(NamedTuple):
+    """A fully connected layer; a map [H, W, C] goes in channel by channel, as Darknet has it."""
+
+    outputs: int
+    batch_norm: bool = False
+    activation: str = "leaky"
+    name: str = ""
 
 
-def normalise(x, mean, var, scale, bias, epsilon="gpu"):
-    """(x - mean) / root(var) * scale + bias, per channel, in float32, cast to x's dtype."""
-    factor = scale * ROOTS[epsilon](var)
-    return (wide(x) * factor + (bias - mean * factor)).astype(x.dtype)
+class MaxPool(NamedTuple):
+    """Maximum over size x size windows."""
+
+    size: int = 2
+    stride: int = 2
+    padding: int | None = None  # rows and columns in all; None: size - 1
 
 
-@jax.custom_vjp
-def batch_norm(x, scale, bias):
-    """Normalises x [B, ..., C] by its own statistics -> (y, mean [C], var [C]).
-
-    The variance is the unbiased one, over N - 1, while the gradient with respect to x is that of
-    the biased one, as in batchnorm_layer.c: what published weights were trained with. No gradient
-    flows through the returned statistics.
-    """
-    return _batch_norm_forward(x, scale, bias)[0]
+class AvgPool(NamedTuple):
+    """The mean over all places: a map of one cell."""
 
 
-def _batch_norm_forward(x, scale, bias):
-    mean, var = _statistics(x)
-    return (normalise(x, mean, var, scale, bias), mean, var), (x, mean, var, scale)
+class Route(NamedTuple):
+    """The outputs of other layers, concatenated along channels; negative counts back from here."""
+
+    layers: tuple[int, ...]
 
 
-def _statistics(x):
-    """Mean and unbiased variance of each channel of x [B, ..., C], in float32.
+class Reorg(NamedTuple):
+    """Moves stride x stride neighbours into channels, in Darknet's order."""
 
-    From sums of x and x**2, so that XLA can take both while the convolution writes x, and reduces
-    both across devices at once; the variance is off by 1e-5 of itself where mean = 10 deviations.
-    """
-    count, places = x.size // x.shape[-1], tuple(range(x.ndim - 1))
-    x = wide(x)
-    mean = x.mean(places)
-    return mean, variance(mean, jnp.square(x).mean(places), count)
+    stride: int = 2
 
 
-def variance(mean, mean_square, count: int):
-    """The unbiased variance of `count` values, from their mean and that of their squares."""
-    var = jnp.maximum(mean_square - jnp.square(mean), 0.0)  # rounding may dip below 0
-    return var * (count / max(count - 1, 1))
+class Dropout(NamedTuple):
+    """Sets a share of the values to 0 in training and scales the others up by 1 / (1 - rate)."""
+
+    rate: float = 0.5
 
 
-def _batch_norm_backward(residuals, gradients):
-    x, mean, var, scale = residuals
-    gradient = wide(gradients[0])
-    root = lax.rsqrt(var + EPSILON)
-    normal = (wide(x) - mean) * root
-    places = tuple(range(x.ndim - 1))
-    count = float(x.size // x.shape[-1])  # on a pod more than an int32 can hold
-    bias_gradient = gradient.sum(places)
-    scale_gradient = (gradient * normal).sum(places)
-    centred = gradient - (bias_gradient + normal * scale_gradient) / count
-    return (scale * root * centred).astype(x.dtype), scale_gradient, bias_gradient
+class Crop(NamedTuple):
+    """The middle of the images, moved from 0..1 to -1..1 (YOLOv1 of the paper)."""
+
+    height: int = 0  # 0: all of it
+    width: int = 0
 
 
-batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
+Layer = Conv | Local | Connected | MaxPool | AvgPool | Route | Reorg | Dropout | Crop
+Table = tuple[Layer, ...]
+WITH_PARAMETERS = (Conv, Local, Connected)
 
 
-def convolve(x, kernel, stride=1, padding=None):
-    """Cross-correlation of x with kernel [k, k, in, out], zero-padded by `padding`, or k // 2."""
-    padding = kernel.shape[0] // 2 if padding is None else padding
-    convolution = partial(
-        lax.conv_general_dilated,
-        window_strides=(stride, stride),
-        padding=[(padding, padding)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-    form = (*kernel.shape[:2], stride, padding)
-    if form == (1, 1, 1, 0):
-        # On CPU the product is two to three times as fast, forward and backward.
-        return by_platform(x, kernel, cpu=lambda x, k: x @ k[0, 0], default=convolution)
-    if form == (3, 3, 1, 1) and (on_cpu := cpu_form(x, kernel)):
-        return by_platform(x, kernel, cpu=on_cpu, default=convolution)
-    return convolution(x, kernel)
+def scale_width(table: Table, width: float) -> Table:
+    """`table` with the filters of every layer that has any, but the last, times `width`.
 
-
-def reorg(x, stride):
-    """Darknet's reorg: [B, H, W, C] -> [B, H / s, W / s, C * s * s].
-
-    reorg_layer.c reads the planar input as if it were [C / s**2, H * s, W * s], so channels and
-    places mix; plain space-to-depth gives another order, useless with published weights.
+    Filters (of a Connected: outputs) are rounded to the nearest whole number, at least 1; in front
+    of a Reorg to the nearest multiple of stride**2, which is what it can deal out.
 
     Raises:
-        ValueError: H, W or C cannot be divided.
+        ValueError: `width` is not above 0.
     """
-    b, h, w, c = x.shape
-    if h % stride or w % stride or c % stride**2:
-        raise ValueError(
-            f"reorg with stride {stride} needs height and width that are multiples of {stride} and "
-            f"channels that are a multiple of {stride**2}, got {h}x{w}x{c}."
-        )
-    planes = x.transpose(0, 3, 1, 2).reshape(b, c // stride**2, h, stride, w, stride)
-    planes = planes.transpose(0, 3, 5, 1, 2, 4)
-    return planes.reshape(b, c * stride**2, h // stride, w // stride).transpose(0, 2, 3, 1)
-
-
-def flatten(x):
-    """[B, H, W, C] -> [B, C * H * W], channel by channel: what Darknet's connected layers take."""
-    return x if x.ndim == 2 else x.transpose(0, 3, 1, 2).reshape(len(x), -1)
-
-
-def patches(x, size, stride, padding):
-    """What a window of `size` sees at each place of x: [B, H', W', C * size * size]."""
-    return lax.conv_general_dilated_patches(
-        x,
-        (size, size),
-        (stride, stride),
-        [(padding, padding)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    if not width > 0:
+        raise ValueError(f"width must be above 0, got {width}; 1.0 is the published network.")
+    last = max(i for i, layer in enumerate(table) if isinstance(layer, WITH_PARAMETERS))
+    followers = (*table[1:], None)
+    return tuple(
+        _scaled(layer, width, follower)
+        if isinstance(layer, WITH_PARAMETERS) and i != last
+        else layer
+        for i, (layer, follower) in enumerate(zip(table, followers, strict=True))
     )
 
 
-def crop(images, height, width):
-    """The middle of images [B, h, w, 3] in 0..1, as values -1..1 (crop_layer.c); 0: all of it.
+def _scaled(layer: Layer, width: float, follower: Layer | None) -> Layer:
+    field = "outputs" if isinstance(layer, Connected) else "filters"
+    multiple = follower.stride**2 if isinstance(follower, Reorg) else 1
+    value = max(1, round(getattr(layer, field) * width / multiple)) * multiple
+    return layer._replace(**{field: value})
 
-    Raises:
-        ValueError: the images are smaller than that.
-    """
-    h, w = images.shape[1:3]
-    height, width = height or h, width or w
-    if h < height or w < width:
-        raise ValueError(f"images must be at least {height}x{width} for the crop, got {h}x{w}.")
-    top, left = (h - height) // 2, (w - width) // 2
-    return 2 * images[:, top : top + height, left : left + width] - 1
+
+def routed(table: Table) -> frozenset[int]:
+    """The places in `table` whose outputs a Route reads."""
+    routes = ((at, layer) for at, layer in enumerate(table) if isinstance(layer, Route))
+    return frozenset(i % at for at, route in routes for i in route.layers)
+
+
+def before_pool(table: Table) -> frozenset[int]:
+    """The places in `table` of the 3x3 convolutions that only a 2x2 max-pool reads."""
+    pairs = enumerate(pairwise(table))
+    return frozenset(at for at, pair in pairs if _is_before_pool(*pair)) - routed(table)
+
+
+def _is_before_pool(layer: Layer, follower: Layer) -> bool:
+    if not (isinstance(layer, Conv) and isinstance(follower, MaxPool)):
+        return False
+    sizes = (layer.size, layer.stride, follower.size, follower.stride)
+    return sizes == (3, 1, 2, 2) and {layer.padding, follower.padding} <= {None, 1}
+
+
+def downsampling(table: Table) -> int:
+    """How many input pixels the coarsest map of `table` has per cell, in each direction."""
+    factors: list[int] = []
+    for layer in table:
+        before = factors[-1] if factors else 1
+        if isinstance(layer, Route):
+            factors.append(factors[layer.layers[0]])
+        elif isinstance(layer, Connected | AvgPool):
+            break  # from here on there are no places
+        else:
+            factors.append(before * getattr(layer, "stride", 1))
+    return math.lcm(*factors)

@@ -7,11 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from yolojax.models.layers import crop, reorg, wide
-from yolojax.models.parametric import ConnectedLayer, ConvLayer, LocalLayer
-from yolojax.models.pooling import max_pool
-from yolojax.models.strips import units_for
-from yolojax.models.tables import (
+from yolojax.models.fast.pooling import max_pool
+from yolojax.models.fast.strips import units_for
+from yolojax.models.functional import crop, reorg, wide
+from yolojax.models.layers import (
     AvgPool,
     Connected,
     Conv,
@@ -24,6 +23,7 @@ from yolojax.models.tables import (
     Table,
     downsampling,
 )
+from yolojax.models.modules import ConnectedLayer, ConvLayer, LocalLayer
 from yolojax.ops.images import to_float
 
 
@@ -83,7 +83,7 @@ class Network(nn.Module):
     `epsilon` is a key of layers.ROOTS: which of Darknet's two programs to normalise like.
     `precision` is that of products of float32, as jax.default_matmul_precision names it; None is
     what is set around, or else the backend's. `strips` above 1 is for training on TPUs with few
-    images at a time, as models.strips has it; `mesh` is then what the batch is split over.
+    images at a time, as models.fast.strips has it; `mesh` is then what the batch is split over.
     """
 
     table: Table

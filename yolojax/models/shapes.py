@@ -6,7 +6,7 @@ trusted. A shape is (height, width, channels), or (outputs,) behind a connected 
 
 import math
 
-from yolojax.models.tables import (
+from yolojax.models.layers import (
     AvgPool,
     Connected,
     Conv,

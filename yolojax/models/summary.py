@@ -6,9 +6,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from yolojax.models.layers import Connected, Conv, Crop, Dropout, Layer, Local, Route
 from yolojax.models.network import Network, variable_shapes
 from yolojax.models.shapes import Shape, describe
-from yolojax.models.tables import Connected, Conv, Crop, Dropout, Layer, Local, Route
 
 
 class Row(NamedTuple):

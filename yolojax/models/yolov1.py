@@ -1,7 +1,7 @@
 """YOLOv1 and Fast YOLO: images -> raw [B, S * S * (C + 5 * boxes)]."""
 
 from yolojax.models.backbones import extraction_backbone, stage, tiny_v1_backbone
-from yolojax.models.tables import Connected, Conv, Crop, Dropout, Local, Table
+from yolojax.models.layers import Connected, Conv, Crop, Dropout, Local, Table
 
 
 def yolov1(outputs: int) -> Table:

@@ -1,7 +1,7 @@
 """YOLOv2, its tiny forms and YOLO9000: images -> raw [B, h / 32, w / 32, A * (5 + C)]."""
 
 from yolojax.models.backbones import DARKNET19, TINY, extraction_backbone, stage
-from yolojax.models.tables import Conv, Reorg, Route, Table
+from yolojax.models.layers import Conv, Reorg, Route, Table
 
 
 def yolov2(outputs: int) -> Table:

@@ -45,7 +45,7 @@ def load(
         batch_size: pictures that go through the network together.
         tree_threshold: 0..1, how likely the way to a class of a tree must be for a detection to be
             named by it and not by one above; by default that of config.eval.
-        tree_semantics: "paper" or "darknet", see ops.wordtree_descent; likewise.
+        tree_semantics: "paper" or "darknet", see wordtree.descent; likewise.
 
     Raises:
         FileNotFoundError: a file does not exist, or `path` holds no config or no checkpoint.

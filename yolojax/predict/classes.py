@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from yolojax.data.tree_files import TreeFile, lineage
+from yolojax.wordtree.files import TreeFile, lineage
 
 
 def path_of(label: int, classes: Sequence[str], tree: Sequence[int]) -> list[str]:

@@ -17,11 +17,11 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from yolojax.config import Config, MeshConfig, from_dict, to_dict
-from yolojax.distributed import all_agree, from_main, is_main
+from yolojax.distributed.processes import all_agree, from_main, is_main
+from yolojax.distributed.sharding import make_mesh
 from yolojax.files import write_text
-from yolojax.sharding import make_mesh
 from yolojax.tasks import Task, build
-from yolojax.training import seal
+from yolojax.training import checksums
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.state import TrainState
 from yolojax.training.state import abstract_state as state_on
@@ -160,7 +160,7 @@ def _seal_when_saved(manager: ocp.CheckpointManager) -> None:
 
 def _seal_all(manager: ocp.CheckpointManager) -> None:
     for step in manager.all_steps():
-        seal.seal(Path(manager.directory) / str(step))
+        checksums.seal(Path(manager.directory) / str(step))
 
 
 def _remove_unfinished(directory: Path) -> list[str]:
@@ -212,7 +212,7 @@ def _newest_intact(directory: Path) -> int:
         print(f"{directory}/{name}: was never finished, and is removed")
     steps = sorted(int(p.name) for p in directory.glob("[0-9]*") if p.name.isdecimal())
     for step in reversed(steps):
-        problem = seal.damage(directory / str(step))
+        problem = checksums.damage(directory / str(step))
         if problem is None:
             return step
         kept = directory.parent / "damaged" / f"{step}_{time.time():.0f}"
@@ -250,7 +250,7 @@ def restore_best(workdir: Path) -> tuple[Task, TrainState]:
         step = best_step(manager)
         if step is None:
             raise FileNotFoundError(f"{workdir}/checkpoints: no checkpoint has been saved yet.")
-        if problem := seal.damage(Path(manager.directory) / str(step)):
+        if problem := checksums.damage(Path(manager.directory) / str(step)):
             raise ValueError(
                 f"checkpoint {step} is damaged: {problem}. Go on with the training from the one "
                 f"before, or take {manager.directory}/{step} away."

@@ -13,12 +13,12 @@ from jax.sharding import Mesh
 from tensorboardX import SummaryWriter
 
 from yolojax.config import Config
-from yolojax.data.reading import fingerprint, row_digests
-from yolojax.distributed import meet
+from yolojax.data.loader import fingerprint, row_digests
+from yolojax.distributed.processes import meet
+from yolojax.distributed.sharding import all_rows
 from yolojax.files import as_records, has_room, open_whole, write_text
 from yolojax.progress import progress
-from yolojax.sharding import all_rows
-from yolojax.training import ledger
+from yolojax.training import goodput
 from yolojax.training.compilations import Compilation, late_warning
 from yolojax.training.speed import Window, device_memory, rates
 from yolojax.visual.draw import save_image
@@ -122,7 +122,7 @@ class RunLog:
 
     def mark(self, event: str, step: int) -> None:
         """Close a stretch of the ledger that was no training, and keep it out of the rates."""
-        ledger.mark(self.workdir, event, step)
+        goodput.mark(self.workdir, event, step)
         self.window = Window(time.monotonic())
         self.marked = self.window.begin
         if event == "checkpoint":  # Orbax compiles for itself, once, where there are several hosts
@@ -155,8 +155,8 @@ class RunLog:
         """The numbers of an evaluation; the curves are drawn anew."""
         found = {f"eval/{name}": result.get(name) for name in EVALUATED}
         self.mark("evaluation", step)
-        seconds = ledger.account(ledger.read_ledger(self.workdir))
-        found["run/goodput"] = ledger.goodput(seconds)
+        seconds = goodput.account(goodput.read_ledger(self.workdir))
+        found["run/goodput"] = goodput.goodput(seconds)
         self.write(step, images, {k: v for k, v in found.items() if v is not None})
         with as_records():
             plot_curves(self.workdir / "metrics.jsonl", self.workdir / "plots" / "curves.png")
@@ -201,7 +201,7 @@ class RunLog:
         return bool(self.running) and not self.running[2]["loss"].is_ready()
 
     def _mark_training(self, step: int) -> None:
-        ledger.mark(self.workdir, "training", step, input=round(self.starved, 3))
+        goodput.mark(self.workdir, "training", step, input=round(self.starved, 3))
         self.marked, self.starved = time.monotonic(), 0.0
 
     def _tell_of_compilations(self, step: int) -> None:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from yolojax.config import Config
+from yolojax.distributed.sharding import split
 from yolojax.progress import progress
-from yolojax.sharding import split
 from yolojax.training.state import TrainState
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import jax
 from jax.sharding import Mesh
 
-from yolojax.chips import chip_of, peak_flops
 from yolojax.config import Config
+from yolojax.distributed.chips import chip_of, peak_flops
 from yolojax.tasks import Task, forward_flops
 from yolojax.training.programs import train_sizes
 

@@ -9,7 +9,7 @@ import optax
 from jax.sharding import Mesh
 
 from yolojax.config import Config
-from yolojax.sharding import placed, places_of
+from yolojax.distributed.sharding import placed, places_of
 from yolojax.tasks import Task
 
 

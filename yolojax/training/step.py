@@ -10,13 +10,13 @@ import optax
 from jax.sharding import Mesh
 
 from yolojax.config import Config
+from yolojax.distributed.sharding import constrained, platform_of, replicated, split
+from yolojax.distributed.xla_flags import tpu_options
 from yolojax.losses.kept import taken_apart
 from yolojax.ops.images import to_float
-from yolojax.sharding import constrained, platform_of, replicated, split
 from yolojax.tasks import Task, on_tpu
 from yolojax.training.optimizer import frozen, layer_factors, learning_rate
 from yolojax.training.state import TrainState
-from yolojax.xla import tpu_options
 
 
 def make_train_step(

@@ -7,8 +7,8 @@ The paper's text is quoted at each step; what it does not say was inferred from 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
-from yolojax.data.tree_files import TreeFile
-from yolojax.naming import did_you_mean
+from yolojax.suggestions import did_you_mean
+from yolojax.wordtree.files import TreeFile
 from yolojax.wordtree.hierarchy import Hierarchy
 
 Tree = dict[str, str | None]

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from yolojax.data.annotations import read_lines
-from yolojax.data.tree_files import TreeFile
+from yolojax.data.parsing import read_lines
 from yolojax.files import write_text
-from yolojax.naming import did_you_mean
+from yolojax.suggestions import did_you_mean
+from yolojax.wordtree.files import TreeFile
 from yolojax.wordtree.matching import Match
 from yolojax.wordtree.survey import find_nodes, way
 

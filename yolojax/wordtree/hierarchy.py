@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import yaml
 
-from yolojax.data.annotations import read_lines
+from yolojax.data.parsing import read_lines
 
 
 class Hierarchy(NamedTuple):

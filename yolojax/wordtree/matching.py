@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from yolojax.data.tree_files import TreeFile
+from yolojax.wordtree.files import TreeFile
 from yolojax.wordtree.hierarchy import Hierarchy
 
 MOST = 8  # candidates that are shown

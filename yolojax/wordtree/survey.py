@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from yolojax.data.tree_files import TreeFile, lineage
-from yolojax.naming import did_you_mean
+from yolojax.suggestions import did_you_mean
+from yolojax.wordtree.files import TreeFile, lineage
 from yolojax.wordtree.matching import key
 
 

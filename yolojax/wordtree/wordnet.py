@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from yolojax.data.annotations import read_lines
+from yolojax.data.parsing import read_lines
 from yolojax.wordtree.hierarchy import Hierarchy
 
 PLACES = ("/usr/share/wordnet", "/usr/local/WordNet-3.0/dict", "/usr/local/share/wordnet")

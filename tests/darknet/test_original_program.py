@@ -1,0 +1,144 @@
+"""Ours against the C program, which runs here on the same .cfg, .weights and picture."""
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import darknet_oracle as oracle
+import jax
+import numpy as np
+import pytest
+from random_models import narrow_config, random_image, random_variables
+
+from yolojax.darknet.cfg import parse_cfg
+from yolojax.darknet.cfg_writer import cfg_text
+from yolojax.darknet.config import config_from_cfg
+from yolojax.darknet.weights import save_weights
+from yolojax.heads.predictions import scores
+from yolojax.models import NETWORKS
+from yolojax.ops.boxes import xyxy_to_cxcywh
+from yolojax.ops.nms import nms
+from yolojax.tasks import Task, build
+
+pytestmark = pytest.mark.skipif(
+    not (oracle.LIBRARY.exists() and oracle.CFGS.is_dir()),
+    reason="needs the original program, as the Debian package darknet installs it",
+)
+IOU = 0.45
+SCORES = {"yolov2-tiny.cfg": 0.03, "yolo9000.cfg": 0.003}  # many classes have little each; else 0.1
+QUICK = ("tiny.cfg", "yolov2-tiny-voc.cfg")
+SLOW = (
+    "darknet.cfg", "darknet19.cfg", "darknet19_448.cfg", "darknet9000.cfg", "extraction.cfg",
+    "yolov1-tiny.cfg", "yolov1.cfg", "yolov2-tiny.cfg", "yolov2-voc.cfg", "yolov2.cfg",
+    "yolo9000.cfg",
+    # None of NETWORKS, but made of the same layers.
+    "alexnet.cfg", "cifar.cfg", "densenet201.cfg", "extraction.conv.cfg", "extraction22k.cfg",
+    "strided.cfg", "t1.test.cfg", "vgg-16.cfg",
+)  # fmt: skip
+
+
+class Case(NamedTuple):
+    """A network with random weights, in the files that the program reads."""
+
+    task: Task
+    variables: dict
+    image: np.ndarray  # [h, w, 3] in 0..1
+    classes: int
+    cfg: Path
+    weights: Path
+
+
+def make_case(text, folder):
+    config = config_from_cfg(parse_cfg(text, "n.cfg"), name="n", text=text)
+    task, size = build(config), config.data.image_size
+    gain = 1.0 if task.head == "classes" else 0.2
+    variables = random_variables(task.model, size, gain)
+    classes = len(config.model.classes)
+    case = Case(
+        task, variables, random_image(size), classes, folder / "n.cfg", folder / "n.weights"
+    )
+    case.cfg.write_text(text)
+    save_weights(case.weights, task.model, variables, 7)
+    return case
+
+
+def setting(key, value, text):
+    """`text` of a .cfg with `key` set to `value`, or left out."""
+    return re.sub(rf"(?m)^\s*{key}\s*=.*$", f"{key}={value}" if value else "", text)
+
+
+def published(name):
+    """A .cfg of the program's share folder, set for one picture.
+
+    Without a class tree: the softmax over one is broken in the program's CPU form.
+    """
+    text = setting("batch", 1, (oracle.CFGS / name).read_text())
+    text = setting("tree", None, setting("map", None, text))
+    return setting("subdivisions", 1, text)
+
+
+def narrow(name):
+    return setting("batch", 1, cfg_text(narrow_config(name)))
+
+
+def ours(case, score):
+    """Raw, and the class probabilities or the detections, as darknet_oracle has them."""
+    run = jax.jit(partial(raw_and_meaning, case.task, score))
+    raw, meaning = jax.device_get(run(case.variables, case.image[None]))
+    if case.task.head == "classes":
+        return raw, meaning[0]
+    count = int(meaning.count[0])
+    boxes, labels, found = (a[0, :count] for a in (meaning.boxes, meaning.labels, meaning.scores))
+    rows = np.column_stack([labels, found, xyxy_to_cxcywh(boxes)])
+    return raw, rows[np.lexsort((-found, labels))]
+
+
+def raw_and_meaning(task, score, variables, images):
+    raw = task.model.apply(variables, images)
+    decoded = task.decode(raw)
+    if task.head == "classes":
+        return raw, decoded
+    many = {"top_k": 2000, "max_detections": 2000}
+    settings = {"iou_threshold": IOU, "score_threshold": score, **many}
+    return raw, nms(decoded.boxes, scores(decoded), **settings)
+
+
+def theirs(case, score):
+    with oracle.darknet(case.cfg, case.weights) as network:
+        raw, last = oracle.predict(network, case.image, len(case.task.model.table) - 1)
+        if case.task.head == "classes":
+            return raw, last.ravel()
+        return raw, oracle.detections(network, case.classes, score, IOU)
+
+
+def compare(text, folder, score=0.1):
+    case = make_case(text, folder)
+    raw, meaning = ours(case, score)
+    their_raw, their_meaning = theirs(case, score)
+    np.testing.assert_allclose(raw.ravel(), their_raw.ravel(), atol=1e-4 * raw.std(), rtol=0)
+    assert len(their_meaning) > 3  # classes or detections
+    np.testing.assert_allclose(meaning, their_meaning, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_published_network_equals_the_original_program(name, tmp_path):
+    compare(published(name), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+def test_every_published_network_equals_the_original_program(name, tmp_path):
+    compare(published(name), tmp_path, SCORES.get(name, 0.1))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_program_reads_the_cfg_and_weights_of_each_network(name, tmp_path):
+    compare(narrow(name), tmp_path)
+
+
+def test_the_program_writes_the_same_bytes(tmp_path):
+    case = make_case(narrow("yolov1"), tmp_path)  # convolutions, a local and a connected layer
+    with oracle.darknet(case.cfg, case.weights) as network:
+        oracle.save_weights(network, tmp_path / "again.weights")
+    assert (tmp_path / "again.weights").read_bytes() == case.weights.read_bytes()

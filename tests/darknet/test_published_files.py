@@ -1,0 +1,149 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from yolojax.darknet import published_files
+from yolojax.darknet.cfg import parse_cfg
+from yolojax.darknet.config import config_from_cfg
+from yolojax.darknet.weights import entries
+from yolojax.models import NETWORKS, build_network
+from yolojax.models.network import variable_shapes
+from yolojax.models.published import PUBLISHED
+from yolojax.tasks import build
+
+DOCS = Path(__file__).parents[2] / "docs" / "weights.md"
+DARKNET = Path("/usr/share/darknet/cfg")  # of the Debian package `darknet`
+CFGS = {  # published file: its .cfg
+    "yolov1.weights": "yolov1",
+    "tiny-yolov1.weights": "yolov1-tiny",
+    "yolov2.weights": "yolov2",
+    "yolov2-voc.weights": "yolov2-voc",
+    "yolov2-tiny.weights": "yolov2-tiny",
+    "yolov2-tiny-voc.weights": "yolov2-tiny-voc",
+    "darknet19.weights": "darknet19",
+    "darknet19_448.weights": "darknet19_448",
+    "extraction.weights": "extraction",
+    "darknet.weights": "darknet",
+    "tiny.weights": "tiny",
+}
+IDS = [entry.name for entry in published_files.ZOO]
+
+
+def sparse(path, size):
+    with open(path, "wb") as file:
+        file.truncate(size)
+    return path
+
+
+def named(name):
+    return next(entry for entry in published_files.ZOO if entry.name == name)
+
+
+@pytest.mark.parametrize("entry", published_files.ZOO, ids=IDS)
+def test_the_published_length_is_that_of_the_network_and_a_header(entry):
+    published = PUBLISHED[entry.network]
+    published = published._replace(boxes=entry.boxes or published.boxes)
+    model = build_network(published.network, published.outputs)
+    shapes = variable_shapes(model, published.image_size)
+    floats = sum(e.size for e in entries(model.table[: entry.upto], shapes))
+    assert entry.bytes - 4 * floats in (16, 20)
+
+
+@pytest.mark.parametrize("entry", published_files.ZOO, ids=IDS)
+def test_a_file_is_recognised_by_its_length_and_name(entry, tmp_path):
+    assert published_files.recognise(sparse(tmp_path / entry.name, entry.bytes)) is entry
+
+
+def test_a_name_alone_decides_nothing(tmp_path):
+    assert published_files.recognise(sparse(tmp_path / "yolov2.weights", 1000)) is None
+    tiny = sparse(tmp_path / "darknet19.weights", 4_185_968)
+    assert published_files.recognise(tiny).name == "tiny.weights"
+
+
+def test_two_files_of_one_length_need_a_name(tmp_path):
+    candidates = "darknet19.weights and darknet19_448.weights have 83427120 bytes"
+    with pytest.raises(ValueError, match=candidates):
+        published_files.recognise(sparse(tmp_path / "backbone.weights", 83_427_120))
+
+
+def test_what_is_not_there_is_not_recognised(tmp_path):
+    for path in (tmp_path, tmp_path / "yolov2.weights"):
+        with pytest.raises(FileNotFoundError, match=re.escape(str(path))):
+            published_files.recognise(path)
+
+
+@pytest.mark.parametrize(
+    "entry", [e for e in published_files.ZOO if "9000" not in e.name], ids=lambda e: e.name
+)
+def test_every_config_builds_the_network_of_that_length(entry):
+    config = published_files.config_of(entry)
+    task = build(config)
+    published = PUBLISHED[entry.network]
+    assert len(config.model.classes) == published.classes
+    assert task.head == NETWORKS[published.network].head
+    assert (task.model.epsilon, config.data.image_size) == ("cpu", published.image_size)
+    last = next(layer for layer in reversed(task.model.table) if hasattr(layer, "name"))
+    boxes = entry.boxes or published.boxes
+    assert last[0] == published._replace(boxes=boxes).outputs  # filters or outputs
+
+
+def test_detectors_are_fed_as_darknet_feeds_them():
+    v1, v2 = (published_files.config_of(named(n)) for n in ("yolov1.weights", "yolov2-voc.weights"))
+    assert (v1.data.letterbox, v1.data.image_size) == (False, (448, 448))
+    assert (v1.eval.score_threshold, v1.eval.iou_threshold) == (0.001, 0.5)
+    assert (v2.data.letterbox, v2.data.image_size) == (True, (416, 416))
+    assert (v2.eval.score_threshold, v2.eval.iou_threshold) == (0.005, 0.45)
+    assert v1.data.resize == v2.data.resize == "darknet"
+
+
+def test_every_network_has_the_recipe_of_its_own_training():
+    v1, v2, tiny, classifier = (
+        published_files.config_of(named(f"{name}.weights"))
+        for name in ("yolov1", "yolov2", "yolov2-tiny", "darknet19_448")
+    )
+    assert (v1.data.augment.geometry, v1.data.augment.jitter) == ("crop", 0.2)
+    assert (v1.loss.coord_weight, v1.loss.noobject_weight, v1.optimizer.images) == (
+        5,
+        0.5,
+        40000 * 64,
+    )
+    assert (v2.data.augment.geometry, v2.data.augment.jitter) == ("letterbox", 0.3)
+    assert (v2.loss.rescore, tiny.loss.rescore, tiny.data.augment.jitter) == (True, False, 0.2)
+    assert v2.optimizer.images == tiny.optimizer.images == 500200 * 64
+    assert (classifier.optimizer.policy, classifier.optimizer.batch_size) == ("poly", 128)
+    assert classifier.data.classifier.scales == (1, 512 / 448)
+
+
+@pytest.mark.skipif(not DARKNET.is_dir(), reason="the original .cfg files are not installed")
+@pytest.mark.parametrize(("name", "cfg"), CFGS.items())
+def test_the_recipe_is_that_of_the_cfg(name, cfg):
+    text = (DARKNET / f"{cfg}.cfg").read_text()
+    ours, theirs = published_files.config_of(named(name)), parse_cfg(text, cfg)
+    batch = {"batch": ours.optimizer.batch_size, "subdivisions": ours.optimizer.subdivisions}
+    theirs = theirs._replace(net=theirs.net._replace(**batch))  # these stand in its comments
+    again = config_from_cfg(theirs, name=cfg, classes=ours.model.classes, text=text)
+    again.eval.metric = ours.eval.metric
+    assert ours == again
+
+
+def test_two_releases_of_yolov1_differ_in_their_boxes():
+    assert published_files.config_of(named("yolov1.weights")).model.boxes == 3
+    assert published_files.config_of(named("yolov1.weights (2016)")).model.boxes == 2
+
+
+def test_yolo9000_needs_its_cfg():
+    with pytest.raises(ValueError, match=r"9418 classes form a tree.*--cfg yolo9000\.cfg"):
+        published_files.config_of(named("yolo9000.weights"))
+
+
+def test_every_published_network_has_a_file():
+    assert {entry.network for entry in published_files.ZOO} == set(PUBLISHED)
+
+
+@pytest.mark.parametrize("entry", published_files.ZOO, ids=IDS)
+def test_the_page_has_every_file_with_its_length(entry):
+    assert any(
+        line.startswith(f"| {entry.name} ") and f"| {entry.bytes:,} " in line
+        for line in DOCS.read_text().splitlines()
+    )

@@ -1,0 +1,163 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from yolojax.data.records import BadRecord
+from yolojax.data.sources.darknet import label_file, load_darknet
+
+YAML = "path: .\ntrain: images/train\nval: images/val\nnames:\n  0: cat\n  1: dog\n"
+
+
+def write(root, labels, yaml=YAML):
+    """{split/stem: text of the label file, or None}; black pictures of 20x10 pixels."""
+    for key, text in labels.items():
+        picture = root / "images" / f"{key}.jpg"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(picture), np.zeros((10, 20, 3), np.uint8))
+        path = root / "labels" / f"{key}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if text is not None:
+            path.write_text(text)
+    (root / "data.yaml").write_text(yaml)
+    return root / "data.yaml"
+
+
+BOTH = {"train/a": "1 0.75 0.25 0.5 0.5\n\n0 .5 .5 1 1\n", "train/b": None, "val/c": ""}
+
+
+def test_lines_become_corners(tmp_path):
+    source = load_darknet(write(tmp_path, BOTH), "train")
+    record = source[0]
+    assert source.classes == ("cat", "dog")
+    assert record.image_id == "a"
+    assert record.labels.tolist() == [1, 0]
+    np.testing.assert_allclose(record.boxes, [[0.5, 0, 1, 0.5], [0, 0, 1, 1]])
+    assert record.area.tolist() == [50.0, 200.0]
+    assert not record.difficult.any()
+    assert not record.crowd.any()
+
+
+def test_no_label_file_means_no_boxes(tmp_path):
+    source = load_darknet(write(tmp_path, BOTH))
+    assert [record.image_id for record in source.records] == ["a", "b", "c"]
+    assert [len(record.labels) for record in source.records] == [2, 0, 0]
+
+
+def test_no_label_file_anywhere_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none of 1 pictures.*labels.train.b\.txt"):
+        load_darknet(write(tmp_path, {"train/b": None}), "train")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0 .5 .5 .5", "must be `class cx cy w h`"),
+        ("0 .5 .5 .5 .5 .9", "must be `class cx cy w h`"),
+        ("cat .5 .5 .5 .5", "must be `class cx cy w h`"),
+        ("2 .5 .5 .5 .5", r"class must be one of 0\.\.1, got 2"),
+        ("0.5 .5 .5 .5 .5", r"got 0\.5"),
+        ("nan .5 .5 .5 .5", "got nan"),
+        ("0 .5 .5 0 .5", "has no area"),
+        ("0 .5 .5 -.5 .5", "has no area"),
+        ("0 .9 .5 .5 .5", "outside the image"),
+        ("0 inf .5 .5 .5", "outside the image"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, line, message):
+    path = write(tmp_path, {"train/a": f"0 .5 .5 .5 .5\n{line}\n"})
+    with pytest.raises(BadRecord, match=message) as error:
+        load_darknet(path, "train")
+    assert "a.txt:2" in str(error.value)
+
+
+def test_skip_leaves_bad_records_out(tmp_path):
+    path = write(tmp_path, {"train/a": "7 .5 .5 1 1", "train/b": "1 .5 .5 1 1"})
+    source = load_darknet(path, "train", on_bad_record="skip")
+    assert [record.image_id for record in source.records] == ["b"]
+    assert "a.txt:1" in source.skipped[0]
+
+
+def test_unreadable_files_are_bad_records(tmp_path):
+    path = write(tmp_path, {"train/a": "0 .5 .5 1 1"})
+    (tmp_path / "labels/train/a.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadRecord, match="UTF-8"):
+        load_darknet(path, "train")
+    (tmp_path / "images/train/a.jpg").write_bytes(b"")
+    with pytest.raises(BadRecord, match=r"a\.jpg: not a picture"):
+        load_darknet(path, "train")
+
+
+def test_labels_follow_given_classes(tmp_path):
+    path = write(tmp_path, BOTH)
+    assert load_darknet(path, "train", classes=("dog", "cat"))[0].labels.tolist() == [0, 1]
+    with pytest.raises(BadRecord, match=r"class 'cat' is not one of the classes \(dog\)"):
+        load_darknet(path, "train", classes=("dog",))
+
+
+@pytest.mark.parametrize(
+    ("yaml", "message"),
+    [
+        ("names: [a", "not valid YAML"),
+        ("- a", "must have the keys names"),
+        ("train: images/train", "must have the keys names"),
+        ("train: images/train\nnames: {0: a, 2: b}", r"must be 0\.\.1"),
+        ("train: images/train\nnames: [a, a]", "come twice"),
+        ("train: images/train\nnames: [a]\nnc: 2", "nc is 2, but there are 1 names"),
+        ("val: images/train\nnames: [a]", "no split 'train'; there are: val"),
+        ("names: [a]", "there are: none"),
+        ("train: !!python/object/apply:os.getcwd []\nnames: [a]", "not valid YAML"),
+    ],
+)
+def test_a_wrong_yaml_is_refused(tmp_path, yaml, message):
+    with pytest.raises(ValueError, match=message):
+        load_darknet(write(tmp_path, BOTH, yaml), "train")
+
+
+def test_missing_things(tmp_path):
+    path = write(tmp_path, BOTH, "train: images/none\nnames: [cat, dog]")
+    with pytest.raises(FileNotFoundError, match=r"names 'images/none', which is not there"):
+        load_darknet(path, "train")
+    with pytest.raises(FileNotFoundError, match="write darknet:"):
+        load_darknet(tmp_path / "none.yaml")
+
+
+def test_yaml_takes_lists_of_folders_and_text_files(tmp_path):
+    yaml = "train: [images/train, val.txt]\nnames: [cat, dog]\nnc: 2\n"
+    path = write(tmp_path, BOTH, yaml)
+    (tmp_path / "val.txt").write_text("./images/val/c.jpg\n")
+    assert [r.image_id for r in load_darknet(path).records] == ["a", "b", "c"]
+
+
+def test_darknet_data_file(tmp_path):
+    write(tmp_path, BOTH)
+    (tmp_path / "train.txt").write_text(f"{tmp_path / 'images/train/a.jpg'}\nimages/train/a.jpg\n")
+    (tmp_path / "my.names").write_text("cat\ndog\n")
+    path = tmp_path / "my.data"
+    text = (
+        "# comment\nclasses = 2\ntrain=train.txt\nvalid = train.txt\nnames = my.names\nbackup=b\n"
+    )
+    path.write_text(text)
+    # A list may repeat a picture to show it more often.
+    assert [r.image_id for r in load_darknet(path, "train").records] == ["a", "a#2"]
+    assert len(load_darknet(path, "valid")) == len(load_darknet(path, "val")) == 2
+    path.write_text(text.replace("classes = 2", "classes = 20"))
+    with pytest.raises(ValueError, match="classes is 20, but there are 2 names"):
+        load_darknet(path)
+    path.write_text("train\n")
+    with pytest.raises(ValueError, match=r"my\.data:1: must be `key = value`"):
+        load_darknet(path)
+
+
+@pytest.mark.parametrize(
+    ("picture", "labels"),
+    [
+        ("coco/images/train2014/1.jpg", "coco/labels/train2014/1.txt"),
+        ("VOC2007/JPEGImages/1.jpg", "VOC2007/labels/1.txt"),
+        ("my_images/1.png", "my_images/1.txt"),
+        ("images/set/images/1.png", "images/set/labels/1.txt"),
+    ],
+)
+def test_where_labels_are(picture, labels):
+    assert label_file(Path(picture)) == Path(labels)

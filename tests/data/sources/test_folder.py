@@ -1,0 +1,80 @@
+import cv2
+import numpy as np
+import pytest
+
+from yolojax.data.records import BadRecord, load_image
+from yolojax.data.sources.load import load_source
+
+
+def picture(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((4, 6, 3), 9, np.uint8))
+
+
+def test_the_folder_of_a_picture_is_its_class(tmp_path):
+    for name in ("train/dog/b.png", "train/cat/a.png", "train/cat/more/a.png", "val/cat/c.png"):
+        picture(tmp_path / name)
+    source = load_source(f"folder:{tmp_path}:train")
+    assert source.classes == ("cat", "dog")
+    assert [(r.image_id, r.label) for r in source] == [
+        ("cat/a", 0),
+        ("cat/more/a", 0),
+        ("dog/b", 1),
+    ]
+    assert load_image(source[0]).shape == (4, 6, 3)
+    assert source[0].boxes.shape == (0, 4)
+
+
+def test_the_start_of_a_file_s_name_is_its_class(tmp_path):
+    for name in ("n02_tabby_cat.JPG", "n01_dog.png"):
+        picture(tmp_path / name)
+    (tmp_path / "readme.txt").write_text("no picture")
+    source = load_source(f"folder:{tmp_path}")
+    assert [(source.classes[r.label], r.image_id) for r in source] == [
+        ("n01", "n01_dog"),
+        ("n02", "n02_tabby_cat"),
+    ]
+
+
+def test_given_classes_choose_the_pictures_and_their_labels(tmp_path):
+    for name in ("a_1.png", "b_1.png", "c_1.png"):
+        picture(tmp_path / name)
+    with pytest.raises(BadRecord, match=r"a_1\.png: class 'a' is not one of the classes \(c, b\)"):
+        load_source(f"folder:{tmp_path}", classes=("c", "b"))
+    source = load_source(f"folder:{tmp_path}", classes=("c", "b"), on_bad_record="skip")
+    assert [r.label for r in source] == [1, 0]
+    assert len(source.skipped) == 1
+
+
+def test_a_stray_picture_is_left_out_and_told(tmp_path):
+    for name in ("crane/a.png", "dog/b.png", "over.png"):
+        picture(tmp_path / name)
+    with pytest.raises(BadRecord, match=r"over\.png: stands beside .* on_bad_record='skip'"):
+        load_source(f"folder:{tmp_path}")
+    source = load_source(f"folder:{tmp_path}", on_bad_record="skip")
+    assert source.classes == ("crane", "dog")
+    assert [r.image_id for r in source] == ["crane/a", "dog/b"]
+    (message,) = source.skipped
+    assert "over.png: stands beside" in message
+
+
+def test_a_class_that_is_given_twice_is_refused(tmp_path):
+    picture(tmp_path / "a_1.png")
+    with pytest.raises(ValueError, match=r"come twice: \['a'\]"):
+        load_source(f"folder:{tmp_path}", classes=("a", "b", "a"))
+
+
+@pytest.mark.parametrize(
+    ("files", "split", "message"),
+    [
+        ((), "", "no pictures"),
+        (("a.png",), "val", "val: not a folder"),
+        (("plain.png",), "", "no class"),
+        (("dog/a.png", "b.png"), "", "beside the folders"),
+    ],
+)
+def test_what_has_no_class_is_named(tmp_path, files, split, message):
+    for name in files:
+        picture(tmp_path / name)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        load_source(f"folder:{tmp_path}:{split}" if split else f"folder:{tmp_path}")

@@ -1,0 +1,176 @@
+import cv2
+import numpy as np
+import pytest
+
+from yolojax.data.records import BadRecord, load_image
+from yolojax.data.sources.voc import VOC_CLASSES, load_voc
+
+
+def voc_object(name="cat", box=(1, 1, 20, 10), extra=""):
+    edges = zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+    inner = "".join(f"<{tag}>{value}</{tag}>" for tag, value in edges)
+    return f"<object><name>{name}</name>{extra}<bndbox>{inner}</bndbox></object>"
+
+
+def annotation(*objects, size=(20, 10), filename="a.png"):
+    w, h = size
+    head = f"<filename>{filename}</filename><size><width>{w}</width><height>{h}</height></size>"
+    return f"<annotation>{head}{''.join(objects)}</annotation>"
+
+
+def write(root, files, splits=None):
+    """A VOC folder: {stem: text of the annotation}; each gets a black picture of 20x10 pixels."""
+    for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for stem, text in files.items():
+        (root / "Annotations" / f"{stem}.xml").write_text(text)
+        cv2.imwrite(str(root / "JPEGImages" / f"{stem}.png"), np.zeros((10, 20, 3), np.uint8))
+    for split, stems in (splits or {}).items():
+        (root / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(stems) + "\n")
+    return root
+
+
+def one(tmp_path, *objects, **options):
+    return load_voc(write(tmp_path, {"a": annotation(*objects)}), **options)[0]
+
+
+def test_pixels_are_1_based_and_inclusive(tmp_path):
+    record = one(tmp_path, voc_object(box=(11, 1, 20, 5)))
+    np.testing.assert_allclose(record.boxes, [[0.5, 0.0, 1.0, 0.5]])  # 10 x 5 pixels
+    assert record.area.tolist() == [50.0]
+    assert load_image(record).shape == (10, 20, 3)
+
+
+def test_difficult_is_kept_and_parts_are_not_objects(tmp_path):
+    part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
+    record = one(
+        tmp_path,
+        voc_object("dog", extra="<difficult>1</difficult>"),
+        voc_object("cat", extra="<difficult>0</difficult>" + part),
+    )
+    assert record.difficult.tolist() == [True, False]
+    assert record.labels.tolist() == [VOC_CLASSES.index("dog"), VOC_CLASSES.index("cat")]
+    assert not record.crowd.any()
+
+
+def test_a_picture_without_objects_has_empty_arrays(tmp_path):
+    record = one(tmp_path)
+    assert record.boxes.shape == (0, 4)
+    assert [array.dtype for array in record[2:7]] == [np.float32, np.int32, bool, bool, np.float32]
+
+
+def test_a_box_one_pixel_out_is_drawn_back(tmp_path):
+    record = one(tmp_path, voc_object(box=(0, 0, 21, 11)))
+    np.testing.assert_array_equal(record.boxes, [[0, 0, 1, 1]])
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (voc_object(box=(1, 1, 22.5, 10)), r"a\.xml: object 1 \(cat\).*outside the image of 20x10"),
+        (voc_object(box=(9, 1, 8, 10)), "has no area"),
+        (voc_object(box=("nan", 1, 8, 10)), "outside"),
+        (voc_object(box=("left", 1, 8, 10)), "<xmin> must be a number, got 'left'"),
+        (voc_object("kat"), "class 'kat'.*Did you mean 'cat'"),
+        ("<object><name>cat</name></object>", "<xmin> must be a number, got ''"),
+    ],
+)
+def test_a_bad_object_is_named(tmp_path, broken, message):
+    with pytest.raises(BadRecord, match=message):
+        one(tmp_path, broken, classes=("cat", "dog"))
+
+
+BOMB = """<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;&x;">]>
+<annotation><filename>&y;</filename></annotation>"""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<annotation>\n<object></annotation>", "line 2"),
+        ("", "no element found"),
+        (BOMB, "Entit"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path, text, message):
+    with pytest.raises(BadRecord, match=message) as error:
+        load_voc(write(tmp_path, {"a": text}))
+    assert "a.xml" in str(error.value)
+
+
+def test_skip_leaves_bad_records_out_and_says_so(tmp_path):
+    files = {"a": annotation(voc_object()), "b": "<annotation>", "c": annotation()}
+    source = load_voc(write(tmp_path, files), on_bad_record="skip")
+    assert [record.image_id for record in source.records] == ["a", "c"]
+    assert len(source.skipped) == 1
+    assert "b.xml" in source.skipped[0]
+
+
+def test_a_split_keeps_the_order_of_its_list(tmp_path):
+    files = {stem: annotation() for stem in "abc"}
+    write(tmp_path, files, {"train": ["c", "a"], "cat_train": ["b -1", "a  1"]})
+    assert [r.image_id for r in load_voc(tmp_path, "train").records] == ["c", "a"]
+    assert [r.image_id for r in load_voc(tmp_path, "cat_train").records] == ["b", "a"]
+    assert [r.image_id for r in load_voc(tmp_path).records] == ["a", "b", "c"]
+
+
+def test_a_repeated_picture_keeps_an_id_of_its_own(tmp_path):
+    write(tmp_path, {"a": annotation()}, {"train": ["a", "a"]})
+    assert [r.image_id for r in load_voc(tmp_path, "train").records] == ["a", "a#2"]
+
+
+def test_missing_things_are_named_with_what_there_is(tmp_path):
+    write(tmp_path / "VOC2007", {"a": annotation()}, {"train": ["a", "gone"], "empty": []})
+    with pytest.raises(FileNotFoundError, match="there are: empty, train"):
+        load_voc(tmp_path / "VOC2007", "trian")
+    with pytest.raises(FileNotFoundError, match=r"Did you mean .*VOC2007"):
+        load_voc(tmp_path)
+    with pytest.raises(BadRecord, match=r"gone\.xml: cannot be read"):
+        load_voc(tmp_path / "VOC2007", "train")
+    with pytest.raises(ValueError, match="lists no pictures"):
+        load_voc(tmp_path / "VOC2007", "empty")
+
+
+def test_the_picture_may_have_another_stem_or_be_missing(tmp_path):
+    files = {"a": annotation(), "other": annotation(filename="C:\\somewhere\\A.PNG")}
+    write(tmp_path, files)
+    (tmp_path / "JPEGImages" / "other.png").unlink()
+    assert load_voc(tmp_path)[1].image.name == "a.png"
+    (tmp_path / "JPEGImages" / "a.png").unlink()
+    with pytest.raises(BadRecord, match=r"neither a\.jpg nor <filename> 'a\.png'"):
+        load_voc(tmp_path)
+
+
+def test_the_size_comes_from_the_picture_if_the_annotation_has_none(tmp_path):
+    text = annotation(voc_object(box=(1, 1, 10, 10)), size=(0, 0))
+    record = load_voc(write(tmp_path, {"a": text}))[0]
+    np.testing.assert_allclose(record.boxes, [[0, 0, 0.5, 1]])
+    (tmp_path / "JPEGImages" / "a.png").write_bytes(b"no picture")
+    with pytest.raises(BadRecord, match="not a picture"):
+        load_voc(tmp_path)
+
+
+def test_a_corrupt_picture_is_found_when_it_is_loaded(tmp_path):
+    record = one(tmp_path, voc_object())
+    record.image.write_bytes(record.image.read_bytes()[:30])
+    with pytest.raises(BadRecord, match=r"a\.png: not a picture"):
+        load_image(record)
+
+
+def test_classes_come_from_a_list_then_voc_then_the_names_found(tmp_path):
+    write(tmp_path, {"a": annotation(voc_object("dog"))}, {"train": ["a"]})
+    assert load_voc(tmp_path).classes == VOC_CLASSES
+    write(tmp_path, {"b": annotation(voc_object("axolotl"))})
+    # Names of the whole folder: its splits agree about the labels.
+    assert load_voc(tmp_path, "train").classes == ("axolotl", "dog")
+    (tmp_path / "classes.txt").write_text("dog\naxolotl\n\n")
+    assert load_voc(tmp_path).classes == ("dog", "axolotl")
+    assert load_voc(tmp_path, classes=("emu", "axolotl", "dog"))[0].labels.tolist() == [2]
+    (tmp_path / "classes.txt").write_text("dog\ndog\n")
+    with pytest.raises(ValueError, match=r"come twice: \['dog'\]"):
+        load_voc(tmp_path)
+
+
+def test_the_20_names_are_alphabetical():
+    assert len(VOC_CLASSES) == 20
+    assert sorted(VOC_CLASSES) == list(VOC_CLASSES)

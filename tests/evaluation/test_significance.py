@@ -1,0 +1,209 @@
+"""Paired differences: known cases, the statistics they should have, and resampling done by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from evaluation_cases import ELSEWHERE, SQUARE, detections, random_case, truth
+
+from yolojax.evaluation import bootstrap
+from yolojax.evaluation.average_precision import VOC07_LEVELS, class_average_precision, match_voc
+from yolojax.evaluation.coco import match_coco
+from yolojax.evaluation.evaluator import METRICS
+from yolojax.evaluation.significance import (
+    accuracy_difference,
+    class_differences,
+    paired_difference,
+    read_hits,
+    read_matches,
+)
+from yolojax.evaluation.writers import write_hits, write_matches
+
+CLASSES = ("a", "b", "c", "d")  # of random_case; the last has no truths
+
+
+def finds(images, missing=()):
+    """One truth an image, found in all but those `missing`: AP is the share found."""
+    truths = [truth(str(i), [SQUARE]) for i in range(images)]
+    found = [detections(t.image_id, [SQUARE], [0.9]) for t in truths]
+    found = [detections(str(i), [], []) if i in missing else d for i, d in enumerate(found)]
+    return match_voc(truths, found, 1)
+
+
+def worse(found, seed=0):
+    """Detections that miss more: some boxes are moved away."""
+    draw = np.random.default_rng(seed)
+    moved = [np.where(draw.random((len(d.labels), 1)) < 0.4, 300, 0) for d in found]
+    return [d._replace(boxes_pixels=d.boxes_pixels + m) for d, m in zip(found, moved, strict=True)]
+
+
+def test_a_run_does_not_differ_from_itself():
+    truths, found = random_case(0, images=20)
+    runs = [match_voc(truths, found, 4), match_voc(truths, worse(found), 4)]
+    for number in (1, 2):
+        same = paired_difference(runs[:number], runs[:number], None, resamples=50)
+        assert (same.difference, same.interval, same.above) == (0, [0, 0], 0.5)
+        assert not same.beyond_noise
+
+
+def test_one_that_finds_more_everywhere_is_better():
+    better = paired_difference([finds(60)], [finds(60, range(0, 60, 3))], None)
+    assert (better.ours, better.theirs) == (1, pytest.approx(2 / 3))
+    assert better.interval[0] > 0.2
+    assert better.interval[1] < 0.5
+    assert better.beyond_noise
+    assert better.above == 1
+    turned = paired_difference([finds(60, range(0, 60, 3))], [finds(60)], None)
+    assert turned.interval == [-x for x in better.interval[::-1]]
+    assert turned.beyond_noise
+    assert turned.above == 0
+
+
+def test_the_interval_is_that_of_a_difference_of_shares():
+    # Of 400 images 200 are found by both, 60 by us alone, 20 by them alone: the difference is .1,
+    # its variance (p + q - (p - q)^2) / n with p = .15, q = .05.
+    ours, theirs = finds(400, range(260, 400)), finds(400, [*range(200, 260), *range(280, 400)])
+    half = 1.96 * math.sqrt((0.2 - 0.01) / 400)
+    found = paired_difference([ours], [theirs], None, resamples=4000)
+    np.testing.assert_allclose(found.interval, [0.1 - half, 0.1 + half], atol=0.004)
+    ours, theirs = np.arange(400) < 260, np.isin(np.arange(400), [*range(200), *range(260, 280)])
+    found = accuracy_difference(ours, theirs, resamples=4000)
+    assert (found.ours, found.theirs, found.difference) == pytest.approx((0.65, 0.55, 0.1))
+    np.testing.assert_allclose(found.interval, [0.1 - half, 0.1 + half], atol=0.004)
+
+
+def test_pairing_is_narrower_than_two_intervals():
+    truths, found = random_case(2, images=40)
+    runs = [match_voc(truths, d, 4) for d in (found, worse(found, 1))]
+    low, high = paired_difference(runs[:1], runs[1:], None).interval
+    alone = [bootstrap.interval(run, None, resamples=1000, seed=0) for run in runs]
+    assert high - low < 0.9 * math.hypot(*(high - low for low, high in alone))
+
+
+@pytest.mark.parametrize("levels", [None, VOC07_LEVELS])
+def test_against_evaluating_lists_of_resampled_images(levels):
+    truths, found = random_case(3, images=8)
+    ours, theirs = [found, worse(found, 1)], [worse(found, 2)]
+    draw, differences = np.random.default_rng(5), []
+    for counts in draw.multinomial(8, np.full(8, 1 / 8), size=30):
+        chosen = np.repeat(np.arange(8), counts)
+
+        def number(run, chosen=chosen):
+            matches = match_voc([truths[i] for i in chosen], [run[i] for i in chosen], 4)
+            return np.nanmean(class_average_precision(matches, levels))
+
+        differences.append(np.mean([number(run) for run in ours]) - number(theirs[0]))
+    ours, theirs = ([match_voc(truths, run, 4) for run in runs] for runs in (ours, theirs))
+    result = paired_difference(ours, theirs, levels, resamples=30, seed=5)
+    np.testing.assert_allclose(result.interval, np.percentile(differences, [2.5, 97.5]))
+    assert result.above == pytest.approx(np.mean(np.array(differences) > 0))
+    assert (result.covers, result.theirs_std) == ("images", None)
+    assert result.ours_std == pytest.approx(
+        np.std([np.nanmean(class_average_precision(m, levels)) for m in ours], ddof=1)
+    )
+
+
+def test_seeds_are_in_the_interval_where_both_have_several():
+    # All or nothing is found, so images change nothing: the interval is Student's, 2 degrees of
+    # freedom, of the differences 1, 1, 0.
+    every, none = finds(5), finds(5, range(5))
+    result = paired_difference([every, every, none], [none] * 3, None, resamples=40_000)
+    half = 4.303 * math.sqrt(1 / 3) / math.sqrt(3)
+    np.testing.assert_allclose(result.interval, [2 / 3 - half, 2 / 3 + half], atol=0.08)
+    assert result.covers == "images and seeds"
+    assert not result.beyond_noise
+
+
+def test_seeds_are_paired_where_there_are_equally_many():
+    every, none = finds(5), finds(5, range(5))
+    paired = paired_difference([every, none], [every, none], None, resamples=50)
+    assert paired.interval == [0, 0]
+    crossed = paired_difference([every, none], [none, every], None, resamples=50)
+    assert crossed.interval[1] > 1
+    unpaired = paired_difference([every, none, none], [every, none], None, resamples=50)
+    assert unpaired.interval[1] > 1
+
+
+def test_classes_by_themselves():
+    truths, found = random_case(4, images=15)
+    runs = [match_voc(truths, d, 4) for d in (found, worse(found))]
+    by_class = class_differences(runs[:1], runs[1:], None, CLASSES, resamples=40)
+    expected = class_average_precision(runs[0], None)[0] - class_average_precision(runs[1], None)[0]
+    np.testing.assert_allclose([d.difference for d in by_class.values()], expected)
+    assert by_class["d"].interval is None
+    assert not by_class["d"].beyond_noise
+    low, high = by_class["a"].interval
+    assert low < by_class["a"].difference < high
+    overall = paired_difference(runs[:1], runs[1:], None, resamples=40)
+    assert overall.difference == pytest.approx(np.nanmean(expected))
+
+
+def test_without_images_there_is_no_accuracy():
+    nothing = accuracy_difference(np.zeros(0, bool), np.zeros(0, bool))
+    assert math.isnan(nothing.difference)
+    assert nothing.interval is None
+
+
+def named(*ids):
+    return finds(len(ids))._replace(ids=ids)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "message"),
+    [
+        ([named("x", "y", "z")], [named("x", "w", "z")], "id of image 1 is 'y' and 'w'"),
+        ([named("x", "y")], [named("x", "y"), named("x", "y", "z")], "image 2 is none and 'z'"),
+        ([finds(2)], [finds(3)], "truths of each class of image 2"),
+        ([], [finds(2)], "got none on one"),
+    ],
+)
+def test_other_images_are_an_error(ours, theirs, message):
+    with pytest.raises(ValueError, match=message):
+        paired_difference(ours, theirs, None, resamples=5)
+    with pytest.raises(ValueError, match=message):
+        class_differences(ours, theirs, None, ["a"], resamples=5)
+
+
+def test_other_truths_in_an_image_are_an_error():
+    truths = [truth("0", [SQUARE]), truth("1", [SQUARE, ELSEWHERE])]
+    other = match_voc(truths, [detections(t.image_id, [], []) for t in truths], 1)
+    with pytest.raises(ValueError, match="truths of each class of image 1"):
+        paired_difference([finds(2)], [other], None, resamples=5)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_was_written_gives_every_metric(metric, tmp_path):
+    truths, found = random_case(5)
+    path, ids = tmp_path / "val_matches.npz", [t.image_id for t in truths]
+    write_matches(path, ids, CLASSES, match_voc(truths, found, 4), match_coco(truths, found, 4))
+    matching, levels = METRICS[metric]
+    read = read_matches(path, metric)
+    assert read.ids == tuple(ids)
+    np.testing.assert_array_equal(
+        class_average_precision(read, levels),
+        class_average_precision(matching(truths, found, 4), levels),
+    )
+
+
+def test_hits_of_a_classifier_are_kept(tmp_path):
+    path, hits = tmp_path / "val_hits.npz", {"top1": np.array([True, False])}
+    write_hits(path, np.arange(2), CLASSES, np.array([3, 1]), hits)
+    for read, wrote in zip(read_hits(path, "top1"), (hits["top1"], [3, 1], [0, 1]), strict=True):
+        np.testing.assert_array_equal(read, wrote)
+    with pytest.raises(ValueError, match="top5"):
+        read_hits(path, "top5")
+
+
+def test_a_file_of_something_else_is_named(tmp_path):
+    path = tmp_path / "val_matches.npz"
+    with pytest.raises(FileNotFoundError, match=r"val_matches\.npz: not found; eval\.py"):
+        read_matches(path, "voc10")
+    with pytest.raises(ValueError, match="metric must be one of voc07_11pt"):
+        read_matches(path, "voc11")
+    for content in (b"", b"PK\3\4broken", b"no arrays"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"val_matches\.npz: not what eval\.py writes"):
+            read_matches(path, "voc10")
+    np.savez(path, scores=np.array([{}], object))
+    with pytest.raises(ValueError, match="not what"):
+        read_matches(path, "voc10")

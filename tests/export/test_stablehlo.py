@@ -1,0 +1,111 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from yolojax.export.stablehlo import export_stablehlo, outputs_of
+from yolojax.loading import load_model
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+# What someone does who has the files and JAX: call them for two batch sizes, keep what they say.
+CALLER = """
+import sys
+import jax, jax.export
+import numpy as np
+for name in sys.argv[1:]:
+    exported = jax.export.deserialize(bytearray(open(f"{name}.stablehlo", "rb").read()))
+    images = np.load(f"{name}.npy")
+    found = {str(n): exported.call(images[:n]) for n in (1, 3)}
+    flat = {f"{n}/{key}": np.asarray(x) for n, out in found.items() for key, x in out.items()}
+    np.savez(f"{name}.npz", platforms=exported.platforms, **flat)
+assert not [name for name in sys.modules if name.split(".")[0] in ("yolojax", "flax")]
+"""
+CASES = {  # name of the network: (with NMS, shapes of the outputs)
+    "v2_narrow": (True, {"boxes": (1000, 4), "scores": (1000,), "labels": (1000,), "count": ()}),
+    "v1_narrow": (False, {"boxes": (27, 4), "scores": (27, 20)}),
+    "darknet19_narrow": (False, {"probabilities": (50,)}),
+}
+
+
+def load(name):
+    return load_model(GOLDEN / "weights" / f"{name}.weights", cfg=GOLDEN / "cfg" / f"{name}.cfg")
+
+
+def images_of(config, count):
+    shape = (count, *config.data.image_size, 3)
+    levels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return levels if config.data.resize == "opencv" else levels.astype(np.float32) / 255
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """A folder with each network's file, images and outputs, of a process that knows JAX alone."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    for name, (nms, _) in CASES.items():
+        task, config, variables, *_ = load(name)
+        export_stablehlo(folder / f"{name}.stablehlo", task, config, variables, nms=nms)
+        np.save(folder / f"{name}.npy", images_of(config, 3))
+    command = [sys.executable, "-I", "-c", CALLER, *CASES]
+    environment = {"JAX_PLATFORMS": "cpu", "PATH": ""}
+    subprocess.run(command, check=True, env=environment, cwd=folder, timeout=240)
+    return folder
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_runs_without_yolojax_at_any_batch_size(name, elsewhere):
+    nms, shapes = CASES[name]
+    task, config, variables, *_ = load(name)
+    found, images = np.load(elsewhere / f"{name}.npz"), np.load(elsewhere / f"{name}.npy")
+    assert list(found["platforms"]) == ["cpu", "cuda", "tpu"]
+    expected = jax.device_get(jax.jit(outputs_of(task, config, variables, nms=nms))(images))
+    assert {k: v.shape for k, v in expected.items()} == {
+        k: (3, *shape) for k, shape in shapes.items()
+    }
+    for key, value in expected.items():
+        for count in (1, 3):
+            theirs = found[f"{count}/{key}"]
+            close = 1e-4 * value.std()
+            np.testing.assert_allclose(theirs, value[:count], rtol=0, atol=close, err_msg=key)
+
+
+def test_nms_keeps_what_evaluation_keeps(tmp_path):
+    """The export takes the thresholds of config.eval; here they leave a few boxes of many."""
+    task, config, variables, *_ = load("v2_narrow")
+    config.eval.score_threshold, config.eval.max_detections = 0.05, 7
+    images = images_of(config, 2)
+    plain = jax.jit(outputs_of(task, config, variables))(images)
+    kept = jax.jit(outputs_of(task, config, variables, nms=True))(images)
+    assert kept["boxes"].shape == (2, 7, 4)
+    best = plain["scores"].max(axis=(1, 2))
+    assert (best > 0.05).all()
+    np.testing.assert_array_equal(kept["scores"][:, 0], best)
+    places = np.arange(7) < np.asarray(kept["count"])[:, None]
+    np.testing.assert_array_equal(np.asarray(kept["labels"]) >= 0, places)
+
+
+def test_pictures_go_in_as_the_config_makes_them(tmp_path):
+    task, config, variables, *_ = load("v2tiny_narrow")
+    for resize, dtype in (("opencv", "uint8"), ("darknet", "float32")):
+        config.data.resize = resize
+        path = tmp_path / f"{resize}.stablehlo"
+        export_stablehlo(path, task, config, variables)
+        (image,) = jax.export.deserialize(bytearray(path.read_bytes())).in_avals
+        assert (str(image.dtype), image.shape[1:]) == (dtype, (128, 160, 3))
+
+
+def test_without_flatbuffers_the_error_says_how_to_get_it(tmp_path, monkeypatch):
+    task, config, variables, *_ = load("v2tiny_narrow")
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    with pytest.raises(ValueError, match=r"flatbuffers: pip install -e '\.\[export\]'"):
+        export_stablehlo(tmp_path / "a.stablehlo", task, config, variables)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_classifier_has_nothing_to_suppress(tmp_path):
+    task, config, variables, *_ = load("darknet19_narrow")
+    with pytest.raises(ValueError, match="no boxes for NMS"):
+        export_stablehlo(tmp_path / "a.stablehlo", task, config, variables, nms=True)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,109 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from yolojax.models import NETWORKS, build_network, count_outputs
+from yolojax.models.fast import winograd
+from yolojax.models.fast.cpu_convolution import convolve_plain
+from yolojax.models.fast.folded import Folded, fold
+from yolojax.models.fast.pooled_convolution import convolve_and_pool, suits
+from yolojax.models.fast.pooling import max_pool
+from yolojax.models.layers import Conv, MaxPool, Route, before_pool
+from yolojax.models.network import variable_shapes
+from yolojax.tasks import Task, for_inference
+
+SIZE = (64, 96)
+
+
+def make_case(name, epsilon="gpu", dtype=jnp.float32):
+    """A narrow network, random variables (small variances too) and two pictures."""
+    outputs = count_outputs(NETWORKS[name].head, classes=4, boxes=3, side=7)
+    model = build_network(name, outputs, width=1 / 16, epsilon=epsilon, dtype=dtype)
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        if path[-1].key == "kernel":
+            return rng.standard_normal(leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))
+        if path[-1].key in ("var", "scale"):
+            return 10.0 ** rng.uniform(-1, 0.2, leaf.shape)
+        return 0.2 * rng.standard_normal(leaf.shape)
+
+    shapes = variable_shapes(model, SIZE)
+    variables = jax.tree_util.tree_map_with_path(lambda *a: jnp.float32(draw(*a)), shapes)
+    return model, variables, jnp.asarray(rng.uniform(size=(2, *SIZE, 3)), jnp.float32)
+
+
+@pytest.mark.parametrize("least_channels", [1, 10**6])  # every kernel transformed, or none
+@pytest.mark.parametrize("epsilon", ["gpu", "cpu"])
+@pytest.mark.parametrize("name", ["yolov2", "yolov2_tiny_voc", "darknet19", "extraction"])
+def test_folded_network_is_the_network(name, epsilon, least_channels):
+    model, variables, images = make_case(name, epsilon)
+    wanted = jax.jit(model.apply)(variables, images)
+    quick, folded = fold(model, variables, least_channels)
+    assert isinstance(quick, Folded)
+    forms = {leaf for leaves in folded["params"].values() for leaf in leaves}
+    assert ("transformed" in forms) == (least_channels == 1)
+    found = jax.jit(quick.apply)(folded, images)
+    # 1e-5 of the deviation for each of 20 layers with rounding of their own.
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.std(wanted))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 2), (2, 4, 6, 3), (2, 7, 5, 3), (2, 41, 40, 2)])
+def test_winograd_is_the_convolution(shape):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal(shape), jnp.float32)
+    kernel = jnp.asarray(rng.standard_normal((3, 3, shape[-1], 4)), jnp.float32)
+    wanted = convolve_plain(x, kernel)
+    found = winograd.convolve(x, winograd.transform(kernel))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.std(wanted))
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 6, 10, 3), (1, 200, 208, 1), (3, 8, 4, 32), (1, 130, 96, 20), (2, 96, 94, 64)]
+)
+def test_pooled_convolution_is_both_layers(shape):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal(shape), jnp.float32)
+    kernel = jnp.asarray(rng.standard_normal((3, 3, shape[-1], 24)), jnp.float32)
+    assert suits(x, kernel)
+    wanted = max_pool(convolve_plain(x, kernel), 2, 2)
+    for form in (kernel, winograd.transform(kernel)):
+        found = jax.jit(convolve_and_pool)(x, form)
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.std(wanted))
+
+
+def test_only_a_pool_that_alone_reads_the_convolution_is_taken_with_it():
+    pair = Conv(8), MaxPool()
+    assert before_pool((*pair, Conv(8), Conv(8), MaxPool())) == {0, 3}
+    assert before_pool((*pair, Conv(8), Route((-3,)))) == set()
+    assert before_pool((*pair, Conv(8), Route((-1, 0)))) == set()
+    assert before_pool((*pair, Conv(8), Route((1,)))) == {0}
+    other = (Conv(8, size=1), Conv(8, stride=2), Conv(8, padding=0))
+    assert not any(before_pool((conv, MaxPool())) for conv in other)
+    assert not any(before_pool((Conv(8), pool)) for pool in (MaxPool(2, 1), MaxPool(3, 2)))
+
+
+def test_what_has_no_such_form_stays_as_it_is():
+    other, variables = object(), {"params": {}}
+    assert fold(other, variables) == (other, variables)
+    model, variables, _ = make_case("yolov2", dtype=jnp.bfloat16)
+    assert fold(model, variables)[0] is model
+    connected = build_network("yolov1_tiny", count_outputs("yolov1", classes=4, boxes=2, side=7))
+    assert fold(connected, {})[0] is connected
+
+
+def test_only_cpus_take_the_folded_form():
+    model, variables, _ = make_case("yolov2_tiny_voc")
+    task = Task(model, decode=None, loss=None)
+    assert for_inference(task, variables, "tpu") == (task, variables)
+    assert isinstance(for_inference(task, variables, "cpu")[0].model, Folded)
+
+
+def test_a_folded_network_refuses_training_and_wrong_sizes():
+    model, variables, images = make_case("yolov2_tiny_voc")
+    quick, folded = fold(model, variables)
+    with pytest.raises(ValueError, match="no statistics to train with"):
+        quick.apply(folded, images, train=True)
+    with pytest.raises(ValueError, match="image height must be a multiple of 32"):
+        quick.apply(folded, images[:, :50])

@@ -1,1 +1,0 @@
-"""Darknet files in and out."""

@@ -1,0 +1,1 @@
+"""Darknet's files: .cfg, .weights, .names and .data, and how Darknet resizes pictures."""

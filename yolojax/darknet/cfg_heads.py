@@ -1,0 +1,217 @@
+"""What stands around the layers of a .cfg: [net] in front, the head behind.
+
+Values that are missing have the defaults of Darknet's parser.c.
+"""
+
+from typing import NamedTuple
+
+from yolojax.darknet.cfg_keys import check_keys
+from yolojax.darknet.cfg_sections import (
+    Section,
+    flag,
+    integer,
+    number,
+    numbers,
+    path,
+    refusal,
+    word,
+)
+
+MAX_SIDE = 8192  # of the images, in pixels
+MAX_CLASSES = 65536
+MAX_BOXES = 500  # of a cell
+MAX_CELLS = 1000  # in a row
+POLICIES = ("constant", "exp", "poly", "random", "sigmoid", "step", "steps")
+
+
+class Net(NamedTuple):
+    """The [net] section: the images and the recipe of the training."""
+
+    height: int
+    width: int
+    batch: int  # images of an update
+    subdivisions: int
+    learning_rate: float
+    momentum: float
+    decay: float
+    burn_in: int  # updates
+    power: float  # of the burn-in, and of the policy poly
+    policy: str
+    steps: tuple[int, ...]  # updates; Darknet's own files have a -1
+    scales: tuple[float, ...]
+    max_batches: int  # updates; 0 is no end
+    saturation: float
+    exposure: float
+    hue: float
+    angle: float  # degrees; this and the next three: of the pictures for a classifier
+    aspect: float
+    min_crop: int  # pixels; 0 is `width`
+    max_crop: int  # pixels; 0 is twice `width`
+
+
+class Region(NamedTuple):
+    """The [region] section: the head of YOLOv2 and YOLO9000."""
+
+    kind = "region"
+    anchors: tuple[tuple[float, float], ...]  # (w, h) in cells
+    classes: int
+    num: int
+    softmax: bool  # over the classes; without it, and without a tree, each class has a sigmoid
+    tree: str  # file of a class hierarchy
+    map: str  # file of the node for each label
+    rescore: bool
+    bias_match: bool
+    jitter: float
+    random: bool  # training at several sizes
+    thresh: float
+    object_scale: float
+    noobject_scale: float
+    class_scale: float
+    coord_scale: float
+
+
+class Detection(NamedTuple):
+    """The [detection] section: the head of YOLOv1."""
+
+    kind = "yolov1"
+    classes: int
+    side: int
+    num: int
+    sqrt: bool
+    rescore: bool
+    softmax: bool
+    jitter: float
+    random: bool  # early in training, the responsible box of a cell is drawn
+    object_scale: float
+    noobject_scale: float
+    class_scale: float
+    coord_scale: float
+
+
+class Classes(NamedTuple):
+    """The end of a classifier: [softmax], [cost], both or nothing."""
+
+    kind = "classes"
+    softmax: bool = False
+    tree: str = ""  # file of a class hierarchy
+
+
+Head = Region | Detection | Classes
+
+
+def read_net(section: Section) -> Net:
+    """The values of [net].
+
+    Raises:
+        ValueError: as everywhere here, a value is out of range or does not suit another one.
+    """
+    check_keys(section, Net._fields)
+    batch = integer(section, "batch", 1, 1, 65536)
+    subdivisions = integer(section, "subdivisions", 1, 1, 65536)
+    if subdivisions > batch:
+        raise refusal(section, "subdivisions", f"must be at most batch, which is {batch}")
+    net = Net(
+        height=integer(section, "height", None, 1, MAX_SIDE),
+        width=integer(section, "width", None, 1, MAX_SIDE),
+        batch=batch,
+        subdivisions=subdivisions,
+        learning_rate=number(section, "learning_rate", 0.001, 0, 1e6),
+        momentum=number(section, "momentum", 0.9, 0, 1),
+        decay=number(section, "decay", 0.0001, 0, 1e6),
+        burn_in=integer(section, "burn_in", 0, 0, 10**9),
+        power=number(section, "power", 4, 0, 100),
+        policy=word(section, "policy", "constant", POLICIES),
+        steps=numbers(section, "steps", -1, 10**9, whole=True),
+        scales=numbers(section, "scales", 0, 1e6),
+        max_batches=integer(section, "max_batches", 0, 0, 10**9),
+        saturation=number(section, "saturation", 1, 1e-3, 1e3),
+        exposure=number(section, "exposure", 1, 1e-3, 1e3),
+        hue=number(section, "hue", 0, 0, 1),
+        angle=number(section, "angle", 0, 0, 360),
+        aspect=number(section, "aspect", 1, 1e-3, 1e3),
+        min_crop=integer(section, "min_crop", 0, 0, MAX_SIDE),
+        max_crop=integer(section, "max_crop", 0, 0, MAX_SIDE),
+    )
+    if net.policy == "steps":
+        _check_steps(section, net)
+    return net
+
+
+def _check_steps(section: Section, net: Net) -> None:
+    if not net.steps or list(net.steps) != sorted(net.steps):
+        raise refusal(section, "steps", "must rise, as in steps=400000,450000, for policy=steps")
+    if len(net.scales) != len(net.steps):
+        raise refusal(
+            section, "scales", f"must have a number for each of the {len(net.steps)} steps"
+        )
+
+
+def read_head(tail: list[Section]) -> Head:
+    """What the sections that close a .cfg, from the first of TAILS on, make of its output."""
+    head = TAILS[tail[0].kind](tail[0]) if tail else Classes()
+    for section in tail[1:]:
+        _read_cost(section)
+    return head
+
+
+def _read_region(section: Section) -> Region:
+    check_keys(section, Region._fields)
+    num = integer(section, "num", 1, 1, MAX_BOXES)
+    priors = numbers(section, "anchors", 1e-6, 1e6)
+    if len(priors) != 2 * num:
+        rule = (
+            f"must have the width and height of num={num} anchors; {len(priors)} numbers are there"
+        )
+        raise refusal(section, "anchors", rule)
+    return Region(
+        anchors=tuple(zip(priors[::2], priors[1::2], strict=True)),
+        classes=integer(section, "classes", 20, 1, MAX_CLASSES),
+        num=num,
+        softmax=flag(section, "softmax"),
+        tree=path(section, "tree"),
+        map=path(section, "map"),
+        bias_match=flag(section, "bias_match"),
+        thresh=number(section, "thresh", 0.5, 0, 1),
+        **_shared(section),
+    )
+
+
+def _read_detection(section: Section) -> Detection:
+    check_keys(section, Detection._fields)
+    return Detection(
+        classes=integer(section, "classes", 1, 1, MAX_CLASSES),
+        side=integer(section, "side", 7, 1, MAX_CELLS),
+        num=integer(section, "num", 1, 1, MAX_BOXES),
+        sqrt=flag(section, "sqrt"),
+        softmax=flag(section, "softmax"),
+        **_shared(section),
+    )
+
+
+def _shared(section: Section) -> dict:
+    """What [region] and [detection] have in common."""
+    scales = ("object_scale", "noobject_scale", "class_scale", "coord_scale")
+    return {
+        "rescore": flag(section, "rescore"),
+        "jitter": number(section, "jitter", 0.2, 0, 1),
+        "random": flag(section, "random"),
+        **{key: number(section, key, 1, 0, 1e6) for key in scales},
+    }
+
+
+def _read_softmax(section: Section) -> Classes:
+    check_keys(section, ("tree",))
+    return Classes(softmax=True, tree=path(section, "tree"))
+
+
+def _read_cost(section: Section) -> Classes:
+    check_keys(section, ())
+    return Classes()
+
+
+TAILS = {
+    "region": _read_region,
+    "detection": _read_detection,
+    "softmax": _read_softmax,
+    "cost": _read_cost,
+}

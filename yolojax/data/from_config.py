@@ -1,0 +1,182 @@
+"""Where the config enters the data: sources and loaders as a `Config` describes them."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import jax
+
+from yolojax.config import Config
+from yolojax.data import classification, joint
+from yolojax.data.inspect.box_shapes import grid_shapes
+from yolojax.data.joint import JointSource
+from yolojax.data.loader import Batch
+from yolojax.data.pipeline import Sample, eval_loader, train_loader, train_sample
+from yolojax.data.records import Source
+from yolojax.data.sources.load import load_source
+from yolojax.data.tree_labels import find_map, to_nodes, tree_fields
+from yolojax.ops.anchors import kmeans
+from yolojax.wordtree.files import read_map
+
+OF_A_TREE = {  # fields that do nothing without one
+    "data": ("map", "val_map", "labelled_map"),
+    "loss": ("image_semantics",),
+    "eval": ("nodes", "seen", "seen_map", "tree_threshold", "tree_semantics", "max_slots"),
+}
+
+
+def with_tree(config: Config) -> Config:
+    """`config` with the tree in its model.tree_file, the nodes in its eval.seen_map, and no files.
+
+    So a run folder holds both itself, and goes on without the files.
+
+    Raises:
+        FileNotFoundError: there is no such tree or map.
+        ValueError: one of them or the names are damaged, or a field of a tree is set without one.
+    """
+    if config.model.tree_file:
+        fields = tree_fields(config.model.tree_file)
+        config = replace(config, model=replace(config.model, tree_file="", **fields))
+    _check_tree_fields(config)
+    if config.eval.seen_map:
+        nodes = read_map(find_map(config.eval.seen_map), len(config.model.tree))
+        seen = tuple(sorted(set(nodes)))
+        config = replace(config, eval=replace(config.eval, seen_map="", seen=seen))
+    return config
+
+
+def _check_tree_fields(config: Config) -> None:
+    """Raises ValueError where a field would do nothing, as there is no tree."""
+    if config.model.tree:
+        return
+    usual = Config()
+    for part, names in OF_A_TREE.items():
+        for name in names:
+            value, default = (getattr(getattr(c, part), name) for c in (config, usual))
+            if value != default:
+                raise ValueError(
+                    f"config.{part}.{name} is {value!r}, but the classes of {config.model.name} "
+                    f"form no tree: name one as --config.model.tree_file, or leave it {default!r}."
+                )
+
+
+def open_source(spec: str, config: Config) -> Source:
+    """The SOURCE `spec` with the labels of config.model.classes; raises as `load_source`.
+
+    Where these are the nodes of a tree, the source's own classes find theirs as config.data.map
+    says or, of a source other than config.data.train, val_map; raises as `to_nodes` too.
+    """
+    data = config.data
+    if spec == data.train:
+        return _open(spec, config, data.map, "map")
+    return _open(spec, config, data.map if data.val_map is None else data.val_map, "val_map")
+
+
+def data_priors(config: Config, k: int) -> tuple[tuple[float, float], ...]:
+    """`k` anchors (w, h) in cells, from the boxes of config.data.train (paper, section 2).
+
+    k-means under IoU, as `yolojax anchors` does it; the same at every call.
+
+    Raises:
+        ValueError: there are less than `k` shapes of boxes; and as `open_source`.
+        FileNotFoundError, BadRecord: as `open_source`.
+    """
+    data = config.data
+    source = open_source(data.train, config)
+    anchors = kmeans(grid_shapes(source, data.image_size, letterbox=data.letterbox), k)
+    return tuple((float(width), float(height)) for width, height in anchors.round(4))
+
+
+def open_train_source(config: Config, head: str) -> Source | JointSource:
+    """What config.data.train, labelled and mix say, for a network with this `head`.
+
+    Raises:
+        ValueError: there are labelled pictures to mix in, but no tree, or no boxes to predict.
+        FileNotFoundError, BadRecord: as `open_source`.
+    """
+    data, source = config.data, open_source(config.data.train, config)
+    if not data.labelled:
+        return source
+    if head != "region" or not config.model.tree:
+        raise ValueError(
+            f"config.data.labelled is {data.labelled!r}, but only a YOLOv2 or YOLO9000 with a "
+            f"config.model.tree learns from both kinds; {config.model.name} here does not."
+        )
+    return JointSource(
+        source, _open(data.labelled, config, data.labelled_map, "labelled_map"), data.mix
+    )
+
+
+def _open(spec: str, config: Config, map: str, field: str) -> Source:
+    data, model = config.data, config.model
+    own = () if model.tree else model.classes
+    source = load_source(spec, dir=data.dir, on_bad_record=data.on_bad_record, classes=own)
+    left_out = f", {len(source.skipped)} records left out" if source.skipped else ""
+    print(f"{source.name}: {len(source)} pictures{left_out}")
+    return to_nodes(source, model.classes, model.shown, map, field) if model.tree else source
+
+
+def train_batches(
+    source: Source | JointSource, config: Config, head: str, *, start_batch: int
+) -> Iterator[Batch]:
+    """This host's training batches from number `start_batch` on, for a network with this `head`.
+
+    See `pipeline.train_loader`, and of what is in them the `train_sample` of `pipeline`,
+    `classification` or, for a JointSource, `joint`.
+    """
+    data, settings = config.data, config.optimizer
+    return train_loader(
+        source,
+        _sample(source, config, head),
+        image_size=data.image_size,
+        batch_size=settings.batch_size,
+        seed=config.seed,
+        sizes=data.multiscale,
+        sizes_every=data.multiscale_every,
+        sizes_last=data.multiscale_last,
+        total_batches=settings.images // settings.batch_size,
+        start_batch=start_batch,
+        host=jax.process_index(),
+        hosts=jax.process_count(),
+        threads=data.threads,
+        on_bad_record=data.on_bad_record,
+    )
+
+
+def _sample(source: Source | JointSource, config: Config, head: str) -> Sample:
+    """What makes a row of the training."""
+    data = config.data
+    if head == "classes":
+        classification.check_labelled(source)
+        return partial(classification.train_sample, augment=data.classifier)
+    sample = joint.train_sample if isinstance(source, JointSource) else train_sample
+    return partial(sample, augment=data.augment, max_boxes=data.max_boxes)
+
+
+def eval_batches(source: Source, config: Config, batch_size: int) -> Iterator[Batch]:
+    """This host's part of every picture of `source`; see `pipeline.eval_loader`."""
+    return eval_loader(
+        source,
+        image_size=config.data.image_size,
+        letterbox=config.data.letterbox,
+        resize=config.data.resize,
+        batch_size=batch_size,
+        host=jax.process_index(),
+        hosts=jax.process_count(),
+        threads=config.data.threads,
+        on_bad_record=config.data.on_bad_record,
+    )
+
+
+def eval_label_batches(source: Source, config: Config, batch_size: int) -> Iterator[Batch]:
+    """The same, each with its class; see `classification.eval_loader`."""
+    return classification.eval_loader(
+        source,
+        image_size=config.data.image_size,
+        resize=config.data.resize,
+        batch_size=batch_size,
+        host=jax.process_index(),
+        hosts=jax.process_count(),
+        threads=config.data.threads,
+        on_bad_record=config.data.on_bad_record,
+    )

@@ -1,0 +1,187 @@
+"""From annotations to records: what the readers of VOC, COCO, Darknet and TFDS sets share."""
+
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolojax.darknet import data_files
+from yolojax.data.records import BadRecord, Record, decode_image, read_bytes
+from yolojax.suggestions import did_you_mean
+
+EDGE_PIXELS = 1.0  # tools count pixels from 0 or from 1: so far a box may reach beyond the picture
+HEADER_BYTES = 1 << 18  # the size stands in the first few hundred, unless EXIF carries a preview
+
+
+@dataclass(frozen=True)
+class RecordList:
+    """A Source whose records are in memory (their pictures still in files)."""
+
+    name: str
+    classes: tuple[str, ...]
+    records: Sequence[Record]
+    skipped: list[str] = field(default_factory=list)
+    category_ids: tuple[int, ...] = ()  # COCO: the id of each class in the file, -1 if it has none
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Record:
+        return self.records[index]
+
+
+def image_size(image: Path | bytes, name: Path | str) -> tuple[int, int]:
+    """(width, height) as stored (EXIF not applied): from the header, without decoding if possible.
+
+    Raises:
+        BadRecord: no size in the header and OpenCV does not read it either.
+    """
+    data = read_bytes(image, HEADER_BYTES) if isinstance(image, Path) else image
+    if size := _png_size(data) or _jpeg_size(data):
+        return size
+    data = read_bytes(image) if isinstance(image, Path) else image
+    height, width, _ = decode_image(data, name).shape
+    return width, height
+
+
+def _png_size(data: bytes) -> tuple[int, int] | None:
+    """From the IHDR chunk, which always comes first."""
+    is_png = data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24
+    return struct.unpack(">II", data[16:24]) if is_png else None
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """From the frame header: segment FFC0..FFCF other than C4, C8, CC (ITU-T T.81, B.2.2)."""
+    at = 2
+    while data[:2] == b"\xff\xd8" and at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+            return (width, height) if width and height else None
+        fill_byte = marker == 0xFF
+        at += 1 if fill_byte else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
+
+
+def clip_box(box: Sequence[float], width: float, height: float, place: str) -> tuple[float, ...]:
+    """`box` (xyxy, pixels) with edges that overshoot the picture by up to a pixel drawn back.
+
+    Raises:
+        BadRecord: it reaches further out, has no area, or is not finite; named by `place`.
+    """
+    x1, y1, x2, y2 = box
+    low, right, bottom = -EDGE_PIXELS, width + EDGE_PIXELS, height + EDGE_PIXELS
+    text = f"{place}: box ({x1:g}, {y1:g}, {x2:g}, {y2:g}), its edges in pixels from 0,"
+    # All comparisons are written so that NaN fails them.
+    if not (min(x1, x2) >= low and min(y1, y2) >= low):
+        raise BadRecord(f"{text} is outside the image of {width:g}x{height:g} pixels.")
+    if not (max(x1, x2) <= right and max(y1, y2) <= bottom):
+        raise BadRecord(f"{text} is outside the image of {width:g}x{height:g} pixels.")
+    clipped = max(x1, 0.0), max(y1, 0.0), min(x2, width), min(y2, height)
+    if not (clipped[0] < clipped[2] and clipped[1] < clipped[3]):
+        raise BadRecord(f"{text} has no area: right and bottom must exceed left and top.")
+    return clipped
+
+
+def make_record(image_id, image, size, boxes_pixels, labels, *, difficult=(), crowd=(), area=()):
+    """A Record from lists; `boxes_pixels` are checked, `size` is (width, height).
+
+    `difficult` and `crowd` default to False, `area` to that of the boxes.
+    """
+    n = len(labels)
+    pixels = np.asarray(boxes_pixels, np.float64).reshape(n, 4)
+    sides = pixels[:, 2:] - pixels[:, :2]
+    return Record(
+        image_id=image_id,
+        image=image,
+        boxes=(pixels / np.tile(size, 2)).astype(np.float32),
+        labels=np.asarray(labels, np.int32).reshape(n),
+        difficult=np.asarray(difficult or [False] * n, bool),
+        crowd=np.asarray(crowd or [False] * n, bool),
+        area=np.asarray(area or sides.prod(axis=1), np.float32),
+    )
+
+
+def class_index(name: str, index: dict[str, int], place: str) -> int:
+    """The label of class `name`.
+
+    Raises:
+        BadRecord: it is none of the classes; the nearest names are suggested.
+    """
+    if name in index:
+        return index[name]
+    some = ", ".join([*index][:5]) + (", ..." if len(index) > 5 else "")
+    hint = did_you_mean(name, index)
+    raise BadRecord(f"{place}: class {name!r} is not one of the classes ({some}).{hint}")
+
+
+def collect(
+    read: Callable[[Any], Record], items: Iterable, on_bad_record: str
+) -> tuple[list[Record], list[str]]:
+    """`read` of every item -> (records, one message for each bad one left out).
+
+    Raises:
+        BadRecord: one is bad and `on_bad_record` is "error".
+    """
+    if on_bad_record not in ("error", "skip"):
+        raise ValueError(f"on_bad_record must be 'error' or 'skip', got {on_bad_record!r}.")
+    records, skipped = [], []
+    for item in items:
+        try:
+            records.append(read(item))
+        except BadRecord as bad:
+            if on_bad_record == "error":
+                way_out = "Mend it, or leave such records out with on_bad_record='skip'."
+                raise BadRecord(f"{bad} {way_out}") from bad
+            skipped.append(str(bad))
+    return records, skipped
+
+
+def unique_ids(stems: Iterable[str]) -> list[str]:
+    """`stems` with #2, #3, ... on those that come again (a list may repeat pictures on purpose)."""
+    seen: dict[str, int] = {}
+    ids = []
+    for stem in stems:
+        seen[stem] = seen.get(stem, 0) + 1
+        ids.append(stem if seen[stem] == 1 else f"{stem}#{seen[stem]}")
+    return ids
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """Class names, one a line, by which labels are found.
+
+    Raises:
+        FileNotFoundError, ValueError: as `darknet_files.read_names`.
+        ValueError: one comes twice.
+    """
+    return check_names(data_files.read_names(path), path)
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file without the space around them.
+
+    Raises:
+        BadRecord: it cannot be read, or is not UTF-8 text.
+    """
+    try:
+        text = read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadRecord(f"{path}: must be a text file in UTF-8: {error}.") from error
+    return [line.strip() for line in text.splitlines()]
+
+
+def check_names(names: Sequence[str], where: Path | str) -> tuple[str, ...]:
+    """`names` as a tuple.
+
+    Raises:
+        ValueError: there is none, or one comes twice.
+    """
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if not names or twice:
+        what = f"class names must differ, these come twice: {twice}" if twice else "no class names"
+        raise ValueError(f"{where}: {what}.")
+    return tuple(names)

@@ -1,0 +1,136 @@
+"""SOURCE strings: where records come from, written the same in every config and command.
+
+    voc:ROOT[:SPLIT]          a VOC folder (Annotations, JPEGImages, ImageSets)
+    coco:JSON:IMAGE_DIR       a COCO JSON and its pictures
+    darknet:FILE[:SPLIT]      a data.yaml, or a Darknet .data file
+    tfds:NAME[:SPLIT]         a prepared TFDS set: a name, or its folder
+    folder:ROOT[:SPLIT]       pictures of one class each, in ROOT/CLASS/ or named CLASS_*.jpg
+    shapes:[SPLIT]            drawn on the fly
+
+Several are joined by +, and without a SPLIT all pictures are read.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+from yolojax.data.parsing import check_names
+from yolojax.data.records import Record, Source
+from yolojax.data.sources.coco import load_coco
+from yolojax.data.sources.darknet import load_darknet
+from yolojax.data.sources.folder import load_folder
+from yolojax.data.sources.shapes import load_shapes
+from yolojax.data.sources.tfds import load_tfds
+from yolojax.data.sources.voc import load_voc
+from yolojax.suggestions import did_you_mean
+
+FORMS = {
+    "voc": "voc:ROOT[:SPLIT]",
+    "coco": "coco:JSON:IMAGE_DIR",
+    "darknet": "darknet:FILE[:SPLIT]",
+    "tfds": "tfds:NAME[:SPLIT]",
+    "folder": "folder:ROOT[:SPLIT]",
+    "shapes": "shapes:[SPLIT]",
+}
+# tfds' splits have a + of their own: a source begins only where a scheme follows.
+JOINT = re.compile(rf"\+(?=(?:{'|'.join(FORMS)}):)")
+SPLIT = re.compile(r"[\w.-]*")  # no / and no \: the rest of a path is never taken for a split
+
+
+@dataclass(frozen=True)
+class JoinedSource:
+    """Sources one after the other; image_id gets the number of its source in front ("1/000005")."""
+
+    name: str
+    classes: tuple[str, ...]
+    parts: tuple[Source, ...]
+
+    @property
+    def skipped(self) -> list[str]:
+        """The messages of all parts."""
+        return [message for part in self.parts for message in part.skipped]
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """COCO's ids of the classes, where all parts have the same ones, else ()."""
+        (first, *others) = (getattr(part, "category_ids", ()) for part in self.parts)
+        return first if all(ids == first for ids in others) else ()
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, index: int) -> Record:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is outside of {len(self)} records.")
+        index %= len(self)
+        ends = list(accumulate(map(len, self.parts)))
+        which = bisect_right(ends, index)
+        record = self.parts[which][index - ends[which] + len(self.parts[which])]
+        return record._replace(image_id=f"{which}/{record.image_id}")
+
+
+def load_source(
+    spec: str, *, dir: str = "", on_bad_record: str = "error", classes: Sequence[str] = ()
+) -> Source:
+    """The records that a SOURCE string stands for; see the head of this file.
+
+    Args:
+        spec: one SOURCE, or several joined with +.
+        dir: where relative paths start; also tfds' data_dir.
+        on_bad_record: "error", or "skip" to leave bad records out and list them in `skipped`.
+        classes: names in label order, to which labels are mapped by name; by default those of the
+            (first) source. A record with an object of another class is a bad one.
+
+    Raises:
+        FileNotFoundError, ValueError: the string, or what it names, is wrong; says what there is.
+        ValueError: two of `classes` have one name.
+        BadRecord: an annotation that cannot be used, if `on_bad_record` is "error".
+    """
+    if on_bad_record not in ("error", "skip"):
+        raise ValueError(f"on_bad_record must be 'error' or 'skip', got {on_bad_record!r}.")
+    if classes:
+        check_names(classes, "the classes that labels are mapped to")
+    parts: list[Source] = []
+    for part in JOINT.split(spec):
+        source = _load_one(part, dir, on_bad_record, tuple(classes))
+        if not len(source):
+            first = f" The first that was left out: {source.skipped[0]}" if source.skipped else ""
+            raise ValueError(f"{part}: has no usable record.{first}")
+        parts.append(source)
+        classes = parts[0].classes
+    return parts[0] if len(parts) == 1 else JoinedSource(spec, tuple(classes), tuple(parts))
+
+
+def _load_one(spec: str, dir: str, on_bad_record: str, classes: tuple[str, ...]) -> Source:
+    scheme, colon, rest = spec.partition(":")
+    if not colon or scheme not in FORMS:
+        hint = did_you_mean(scheme, FORMS, "{}:")
+        forms = ", ".join(FORMS.values())
+        raise ValueError(f"SOURCE must be one of {forms}, got {spec!r}.{hint}")
+    if not rest and scheme != "shapes":
+        raise ValueError(f"SOURCE must be {FORMS[scheme]}, got {spec!r}.")
+    if scheme == "shapes":
+        return load_shapes(rest, name=spec, classes=classes)
+    options = {"name": spec, "classes": classes, "on_bad_record": on_bad_record}
+    if scheme == "tfds":
+        dataset, _, split = rest.partition(":")
+        return load_tfds(dataset, split, data_dir=dir, **options)
+    if scheme == "coco":
+        path, _, image_dir = rest.partition(":")
+        return load_coco(_place(path, dir), _place(image_dir, dir), **options)
+    path, split = _cut_split(rest)
+    load = {"voc": load_voc, "darknet": load_darknet, "folder": load_folder}[scheme]
+    return load(_place(path, dir), split, **options)
+
+
+def _cut_split(rest: str) -> tuple[str, str]:
+    """PATH[:SPLIT] -> path, split."""
+    path, colon, split = rest.rpartition(":")
+    return (path, split) if colon and SPLIT.fullmatch(split) else (rest, "")
+
+
+def _place(path: str, dir: str) -> Path:
+    return Path(dir).expanduser() / Path(path).expanduser()

@@ -1,0 +1,1 @@
+"""Devices and processes: mesh and sharding, process start, heartbeat, XLA flags, chips."""

@@ -1,0 +1,1 @@
+"""Models written in other forms: ONNX, StableHLO and safetensors, and their comparison."""
