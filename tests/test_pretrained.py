@@ -59,7 +59,7 @@ def test_a_detector_starts_with_the_backbone_of_a_classifier(tmp_path, capsys):
     assert int(started.seen) == 0
     said = capsys.readouterr().out
     assert "stage3_conv2      loaded" in said
-    assert "output            skipped its output is of another kind" in said
+    assert "output            skipped  its output is of another kind" in said
     assert "head_conv1        new" in said
     assert "18 loaded, 1 skipped, 4 new" in said
 

@@ -22,6 +22,7 @@ from yolojax.distributed.sharding import check_batch_size, places_of, to_devices
 from yolojax.evaluation.detect import batch_size, blank_batch
 from yolojax.evaluation.kinds import kind_of
 from yolojax.tasks import Task, build, forward_flops
+from yolojax.text_table import text_table
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.programs import abstract_batch, compile_train_steps, train_sizes
 from yolojax.training.speed import BACKWARD, planned_bytes
@@ -188,19 +189,22 @@ def as_dict(row: Row, peak: float | None) -> dict:
 
 def format_rows(rows: list[Row], peak: float | None) -> str:
     """`rows` as a table; MFU has a column where the `peak` of the devices is known."""
-    mfu = f"{'MFU':>7}" if peak else ""
-    wide = max(len(row.name) for row in rows)
-    head = f"{'program':<{wide}}{'h x w':>11}{'images':>8}{'compile s':>11}{'GB':>8}"
-    head += f"{'ms':>9}  {'[min, max]':<18}{'images/s':>10}{mfu}"
-    return "\n".join([head, *(_line(as_dict(row, peak), wide, bool(peak)) for row in rows)])
+    header = ["program", "h x w", "images", "compile s", "GB", "ms", "[min, max]", "images/s"]
+    cells = (_cells(as_dict(row, peak))[: 9 if peak else 8] for row in rows)
+    return text_table(header + ["MFU"] * bool(peak), cells, "<>>>>><>")
 
 
-def _line(row: dict, wide: int, with_mfu: bool) -> str:
+def _cells(row: dict) -> list[str]:
     height, width = row["image_size"]
-    compiled = f"{row['compile_seconds']:.1f}" if "compile_seconds" in row else ""
-    memory = f"{row['planned_bytes'] / 1e9:.3f}" if "planned_bytes" in row else ""
-    low, high = (f"{row['ms'][name]:.1f}" for name in ("min", "max"))
-    text = f"{row['program']:<{wide}}{f'{height} x {width}':>11}{row['images']:>8}{compiled:>11}"
-    text += f"{memory:>8}{row['ms']['median']:>9.1f}  {f'[{low}, {high}]':<18}"
-    text += f"{row['images_per_sec']:>10.1f}"
-    return text + (f"{row['mfu']:>7.1%}" if with_mfu and "mfu" in row else "")
+    low, high = row["ms"]["min"], row["ms"]["max"]
+    return [
+        row["program"],
+        f"{height} x {width}",
+        str(row["images"]),
+        f"{row['compile_seconds']:.1f}" if "compile_seconds" in row else "",
+        f"{row['planned_bytes'] / 1e9:.3f}" if "planned_bytes" in row else "",
+        f"{row['ms']['median']:.1f}",
+        f"[{low:.1f}, {high:.1f}]",
+        f"{row['images_per_sec']:.1f}",
+        f"{row['mfu']:.1%}" if "mfu" in row else "",
+    ]

@@ -11,6 +11,7 @@ from yolojax.darknet.tree import from_darknet
 from yolojax.darknet.weights import load_weights, prefix_of
 from yolojax.loading import is_weights, load_model
 from yolojax.tasks import Task
+from yolojax.text_table import text_table
 from yolojax.training.state import TrainState
 
 
@@ -111,11 +112,10 @@ def _replace(tree: dict, values: dict, layers: set[str]) -> dict:
 
 def format_matches(path: str, matches: list[Match], variables: dict) -> str:
     """What was loaded, layer by layer, and what of `variables` was not asked for."""
-    width = max(len(m.layer) for m in matches)
-    lines = [f"  {m.layer:<{width}}  {m.fate:<8}{m.reason}".rstrip() for m in matches]
+    table = text_table((), ([f"  {m.layer}", m.fate, m.reason] for m in matches), "<")
     counts = ", ".join(
         f"{sum(m.fate == fate for m in matches)} {fate}" for fate in ("loaded", "skipped", "new")
     )
     unused = sorted(set(variables["params"]) - {m.layer for m in matches})
     rest = f"; not used: {', '.join(unused)}" if unused else ""
-    return "\n".join([f"layers from {path}:", *lines, f"  {counts}{rest}"])
+    return "\n".join([f"layers from {path}:", table, f"  {counts}{rest}"])

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from yolojax.ablation.runs import Run, is_complete
 from yolojax.files import write_text
+from yolojax.text_table import text_table
 from yolojax.visual.ablation_plot import plot_ablation
 
 NOTHING = "–"
@@ -64,12 +65,7 @@ def format_table(entries: list[dict], seeds: int) -> str:
         "row", f"{metric}, %", "seeds", "difference to the row before [95 %]", "images/s",
         "parameters", "BFLOPs", "training, s",
     ]  # fmt: skip
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(map(_line, [head, rule, *(_cells(entry, seeds) for entry in entries)]))
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return text_table(head, (_cells(entry, seeds) for entry in entries), markdown=True)
 
 
 def _cells(entry: dict, seeds: int) -> list[str]:

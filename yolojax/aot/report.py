@@ -1,9 +1,11 @@
 """Rows of a check -> tables in Markdown, or JSON."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from yolojax.aot.check import Row
 from yolojax.aot.roofline import SCATTER_BYTES_PER_CYCLE, adjusted, utilisation
+from yolojax.text_table import text_table
 
 MS = 1e3
 NOTE = "Estimates of the compiler and of arithmetic on them; nothing here ran on hardware."
@@ -16,15 +18,16 @@ SCALING = ("chips", "images", "ms", "collectives ms", "of the step", "images/s",
 
 def as_text(rows: Sequence[Row]) -> str:
     """Tables of what each program needs and of how long it takes, and how to read them."""
+    table = partial(text_table, align="<<>", markdown=True)
     fitting = [row for row in rows if not row.facts.refused]
-    lines = ["Needs of one run on each chip:", "", *table(NEEDS, map(needs, rows))]
+    lines = ["Needs of one run on each chip:", "", table(NEEDS, map(needs, rows))]
     if fitting:
         lines += ["", "Milliseconds of one run, and ranges between two estimates:", ""]
-        lines += table(TIMES, map(durations, fitting))
+        lines.append(table(TIMES, map(durations, fitting)))
     for name in dict.fromkeys(row.program.name for row in fitting):
         same = [row for row in fitting if row.program.name == name]
         if len(same) > 1 and not any(row.facts.costs.open_loops for row in same):
-            lines += ["", f"Scaling of {name}, as compiled:", "", *table(SCALING, scaling(same))]
+            lines += ["", f"Scaling of {name}, as compiled:", "", table(SCALING, scaling(same))]
     return "\n".join([*lines, "", *notes(rows)])
 
 
@@ -40,17 +43,6 @@ def notes(rows: Sequence[Row]) -> list[str]:
     if any(row.facts.costs.open_loops for row in rows):
         lines.append("* has a loop whose length depends on the data; the figures count one trip.")
     return lines
-
-
-def table(head: Sequence[str], rows) -> list[str]:
-    """Lines of a Markdown table, its columns as wide as their widest cell."""
-    cells = [list(head), *rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    cells.insert(1, ["-" * width for width in widths])
-    return [
-        "| " + " | ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)) + " |"
-        for row in cells
-    ]
 
 
 def needs(row: Row) -> list[str]:

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from yolojax.text_table import text_table
+
 MOST = 10  # anchors in the table
 WORTH = 0.02  # gain in mean IoU below which own anchors are not worth a deviation
 
@@ -104,11 +106,16 @@ def _as_text(args, counts, own, published, words) -> str:
         f"{args.source}: {counts[1]} boxes in {counts[0]} pictures, letterboxed to "
         f"{height} x {width} (h x w); anchors in cells of {CELL} pixels",
         "",
-        f"{'k':>18}  mean IoU  IoU > .5",
-        *(_row(str(k), own[k], "<" if k == args.k else "") for k in sorted(own)),
+        text_table(
+            ["k", "mean IoU", "IoU > .5", ""],
+            (_row(str(k), own[k], "<" if k == args.k else "") for k in sorted(own)),
+            ">",
+        ),
         "",
-        "published priors on these boxes",
-        *(_row(name, one) for name, one in published.items()),
+        text_table(
+            ["published priors on these boxes", "mean IoU", "IoU > .5"],
+            (_row(name, one) for name, one in published.items()),
+        ),
         "",
         words,
         config_line(own[args.k].anchors),
@@ -116,8 +123,8 @@ def _as_text(args, counts, own, published, words) -> str:
     return "\n".join(lines)
 
 
-def _row(name: str, one: Fit, mark: str = "") -> str:
-    return f"{name:>18}  {100 * one.mean_iou:8.1f}  {100 * one.above_half:8.1f} {mark}".rstrip()
+def _row(name: str, one: Fit, *mark: str) -> list[str]:
+    return [name, f"{100 * one.mean_iou:.1f}", f"{100 * one.above_half:.1f}", *mark]
 
 
 def _as_json(args, counts, own, published, words) -> str:

@@ -16,6 +16,8 @@ examples:
 import argparse
 import json
 
+from yolojax.text_table import text_table
+
 SHOWN = 3  # messages of each kind; --json has all
 
 
@@ -94,13 +96,13 @@ def _findings(title: str, found: dict[str, list[str]]) -> list[str]:
 
 
 def _classes(report) -> list[str]:
-    first = max(len(name) for name in ("class", *report["classes"]))
     total = max(report["objects"], 1)
-    return [f"{'class':<{first}}  objects  share  pictures"] + [
-        f"{name:<{first}}  {row['objects']:7d}  {row['objects'] / total:5.1%}  {row['pictures']:8d}"
+    rows = (
+        [name, str(row["objects"]), f"{row['objects'] / total:.1%}", str(row["pictures"])]
         for name, row in report["classes"].items()
         if row["pictures"]
-    ]
+    )
+    return [text_table(["class", "objects", "share", "pictures"], rows)]
 
 
 def _sizes(report) -> list[str]:
@@ -109,9 +111,8 @@ def _sizes(report) -> list[str]:
     lines = [f"sizes of pictures: {sizes['distinct']}, most often {most}"]
     if report["objects"]:
         pixels = report["box_pixels"]
-        lines.append("boxes, pixels of the input" + "".join(f"{q:>10}" for q in pixels["width"]))
-        for name, row in pixels.items():
-            lines.append(f"  {name:<24}" + "".join(f"{x:10.1f}" for x in row.values()))
+        rows = ([f"  {name}", *(f"{x:.1f}" for x in row.values())] for name, row in pixels.items())
+        lines.append(text_table(["boxes, pixels of the input", *pixels["width"]], rows))
     cut = crowding["beyond_max_boxes"]
     lines.append(
         f"objects in a picture: mean {crowding['mean']:.1f}, most {crowding['most']}; "

@@ -13,6 +13,8 @@ examples:
 import argparse
 import json
 
+from yolojax.text_table import text_table
+
 WIDEST = 40  # characters of a value of the config
 NOISE = "no difference beyond noise"
 KINDS = ("correct", "localisation", "similar", "other", "background", "recall", "recall_sure")
@@ -82,18 +84,19 @@ def numbers_table(result: dict) -> str:
     """A line a run: the headline and its interval, the other numbers, milliseconds an image."""
     runs = result["runs"]
     names = next(iter(runs.values()))["numbers"]
-    rows = [["run", result["metric"], "interval", *names, "ms an image"]]
+    header, rows = ["run", result["metric"], "interval", *names, "ms an image"], []
     for label, one in runs.items():
         speed = " + ".join(f"{name} {value:.1f}" for name, value in one["speed"].items())
         numbers = (_percent(one["numbers"].get(name)) for name in names)
         rows.append([label, _percent(one["value"]), _interval(one["interval"]), *numbers, speed])
-    return _table(rows)
+    return text_table(header, rows)
 
 
 def class_table(result: dict, run: str) -> str:
     """A line a class: both runs, their difference and its interval, a star where beyond noise."""
     first, rows = next(iter(result["runs"])), result["differences"][run]["per_class"]
-    lines = [["class", first, run, "difference", "interval", ""]] + [
+    header = ["class", first, run, "difference", "interval", ""]
+    lines = [
         [
             name,
             _percent(d["theirs"]),
@@ -104,10 +107,11 @@ def class_table(result: dict, run: str) -> str:
         ]
         for name, d in rows.items()
     ]
+    table = text_table(header, lines)
     if not any(d["beyond_noise"] for d in rows.values()):
-        return f"{_table(lines)}\n{NOISE} in any class"
+        return f"{table}\n{NOISE} in any class"
     return (
-        f"{_table(lines)}\n* beyond noise; of {len(rows)} classes without any difference "
+        f"{table}\n* beyond noise; of {len(rows)} classes without any difference "
         f"{0.05 * len(rows):.1g} would have a star by chance"
     )
 
@@ -121,7 +125,8 @@ def errors_table(result: dict) -> str:
         [kind.replace("_sure", ", score > .25"), *(_percent(row[kind]) for row in runs.values())]
         for kind in KINDS
     ]
-    return f"what the surest detections are, mean over classes\n{_table([['kind', *runs], *rows])}"
+    table = text_table(["kind", *runs], rows)
+    return f"what the surest detections are, mean over classes\n{table}"
 
 
 def config_table(result: dict) -> str:
@@ -133,7 +138,7 @@ def config_table(result: dict) -> str:
         [field, *(_short(row.get(label)) for label in runs)]
         for field, row in result["config"].items()
     ]
-    return _table([["config", *runs], *rows])
+    return text_table(["config", *runs], rows)
 
 
 def notes(result: dict) -> list[str]:
@@ -160,13 +165,3 @@ def _short(value) -> str:
     text = value if isinstance(value, str) and value else json.dumps(value)
     text = " ".join(text.split())
     return text if len(text) <= WIDEST else f"{text[: WIDEST - 3]}..."
-
-
-def _table(rows: list[list[str]]) -> str:
-    """Columns two spaces apart, the first one to the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join([name.ljust(widths[0]), *map(str.rjust, rest, widths[1:])])
-        for name, *rest in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)

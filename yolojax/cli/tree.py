@@ -18,6 +18,7 @@ from pathlib import Path
 
 from yolojax.cli import tree_map
 from yolojax.files import check_absent
+from yolojax.text_table import text_table
 
 BUILD = """Build the tree of a list of labels (YOLO9000, section 4), OUT, and the names OUT.names.
 
@@ -196,10 +197,11 @@ def stats(args) -> int:
     tree, _ = read_named_tree(args.tree)
     counted = statistics(tree)
     print(summary(tree))
-    print(f"\n{'depth':>5} {'nodes':>6} {'leaves':>6}")
-    for depth, nodes in counted.depths.items():
-        print(f"{depth:>5} {nodes:>6} {counted.leaf_depths.get(depth, 0):>6}")
-    print(f"\n{'group':>5} {'groups':>6}")
-    for size, groups in counted.group_sizes.items():
-        print(f"{size:>5} {groups:>6}")
+    depths = (
+        map(str, (depth, nodes, counted.leaf_depths.get(depth, 0)))
+        for depth, nodes in counted.depths.items()
+    )
+    print(f"\n{text_table(['depth', 'nodes', 'leaves'], depths, '>')}")
+    groups = (map(str, row) for row in counted.group_sizes.items())
+    print(f"\n{text_table(['group', 'groups'], groups, '>')}")
     return 0

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from yolojax.files import check_absent
+from yolojax.text_table import text_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +58,5 @@ def run(args) -> int:
 def _print_nodes(nodes, tree, names) -> None:
     from yolojax.wordtree.survey import way
 
-    width = max(map(len, nodes))
-    for name, node in nodes.items():
-        print(f"{name:<{width}}  {node:>5}  {way(tree, names, node)}")
+    rows = ([name, str(node), way(tree, names, node)] for name, node in nodes.items())
+    print(text_table((), rows, "<><"))

@@ -23,6 +23,7 @@ import numpy as np
 from yolojax.data.sources.voc import VOC_CLASSES
 from yolojax.evaluation.average_precision import Matches, match_voc
 from yolojax.evaluation.matches import overlap, rows_by_score
+from yolojax.text_table import text_table
 
 KINDS = ("correct", "localisation", "similar", "other", "background")
 CORRECT, LOCALISATION, SIMILAR, OTHER, BACKGROUND = range(5)
@@ -182,12 +183,8 @@ def format_errors(result: dict) -> str:
     heads = [*KINDS, "recall", "R > .25", "truths", "looked at"]
     keys = [*KINDS, "recall", "recall_sure", "truths", "detections"]
     rows = [*result["per_class"].items(), ("mean", result["mean"]), ("all", result["all"])]
-    lines = [["class", *heads]]
-    lines += [[name, *(_cell(row.get(key, "")) for key in keys)] for name, row in rows]
-    first = max(len(line[0]) for line in lines)
-    widths = [max(len(head), 6) + 2 for head in heads]
-    table = [name.ljust(first) + "".join(map(str.rjust, row, widths)) for name, *row in lines]
-    return "\n".join(line.rstrip() for line in table)
+    lines = ([name, *(_cell(row.get(key, "")) for key in keys)] for name, row in rows)
+    return text_table(["class", *heads], lines)
 
 
 def _cell(value) -> str:

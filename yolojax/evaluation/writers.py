@@ -8,6 +8,7 @@ import numpy as np
 
 from yolojax.evaluation.average_precision import Matches
 from yolojax.files import open_whole, write_text
+from yolojax.text_table import text_table
 
 COLUMNS = {  # heading of format_table -> key of per_class
     "images": "images",
@@ -33,14 +34,13 @@ def headline(result: dict) -> str:
 def format_table(result: dict) -> str:
     """A table with a line for each class, the headline and the protocol, for the console."""
     everything = dict.fromkeys(COLUMNS.values()) | result
-    lines = [["class", *COLUMNS]] + [
-        [name] + [_cell(row[key]) for key in COLUMNS.values()]
+    rows = (
+        [name, *(_cell(row[key]) for key in COLUMNS.values())]
         for name, row in [*result["per_class"].items(), ("all", everything)]
-    ]
-    first = max(len(line[0]) for line in lines)
-    table = [line[0].ljust(first) + "".join(x.rjust(8) for x in line[1:]) for line in lines]
+    )
+    table = text_table(["class", *COLUMNS], rows)
     notes = [f"  {key}: {text}" for key, text in result["protocol"].items()]
-    return "\n".join([*table, "", headline(result), "protocol", *notes])
+    return "\n".join([table, "", headline(result), "protocol", *notes])
 
 
 def _cell(value) -> str:

@@ -16,6 +16,7 @@ from yolojax.export.onnx_layers import layer_names
 from yolojax.export.stablehlo import export_stablehlo, import_flatbuffers, outputs_of
 from yolojax.ops.images import to_float
 from yolojax.tasks import Task, build
+from yolojax.text_table import text_table
 
 Model = tuple  # (task, config, variables, ...)
 LIMIT = 1e-3  # largest difference of two forms, in standard deviations of the layer
@@ -66,13 +67,12 @@ def worst(rows: Iterable[Difference]) -> float:
 
 
 def format_differences(rows: list[Difference]) -> str:
-    """A line a row under a head."""
-    width = max(len(row.name) for row in rows)
-    lines = [f"{'output':<{width}} {'shape':>18} {'max abs':>10} {'/ std':>10}"]
-    for row in rows:
-        shape = " x ".join(map(str, row.shape))
-        lines.append(f"{row.name:<{width}} {shape:>18} {row.largest:>10.2e} {row.relative:>10.2e}")
-    return "\n".join(lines)
+    """Format `rows` as a table: the output, its shape and how far the two forms differ."""
+    cells = (
+        [row.name, " x ".join(map(str, row.shape)), f"{row.largest:.2e}", f"{row.relative:.2e}"]
+        for row in rows
+    )
+    return text_table(["output", "shape", "max abs", "/ std"], cells)
 
 
 def format_mode(model: Model, mode: Mode, image: np.ndarray) -> str:

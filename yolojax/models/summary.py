@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from yolojax.models.layers import Connected, Conv, Crop, Dropout, Layer, Local, Route
 from yolojax.models.network import Network, variable_shapes
 from yolojax.models.shapes import Shape, describe
+from yolojax.text_table import text_table
 
 
 class Row(NamedTuple):
@@ -96,16 +97,16 @@ def totals(rows: list[Row]) -> dict[str, float]:
 
 
 def format_table(rows: list[Row]) -> str:
-    """`rows` in the manner of Darknet's own listing, with the totals below."""
-    head = f"{'#':>3} {'layer':<10}{'filters  size':<17}{'input':>16}    {'output':>16}"
-    lines = [f"{head}{'BFLOPs':>9}{'params':>13}  name", *map(_line, rows)]
+    """Format `rows` like Darknet's own listing, with the totals below."""
+    header = ["#", "layer", "filters  size", "input", "", "output", "BFLOPs", "params", "name"]
+    table = text_table(header, map(_cells, rows), "><<><>>><")
     total = totals(rows)
     bflops = f"{total['bflops']:.3f} BFLOPs in convolutions"
     if total["bflops_all"] > total["bflops"]:
         bflops += f", {total['bflops_all']:.3f} with local and connected layers"
     return "\n".join(
         [
-            *lines,
+            table,
             "",
             f"{total['params']:,} trainable parameters, {total['floats']:,} floats in a .weights "
             f"file, {bflops}",
@@ -113,8 +114,7 @@ def format_table(rows: list[Row]) -> str:
     )
 
 
-def _line(row: Row) -> str:
-    before, after = describe(row.input), describe(row.output)
-    cost = f"{row.bflops_all:>9.3f}{row.params:>13,}" if row.params else " " * 22
-    text = f"{row.index:>3} {row.kind:<10}{row.settings:<17}{before:>16} -> {after:>16}"
-    return f"{text}{cost}  {row.name}".rstrip()
+def _cells(row: Row) -> list[str]:
+    cost = [f"{row.bflops_all:.3f}", f"{row.params:,}"] if row.params else ["", ""]
+    shapes = [describe(row.input), "->", describe(row.output)]
+    return [str(row.index), row.kind, row.settings, *shapes, *cost, row.name]
