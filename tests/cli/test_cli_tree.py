@@ -138,7 +138,7 @@ def test_ambiguous_classes_are_asked_for_in_a_file(here, capsys):
     todo.write_text(todo.read_text().replace("zebu = ?", "zebu = animal"))
     assert run(f"{command} --choices own.map.todo") == 0
     assert files.read_map("own.map", 5) == (3, 4, 0)
-    assert "bat      4  tool > bat\n" in capsys.readouterr().out
+    assert "bat   4  tool > bat\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
