@@ -34,7 +34,7 @@ from pycocotools.cocoeval import COCOeval
 from side_by_side import measure
 
 from yolojax.evaluation.coco import coco_numbers
-from yolojax.evaluation.evaluator import ImageDetections, ImageTruth, evaluate
+from yolojax.evaluation.evaluator import GroundTruth, ImageDetections, evaluate
 
 GOAL = 10.0  # times as fast as pycocotools
 CLASSES, DETECTIONS, PICTURE = 80, 100, 640
@@ -43,14 +43,14 @@ SHARES = 1 / np.arange(3, 3 + CLASSES)  # of the classes, the most frequent has 
 SHARES /= SHARES.sum()
 
 
-def made_up(images: int) -> tuple[list[ImageTruth], list[ImageDetections]]:
+def made_up(images: int) -> tuple[list[GroundTruth], list[ImageDetections]]:
     """Truths and detections of `images` images."""
     draw = np.random.default_rng(0)
     truths = [_truth(draw, str(i)) for i in range(images)]
     return truths, [_detections(draw, truth) for truth in truths]
 
 
-def _truth(draw, image_id: str) -> ImageTruth:
+def _truth(draw, image_id: str) -> GroundTruth:
     count = draw.poisson(TRUTHS)
     sides = np.exp(draw.normal(3.8, 1.1, (count, 1)) + draw.normal(0, 0.3, (count, 2)))
     boxes = _inside(draw.uniform(0, PICTURE, (count, 2)), sides)
@@ -58,10 +58,10 @@ def _truth(draw, image_id: str) -> ImageTruth:
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) * draw.uniform(0.4, 1, count)
     labels, crowd = draw.choice(mixture, count), draw.random(count) < 0.01
     difficult = np.zeros(count, bool)
-    return ImageTruth(image_id, PICTURE, PICTURE, boxes, labels, difficult, crowd, area)
+    return GroundTruth(image_id, PICTURE, PICTURE, boxes, labels, difficult, crowd, area)
 
 
-def _detections(draw, truth: ImageTruth) -> ImageDetections:
+def _detections(draw, truth: GroundTruth) -> ImageDetections:
     near = np.repeat(np.arange(len(truth.labels)), draw.poisson(5, len(truth.labels)))[:DETECTIONS]
     corners = truth.boxes_pixels[near]
     sides = corners[:, 2:] - corners[:, :2]

@@ -8,9 +8,9 @@ from yolojax.config import Config, to_dict
 from yolojax.evaluation.average_precision import match_voc
 from yolojax.evaluation.classification import accuracies
 from yolojax.evaluation.coco import match_coco
+from yolojax.evaluation.detection import SETTINGS
 from yolojax.evaluation.errors import error_mix
-from yolojax.evaluation.evaluator import ImageDetections, ImageTruth, evaluate
-from yolojax.evaluation.run import SETTINGS
+from yolojax.evaluation.evaluator import GroundTruth, ImageDetections, evaluate
 from yolojax.evaluation.writers import write_hits, write_matches, write_result
 
 CLASSES = ("cell", "platelet")
@@ -21,7 +21,7 @@ METRICS = [{"images": 8 * i, "train/loss": 9.0 / i, "eval/voc10": 0.1 * i} for i
 def image(index, classes=CLASSES):
     no = np.zeros(len(BOX), bool)
     labels = np.arange(len(BOX)) % len(classes)
-    return ImageTruth(f"picture{index}", 100, 100, BOX, labels, no, no, np.full(len(BOX), 400.0))
+    return GroundTruth(f"picture{index}", 100, 100, BOX, labels, no, no, np.full(len(BOX), 400.0))
 
 
 def found(truth, hits):

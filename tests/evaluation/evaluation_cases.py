@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from yolojax.evaluation.evaluator import ImageDetections, ImageTruth
+from yolojax.evaluation.evaluator import GroundTruth, ImageDetections
 
 SQUARE = (0, 0, 10, 10)
 ELSEWHERE = (50, 50, 60, 60)
@@ -11,7 +11,7 @@ ELSEWHERE = (50, 50, 60, 60)
 def truth(image_id, boxes, labels=None, difficult=None, crowd=None):
     boxes = np.array(boxes, float).reshape(-1, 4)
     none = np.zeros(len(boxes), bool)
-    return ImageTruth(
+    return GroundTruth(
         image_id,
         500,
         500,

@@ -5,7 +5,7 @@ import pytest
 from evaluation_cases import ELSEWHERE, SQUARE, detections, random_case, truth
 
 from yolojax.data.parsing import make_record
-from yolojax.evaluation.evaluator import METRICS, evaluate, truth_from_record
+from yolojax.evaluation.evaluator import METRICS, evaluate, ground_truth_from_record
 from yolojax.evaluation.writers import COLUMNS, format_table, headline
 
 NUMBERS = {"voc07_11pt", "voc10", "coco_AP", "coco_AP50", "coco_AP75"}
@@ -71,18 +71,18 @@ def test_protocol_of_the_caller_is_kept():
 
 def test_truth_in_pixels():
     record = make_record("a", b"", (200, 100), [(50, 50, 150, 100)], [0])
-    t = truth_from_record(record, (100, 200))
+    t = ground_truth_from_record(record, (100, 200))
     np.testing.assert_allclose(t.boxes_pixels, [[50, 50, 150, 100]])
     assert (t.image_id, t.width, t.height) == ("a", 200, 100)
     assert t.area == 5000  # of the box
     given = make_record("a", b"", (200, 100), [(50, 50, 150, 100)], [0], area=[7])
-    assert truth_from_record(given, (100, 200)).area == 7
+    assert ground_truth_from_record(given, (100, 200)).area == 7
     assert t.difficult.dtype == t.crowd.dtype == bool
 
 
 def test_truth_of_an_empty_image():
     record = make_record("a", b"", (5, 5), [], [])
-    assert truth_from_record(record, (5, 5)).boxes_pixels.shape == (0, 4)
+    assert ground_truth_from_record(record, (5, 5)).boxes_pixels.shape == (0, 4)
 
 
 A = [truth("a", [SQUARE])]

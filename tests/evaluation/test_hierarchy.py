@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolojax.evaluation.evaluator import ImageDetections, ImageTruth
+from yolojax.evaluation.evaluator import GroundTruth, ImageDetections
 from yolojax.evaluation.hierarchy import (
     accuracy_by_depth,
     among,
@@ -25,7 +25,7 @@ def truth(labels, boxes, difficult=None, crowd=None):
     n = len(labels)
     hard, many = (np.zeros(n, bool) if x is None else np.array(x) for x in (difficult, crowd))
     pixels = np.array(boxes, np.float64).reshape(n, 4)
-    return ImageTruth("a", 100, 100, pixels, np.array(labels, int), hard, many, np.ones(n))
+    return GroundTruth("a", 100, 100, pixels, np.array(labels, int), hard, many, np.ones(n))
 
 
 def found(*rows):

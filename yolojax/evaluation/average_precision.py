@@ -39,7 +39,7 @@ def match_voc(truths, detections, num_classes: int, iou_threshold: float = 0.5) 
     to that truth; it is ignored if the truth is difficult or a crowd; else it is a miss.
 
     Args:
-        truths: list of evaluator.ImageTruth.
+        truths: list of evaluator.GroundTruth.
         detections: list of evaluator.ImageDetections, one for each of `truths`, in that order.
         num_classes: C; labels are 0..C-1.
         iou_threshold: VOC's minoverlap.

@@ -16,7 +16,7 @@ from yolojax.data.tree_labels import classes_of
 from yolojax.distributed.processes import meet
 from yolojax.distributed.sharding import fetch, to_devices
 from yolojax.evaluation import hierarchy
-from yolojax.evaluation.detect import batch_size, blank_batch, decode_at
+from yolojax.evaluation.detection import batch_size, blank_batch, decode_at
 from yolojax.evaluation.writers import write_hits, write_result
 from yolojax.files import as_records
 from yolojax.ops.images import to_float

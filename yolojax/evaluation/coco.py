@@ -43,7 +43,7 @@ def coco_numbers(truths, detections, num_classes: int) -> tuple[dict, np.ndarray
     """AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl as pycocotools has them.
 
     Args:
-        truths: list of evaluator.ImageTruth.
+        truths: list of evaluator.GroundTruth.
         detections: list of evaluator.ImageDetections, one for each of `truths`, in that order.
         num_classes: C.
 

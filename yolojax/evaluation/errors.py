@@ -45,7 +45,7 @@ def error_mix(
     """The error mix of every class, their mean and all together; ready for JSON.
 
     Args:
-        truths: list of evaluator.ImageTruth.
+        truths: list of evaluator.GroundTruth.
         detections: list of evaluator.ImageDetections, one for each of `truths`, in that order.
         classes: names, in the order of the labels.
         groups: names of classes that are similar to one another; a class may be in several. By

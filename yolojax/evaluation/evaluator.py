@@ -34,7 +34,7 @@ PROTOCOL = {
 }
 
 
-class ImageTruth(NamedTuple):
+class GroundTruth(NamedTuple):
     """What is in one image. Pixels are continuous and start at 0; right and bottom are exclusive.
 
     A VOC box (1-based, inclusive) is (xmin - 1, ymin - 1, xmax, ymax): its plain IoU is then the
@@ -52,7 +52,7 @@ class ImageTruth(NamedTuple):
 
 
 class ImageDetections(NamedTuple):
-    """What was found in one image, in the pixels of ImageTruth, in any order."""
+    """What was found in one image, in the pixels of GroundTruth, in any order."""
 
     image_id: str
     boxes_pixels: np.ndarray  # float [k, 4], xyxy
@@ -60,11 +60,11 @@ class ImageDetections(NamedTuple):
     labels: np.ndarray  # int [k]
 
 
-def truth_from_record(record, size) -> ImageTruth:
+def ground_truth_from_record(record, size) -> GroundTruth:
     """The truth of a data.records.Record whose picture has `size` (height, width) pixels."""
     height, width = map(int, size)
     pixels = np.asarray(record.boxes, np.float64).reshape(-1, 4) * [width, height, width, height]
-    return ImageTruth(
+    return GroundTruth(
         record.image_id,
         width,
         height,
@@ -77,7 +77,7 @@ def truth_from_record(record, size) -> ImageTruth:
 
 
 def evaluate(
-    truths: list[ImageTruth],
+    truths: list[GroundTruth],
     detections: list[ImageDetections],
     classes,
     *,

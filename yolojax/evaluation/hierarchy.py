@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
-from yolojax.evaluation.evaluator import ImageDetections, ImageTruth
+from yolojax.evaluation.evaluator import GroundTruth, ImageDetections
 from yolojax.evaluation.matches import overlap
 from yolojax.wordtree.tree import make_tree, paths
 
@@ -13,8 +13,8 @@ SURE = 0.25  # score of the detections that are named: what `yolojax predict` sh
 
 
 def among(
-    truths: list[ImageTruth], detections: list[ImageDetections], nodes: Sequence[int]
-) -> tuple[list[ImageTruth], list[ImageDetections]]:
+    truths: list[GroundTruth], detections: list[ImageDetections], nodes: Sequence[int]
+) -> tuple[list[GroundTruth], list[ImageDetections]]:
     """Both with places in `nodes` instead of nodes as labels; other detections are left out."""
 
     def relabelled(found: ImageDetections) -> ImageDetections:
@@ -34,7 +34,7 @@ def places(labels: np.ndarray, nodes: Sequence[int]) -> np.ndarray:
 
 def tree_numbers(
     result: dict,
-    truths: list[ImageTruth],
+    truths: list[GroundTruth],
     detections: list[ImageDetections],
     parents: Sequence[int],
     *,
@@ -124,7 +124,7 @@ def split_means(per_class: dict[str, dict], seen: Collection[str], metric: str) 
 
 
 def hierarchical_precision(
-    truths: list[ImageTruth],
+    truths: list[GroundTruth],
     detections: list[ImageDetections],
     parents: Sequence[int],
     *,
@@ -189,7 +189,7 @@ def accuracy_by_depth(
     ]
 
 
-def _matches(truth: ImageTruth, found: ImageDetections, threshold: float):
+def _matches(truth: GroundTruth, found: ImageDetections, threshold: float):
     """(label, index of its truth, or None) of each detection, the best score first."""
     iou = overlap(found.boxes_pixels, truth.boxes_pixels, truth.crowd)
     excused = truth.difficult | truth.crowd

@@ -25,7 +25,7 @@ class Pairs(NamedTuple):
 
 
 def rows_of(items) -> Rows:
-    """All of a list of evaluator.ImageTruth or evaluator.ImageDetections."""
+    """All of a list of evaluator.GroundTruth or evaluator.ImageDetections."""
     boxes = np.concatenate([np.reshape(x.boxes_pixels, (-1, 4)) for x in items])
     labels = np.concatenate([x.labels for x in items]).astype(int)
     images = np.repeat(np.arange(len(items)), [len(x.labels) for x in items])
