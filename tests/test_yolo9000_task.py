@@ -15,7 +15,6 @@ from yolojax.darknet.cfg_writer import cfg_text
 from yolojax.darknet.tree import output_order
 from yolojax.darknet.weights import save_weights
 from yolojax.data.from_config import open_train_source, train_batches
-from yolojax.data.tree_labels import tree_fields
 from yolojax.distributed.sharding import make_mesh
 from yolojax.export.safetensors import flat, nested, save_tensors
 from yolojax.loading import Loaded, load_model
@@ -26,6 +25,7 @@ from yolojax.tasks import build
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.programs import abstract_batch
 from yolojax.training.step import make_train_step
+from yolojax.wordtree.files import tree_fields
 from yolojax.wordtree.tree import bucket_layout, make_tree
 
 ROOT = Path(__file__).parents[1]

@@ -20,7 +20,7 @@ from yolojax.darknet.header import VERSION, read_header
 from yolojax.darknet.tree import from_darknet
 from yolojax.darknet.weights import load_weights
 from yolojax.export.safetensors import load_tensors, read_about
-from yolojax.files import let_go, read_text
+from yolojax.files import read_text, release_mapped
 from yolojax.models import NETWORKS
 from yolojax.models.network import variable_shapes
 from yolojax.tasks import Task, build
@@ -111,7 +111,7 @@ def on_device(variables: dict, place: Any = None) -> dict:
 
     def put(leaf):
         array = jax.block_until_ready(jax.device_put(leaf, place))
-        let_go(leaf)
+        release_mapped(leaf)
         return array
 
     return jax.tree.map(put, variables)

@@ -143,7 +143,7 @@ def _check_tree(model: ModelConfig, head: str, file: str) -> None:
     if file and not model.tree:
         raise ValueError(
             f"the classes of {model.name} form the tree in {file}, but config.model.tree is empty; "
-            "read it with yolojax.data.tree_labels.tree_fields."
+            "read it with yolojax.wordtree.files.tree_fields."
         )
     if model.tree and head not in TREE_DECODERS:
         raise ValueError(f"config.model.tree: the classes of {model.name} cannot form a tree.")

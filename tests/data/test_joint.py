@@ -10,7 +10,8 @@ from yolojax.data.joint import JointSource, place_at
 from yolojax.data.loader import fingerprint
 from yolojax.data.pipeline import train_loader
 from yolojax.data.sources.load import load_source
-from yolojax.data.tree_labels import MappedSource, find_nodes, to_nodes, tree_fields
+from yolojax.data.tree_labels import MappedSource, find_nodes, to_nodes
+from yolojax.wordtree.files import tree_fields
 
 NODES = ("shape", "round", "pointed", "circle", "polygon", "star", "square", "triangle")
 TREE = (-1, 0, 0, 1, 2, 2, 4, 4)
@@ -206,7 +207,9 @@ def test_a_tree_is_read_once_and_kept(tmp_path):
     model = from_config.with_tree(config).model
     assert (model.tree, model.classes) == ((-1, 0, 0), ("n1", "n2", "n3"))
     assert (model.class_names, model.tree_file) == (("animal", "cat", "cat"), "")
-    with pytest.raises(FileNotFoundError, match=r"no such file; give a \.tree, or a shipped one"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no such file; give a \.tree file, or the name of a shipped one"
+    ):
         tree_fields("nothing")
 
 

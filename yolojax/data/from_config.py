@@ -14,9 +14,9 @@ from yolojax.data.loader import Batch
 from yolojax.data.pipeline import Sample, eval_loader, train_loader, train_sample
 from yolojax.data.records import Source
 from yolojax.data.sources.load import load_source
-from yolojax.data.tree_labels import find_map, to_nodes, tree_fields
+from yolojax.data.tree_labels import to_nodes
 from yolojax.ops.anchors import kmeans
-from yolojax.wordtree.files import read_map
+from yolojax.wordtree.files import find_map, read_map, tree_fields
 
 OF_A_TREE = {  # fields that do nothing without one
     "data": ("map", "val_map", "labelled_map"),

@@ -161,19 +161,6 @@ def read_names(path: Path) -> tuple[str, ...]:
     return check_names(data_files.read_names(path), path)
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file without the space around them.
-
-    Raises:
-        BadRecord: it cannot be read, or is not UTF-8 text.
-    """
-    try:
-        text = read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadRecord(f"{path}: must be a text file in UTF-8: {error}.") from error
-    return [line.strip() for line in text.splitlines()]
-
-
 def check_names(names: Sequence[str], where: Path | str) -> tuple[str, ...]:
     """`names` as a tuple.
 

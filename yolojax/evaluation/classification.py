@@ -18,7 +18,7 @@ from yolojax.distributed.sharding import fetch, to_devices
 from yolojax.evaluation import hierarchy
 from yolojax.evaluation.detection import batch_size, blank_batch, decode_at
 from yolojax.evaluation.writers import write_hits, write_result
-from yolojax.files import as_records
+from yolojax.files import ignore_full_disk
 from yolojax.ops.images import to_float
 from yolojax.progress import progress
 from yolojax.tasks import Task
@@ -99,7 +99,7 @@ def evaluate_source(
     print(format_table(result))
     folder = workdir / "eval"
     told = dict(zip(METRICS, hits.T, strict=True))
-    with as_records() if lenient else nullcontext():
+    with ignore_full_disk() if lenient else nullcontext():
         write_hits(folder / f"{name}_hits.npz", ids, classes, labels, told)
         write_result(folder / f"{name}.json", result)
     meet()

@@ -39,7 +39,7 @@ from yolojax.evaluation.writers import (
     write_result,
     write_voc_results,
 )
-from yolojax.files import as_records
+from yolojax.files import ignore_full_disk
 from yolojax.heads.predictions import scores as class_scores
 from yolojax.ops.images import to_float
 from yolojax.ops.nms import Detections, nms
@@ -211,7 +211,7 @@ def evaluate_source(
         print(hierarchy.format_numbers(result["tree"]))
     if errors:
         print(format_errors(result["errors"]))
-    with as_records() if lenient else nullcontext():
+    with ignore_full_disk() if lenient else nullcontext():
         ids = _category_ids(source, classes)
         _write(workdir, name, result, truths, detections, classes, ids, errors=errors)
         for kind, batch in drawn.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from yolojax.evaluation.average_precision import Matches
-from yolojax.files import open_whole, write_text
+from yolojax.files import open_atomic, write_text
 from yolojax.text_table import text_table
 
 COLUMNS = {  # heading of format_table -> key of per_class
@@ -95,7 +95,7 @@ def write_hits(path, ids, classes: Sequence[str], labels, hits: dict[str, np.nda
 
 
 def _write_arrays(path, **arrays) -> None:
-    with open_whole(path) as file:
+    with open_atomic(path) as file:
         np.savez_compressed(file, **arrays)
 
 

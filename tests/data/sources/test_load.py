@@ -97,7 +97,7 @@ def test_absolute_paths_do_not_start_at_dir(tmp_path):
 
 def test_tfds_is_imported_only_when_it_is_needed():
     code = (
-        "import sys; from yolojax.data.sources import load_source; load_source('shapes:val'); "
+        "import sys; from yolojax.data.sources.load import load_source; load_source('shapes:val'); "
         "sys.exit(any(name.startswith('tensorflow') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

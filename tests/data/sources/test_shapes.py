@@ -98,7 +98,7 @@ def test_scenes_differ_from_one_another():
 
 def test_another_process_draws_the_same():
     code = (
-        "import hashlib; from yolojax.data.shapes import draw_scene; "
+        "import hashlib; from yolojax.data.sources.shapes import draw_scene; "
         f"data = b''.join(draw_scene(*s)[0].tobytes() for s in {SCENES}); "
         "print(hashlib.sha256(data).hexdigest())"
     )

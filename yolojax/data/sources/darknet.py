@@ -17,11 +17,11 @@ from yolojax.data.parsing import (
     collect,
     image_size,
     make_record,
-    read_lines,
     read_names,
     unique_ids,
 )
 from yolojax.data.records import BadRecord, Record
+from yolojax.files import read_lines
 
 SPLITS = ("train", "val", "test")
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
@@ -172,8 +172,7 @@ def _read_record(picture: Path, image_id: str, names: tuple[str, ...], index: di
     size = image_size(picture, picture)
     path = label_file(picture)
     boxes, labels = [], []
-    lines = read_lines(path) if path.is_file() else []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_label_lines(path), 1):
         if not line:
             continue
         place = f"{path}:{number}"
@@ -181,6 +180,13 @@ def _read_record(picture: Path, image_id: str, names: tuple[str, ...], index: di
         labels.append(class_index(names[label], index, place))
         boxes.append(clip_box(box, *size, place))
     return make_record(image_id, picture, size, boxes, labels)
+
+
+def _label_lines(path: Path) -> list[str]:
+    try:
+        return read_lines(path) if path.is_file() else []
+    except ValueError as error:
+        raise BadRecord(str(error)) from error
 
 
 def _read_line(

@@ -17,11 +17,11 @@ from yolojax.data.parsing import (
     clip_box,
     collect,
     make_record,
-    read_lines,
     read_names,
     unique_ids,
 )
 from yolojax.data.records import BadRecord, Record, decode_image, read_bytes
+from yolojax.files import read_lines
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
