@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolojax.darknet.image import centre_crop, place, resize
-from yolojax.data.geometry import place_letterbox
+from yolojax.data.transforms import place_letterbox
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "image_synth.npz")
 IMAGE = np.ascontiguousarray(GOLDEN["crop_u8"].transpose(1, 2, 0))  # [61, 97, 3]
@@ -28,7 +28,7 @@ def test_resize_is_darknets(name):
     np.testing.assert_allclose(found, golden(name), rtol=0, atol=1e-6)
 
 
-def test_the_last_row_is_the_pictures_where_darknet_draws_it_black():
+def test_the_last_row_is_not_black_as_darknets():
     found, expected = resize(IMAGE, (96, 32)), golden("resize_32x96")
     np.testing.assert_allclose(found[:-1], expected[:-1], rtol=0, atol=1e-6)
     assert expected[-1].max() < 1e-4 < IMAGE[-1].min()
@@ -43,7 +43,7 @@ def test_a_placed_picture_is_darknets_letterbox(name):
     np.testing.assert_allclose(found, golden(name), rtol=0, atol=1e-6)
 
 
-def test_corner_pixels_lie_on_corner_pixels():
+def test_corner_pixels_are_on_corner_pixels():
     found = resize(column(0, 100, 200), (5, 1))
     np.testing.assert_allclose(found[:, 0, 0] * 255, [0, 50, 100, 150, 200], atol=1e-4)
 
@@ -56,7 +56,7 @@ sides = st.integers(1, 200)
 
 
 @given(st.tuples(sides, sides), st.tuples(sides, sides), st.integers(0, 255))
-def test_a_plain_picture_stays_plain(picture, size, level):
+def test_a_uniform_picture_stays_uniform(picture, size, level):
     image = np.full((*picture, 3), level, np.uint8)
     found = resize(image, size)
     assert found.shape == (*size, 3)
@@ -86,5 +86,5 @@ def test_the_shorter_side_is_truncated_as_darknet_does():
 
 
 @given(st.tuples(sides, sides), st.tuples(sides, sides))
-def test_a_crop_has_the_size_asked_for(picture, size):
+def test_a_crop_has_the_given_size(picture, size):
     assert centre_crop(np.zeros((*picture, 3), np.uint8), size).shape == (*size, 3)

@@ -134,9 +134,9 @@ def test_the_command_writes_named_splits(tmp_path, capsys):
     with pytest.raises(BadRecord, match=r"b\.txt:1"):
         run(*splits, *flags)
     assert run(*splits, *flags, "--on-bad-record", "skip") == 0
-    said = capsys.readouterr().out
-    assert "b.txt:1" in said
-    assert f"tfds:{tmp_path / 'out'}:train  1 images, 1 left out" in said
+    out = capsys.readouterr().out
+    assert "b.txt:1" in out
+    assert f"tfds:{tmp_path / 'out'}:train  1 images, 1 skipped" in out
     assert load_source(f"tfds:{tmp_path / 'out'}:train+val")[1].image_id == "c"
 
 
@@ -148,7 +148,7 @@ def test_a_source_alone_is_the_split_train(tmp_path):
         run("shapes:val", "train=shapes:val", "--out", tmp_path / "two")
 
 
-def test_a_corrupt_picture_stops_or_is_left_out(tmp_path):
+def test_a_corrupt_picture_stops_it_or_is_skipped(tmp_path):
     source = folder_source(tmp_path, "abc")
     source[1].image.write_bytes(b"no picture")
     with pytest.raises(BadRecord, match="not a picture"):
@@ -156,7 +156,7 @@ def test_a_corrupt_picture_stops_or_is_left_out(tmp_path):
     assert not (tmp_path / "out").exists()
     written = prepare_dataset({"train": source}, tmp_path / "out", on_bad_record="skip")
     assert written["train"].images == len(load_source(f"tfds:{tmp_path / 'out'}:train")) == 2
-    assert "not a picture" in written["train"].left_out[0]
+    assert "not a picture" in written["train"].skipped[0]
 
 
 def test_pictures_with_a_label_alone_are_refused(tmp_path):

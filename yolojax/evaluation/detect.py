@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from yolojax.config import Config, EvalConfig
-from yolojax.data.geometry import blank
+from yolojax.data.transforms import blank
 from yolojax.distributed.processes import meet
 from yolojax.distributed.sharding import fetch, to_devices
 from yolojax.heads.predictions import scores as class_scores

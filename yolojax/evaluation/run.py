@@ -9,11 +9,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from yolojax.config import Config
-from yolojax.data.augment import pad_truths
 from yolojax.data.class_names import COCO_CATEGORY_IDS, COCO_CLASSES
 from yolojax.data.from_config import eval_batches
-from yolojax.data.geometry import Affine, boxes_to_input, boxes_to_original, to_uint8
 from yolojax.data.records import Source
+from yolojax.data.transforms import Affine, boxes_to_input, boxes_to_original, pad_boxes, to_uint8
 from yolojax.data.tree_labels import classes_of
 from yolojax.distributed.processes import meet
 from yolojax.distributed.sharding import fetch, to_devices
@@ -215,7 +214,7 @@ def _drawn(batch: dict, found: Detections, source: Source) -> dict[str, dict]:
 
 def _padded_truth(source, size, image_id, affine, picture):
     if image_id < 0:
-        return pad_truths(np.zeros((0, 4)), np.zeros(0), DRAWN_TRUTHS)
+        return pad_boxes(np.zeros((0, 4)), np.zeros(0), DRAWN_TRUTHS)
     record = source[int(image_id)]
     boxes = boxes_to_input(record.boxes, Affine(*affine), picture, size)
-    return pad_truths(boxes, record.labels, DRAWN_TRUTHS)
+    return pad_boxes(boxes, record.labels, DRAWN_TRUTHS)
