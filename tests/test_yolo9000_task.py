@@ -19,7 +19,7 @@ from yolojax.distributed.sharding import make_mesh
 from yolojax.export.safetensors import flat, nested, save_tensors
 from yolojax.loading import Loaded, load_model
 from yolojax.models.network import variable_shapes
-from yolojax.pretrained import start_from
+from yolojax.pretrained import load_pretrained
 from yolojax.saving import check_free, files_of, fresh_state, save_model
 from yolojax.tasks import build
 from yolojax.training.optimizer import make_optimizer
@@ -244,13 +244,13 @@ def test_training_starts_from_the_weights_of_the_same_tree(tmp_path, capsys):
     config = small_config("yolo9000")
     task = build(config)
     state = new_state(task, config)
-    state = start_from(str(tmp_path / "a.weights"), state, task, config)
+    state = load_pretrained(str(tmp_path / "a.weights"), state, task, config)
     loaded = load_model(tmp_path / "a.weights", config).variables["params"]["output"]
     np.testing.assert_array_equal(state.params["output"]["kernel"], loaded["kernel"])
     capsys.readouterr()
     other = small_config("yolo9000", tree=(-1,) * 26)
     save_tensors(tmp_path / "b.safetensors", other, random_variables(task), 0)
-    start_from(str(tmp_path / "b.safetensors"), state, task, config)
+    load_pretrained(str(tmp_path / "b.safetensors"), state, task, config)
     assert re.search(r"output +skipped +its output is of another kind", capsys.readouterr().out)
 
 

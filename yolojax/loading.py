@@ -82,7 +82,7 @@ def describe(path: File, *, cfg: File | None = None, names: File | None = None) 
     """
     path = Path(path)
     if is_weights(path):
-        return _from_cfg(cfg, names) if cfg else _from_zoo(path, names)
+        return _from_cfg(cfg, names) if cfg else _from_published(path, names)
     _refuse(path, cfg=cfg, names=names)
     return checkpoint.load_config(path) if path.is_dir() else read_about(path)[0]
 
@@ -153,7 +153,7 @@ def _from_cfg(cfg: File, names: File | None) -> Config:
     return config_from_cfg(parsed, name=path.stem, classes=classes, text=text, folder=path.parent)
 
 
-def _from_zoo(path: Path, names: File | None) -> Config:
+def _from_published(path: Path, names: File | None) -> Config:
     read_header(path)
     entry = published_files.recognise(path)
     if entry is None:

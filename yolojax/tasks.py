@@ -50,6 +50,11 @@ class Task(NamedTuple):
     loss: Callable  # (raw, batch, seen) -> (scalar, {name: scalar})
     head: str = "region"  # what raw means: a key of DECODERS
 
+    @property
+    def is_classifier(self) -> bool:
+        """Whether raw has class logits alone, no boxes."""
+        return self.head == "classes"
+
 
 def build(config: Config) -> Task:
     """The task that `config` describes.

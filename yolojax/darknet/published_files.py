@@ -31,7 +31,7 @@ class Weights(NamedTuple):
     upto: int | None = None  # holds the layers before this Darknet index alone
 
 
-ZOO = (
+PUBLISHED_FILES = (
     Weights("yolov1.weights", 789_312_988, "yolov1"),
     Weights("yolov1.weights (2016)", 777_018_888, "yolov1", boxes=2),
     Weights("tiny-yolov1.weights", 108_399_816, "yolov1_tiny"),
@@ -56,7 +56,7 @@ ZOO = (
 
 def of_size(size: int) -> list[Weights]:
     """The published files of `size` bytes."""
-    return [entry for entry in ZOO if entry.bytes == size]
+    return [entry for entry in PUBLISHED_FILES if entry.bytes == size]
 
 
 def recognise(path: str | Path) -> Weights | None:
