@@ -87,11 +87,11 @@ def test_batch_has_the_documented_arrays():
 def test_rows_are_made_by_the_sample_function():
     batch = first(training(), 2)[1]
     source = pictures()
-    for place in range(4):
+    for index in range(4):
         row = train_sample(
-            source, 4 + place, seed=3, size=SIZE, augment=AugmentConfig(), max_boxes=5
+            source, 4 + index, seed=3, size=SIZE, augment=AugmentConfig(), max_boxes=5
         )
-        assert fingerprint(row) == fingerprint({name: batch[name][place] for name in batch})
+        assert fingerprint(row) == fingerprint({name: batch[name][index] for name in batch})
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
@@ -201,13 +201,13 @@ def test_bad_picture_stops_the_run_and_is_named(threads):
 @pytest.mark.parametrize("threads", [0, 2])
 def test_bad_picture_is_replaced_by_the_next_with_one_warning(threads):
     source = pictures(bad=[2, 3])
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         batches = first(training(source, threads=threads, on_bad_record="skip"), 14)
     ids = np.concatenate([batch["image_id"] for batch in batches]).reshape(8, 7)
     order = [[record_at(source, 7 * epoch + k, seed=3) for k in range(7)] for epoch in range(8)]
     np.testing.assert_array_equal(ids, np.where(np.isin(order, [2, 3]), 4, order))
-    messages = sorted(str(warning.message) for warning in told)
+    messages = sorted(str(warning.message) for warning in caught)
     assert len(messages) == 2
     assert messages[0].startswith("memory: skipped, bad record number 1")
     assert messages[1].startswith("memory: skipped, bad record number 2")
@@ -342,9 +342,9 @@ def test_side_depends_on_seed_and_block_only():
 
 
 def test_the_last_batches_have_the_largest_side():
-    found = sides(range(1000), total_batches=1000, last=200)
-    assert set(found[800:]) == {608}
-    assert found[:800] == sides(range(800))
+    drawn = sides(range(1000), total_batches=1000, last=200)
+    assert set(drawn[800:]) == {608}
+    assert drawn[:800] == sides(range(800))
 
 
 def test_an_unknown_end_has_no_last_batches():

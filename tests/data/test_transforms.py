@@ -88,52 +88,52 @@ def test_same_size_changes_nothing():
 @pytest.mark.parametrize("name", ["letterbox_96x96", "letterbox_128x64", "letterbox_64x128"])
 def test_letterbox_has_darknets_bars_and_content(name):
     size = shape_of(name)
-    found, _ = letterbox(IMAGE, size)
+    output, _ = letterbox(IMAGE, size)
     expected = golden(name)
     x, y, new_w, new_h = place_letterbox(IMAGE.shape[:2], size).target
     bars = np.ones(size, bool)
     bars[y : y + new_h, x : x + new_w] = False
     assert (expected[bars] == 127.5).all()
-    assert (found[bars] == GREY).all()
+    assert (output[bars] == GREY).all()
     grid = corner_aligned(61, new_h), corner_aligned(97, new_w)
     inside = (slice(y, y + new_h), slice(x, x + new_w))
     np.testing.assert_allclose(bilinear(IMAGE, *grid), expected[inside], atol=1e-3)
     # The grids differ by less than half a pixel; this picture changes by 6 levels a pixel.
-    assert np.abs(found - expected)[inside].mean() < 1.0
+    assert np.abs(output - expected)[inside].mean() < 1.0
 
 
 @pytest.mark.parametrize("name", ["place_a", "place_b"])
 def test_render_cuts_off_at_the_canvas(name):
     new_w, new_h, left, top, width, height = (int(v) for v in GOLDEN[f"{name}_args"])
     whole = place_squash(IMAGE.shape[:2], (1, 1)).source
-    found = render(IMAGE, Placement(whole, (left, top, new_w, new_h)), (height, width))
+    output = render(IMAGE, Placement(whole, (left, top, new_w, new_h)), (height, width))
     expected = golden(name)
-    np.testing.assert_array_equal((found == GREY).all(-1), (expected == 127.5).all(-1))
+    np.testing.assert_array_equal((output == GREY).all(-1), (expected == 127.5).all(-1))
     # Darknet samples at x * w / nw, up to half a pixel to the left of, and above, this grid.
-    assert np.abs(found - expected).mean() < 1.6
+    assert np.abs(output - expected).mean() < 1.6
 
 
 @pytest.mark.parametrize("target", [(3, 0, 50, 40), (0, 0, 60, 40), (-5, 2, 80, 30)])
 def test_recolouring_inside_render_equals_recolouring_its_result(target):
     placement = Placement((0, 0, *IMAGE.shape[1::-1]), target, flip=True)
     recolour = partial(distort, hue=0.08, saturation=1.4, exposure=1.2)
-    found = render(IMAGE, placement, (40, 60), recolour)
-    np.testing.assert_array_equal(found, recolour(render(IMAGE, placement, (40, 60))))
+    output = render(IMAGE, placement, (40, 60), recolour)
+    np.testing.assert_array_equal(output, recolour(render(IMAGE, placement, (40, 60))))
 
 
 def test_crop_repeats_the_edge():
     left, top, width, height = (int(v) for v in GOLDEN["crop_args"])
     placement = Placement((left, top, width, height), (0, 0, width, height))
-    found = render(IMAGE, placement, (height, width))
-    np.testing.assert_allclose(found, golden("crop"), atol=1e-4)
+    output = render(IMAGE, placement, (height, width))
+    np.testing.assert_allclose(output, golden("crop"), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["resize_64x48", "letterbox_128x64"])
 def test_fitter_gives_darknets_input_for_darknets_weights(name):
     fit = fitter(letterbox=name.startswith("letterbox"), resize="darknet")
-    found, _ = fit(IMAGE, shape_of(name))
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found * 255, golden(name), atol=1e-4)
+    output, _ = fit(IMAGE, shape_of(name))
+    assert output.dtype == np.float32
+    np.testing.assert_allclose(output * 255, golden(name), atol=1e-4)
 
 
 def test_fitter_gives_this_projects_input():
@@ -152,17 +152,17 @@ def test_blank_input_is_that_of_a_fitter(resize):
     fitted, _ = fitter(letterbox=True, resize=resize)(IMAGE, (64, 128))
     grey = blank(resize, (64, 128, 3))
     assert (grey.dtype, grey.shape) == (fitted.dtype, fitted.shape)
-    np.testing.assert_array_equal(grey[0, 0], fitted[0, 0])  # a corner lies in the margin
+    np.testing.assert_array_equal(grey[0, 0], fitted[0, 0])  # a corner is in the margin
     np.testing.assert_array_equal(to_uint8(grey), np.full((64, 128, 3), GREY))
 
 
 def test_darknet_takes_boxes_back_from_the_exact_middle():
     # 100 x 50 into 40 x 45: 40 x 20, 25 rows of grey: 12 above, but 12.5 are taken off.
-    found, affine = fitter(letterbox=True, resize="darknet")(
+    output, affine = fitter(letterbox=True, resize="darknet")(
         np.zeros((50, 100, 3), np.uint8), (45, 40)
     )
     assert affine == Affine(0.4, 0.4, 0, 12.5)
-    np.testing.assert_array_equal(np.flatnonzero(found[:, 0, 0] == 0), np.arange(12, 32))
+    np.testing.assert_array_equal(np.flatnonzero(output[:, 0, 0] == 0), np.arange(12, 32))
 
 
 def test_letterbox_of_a_wide_picture():
@@ -178,14 +178,14 @@ def test_letterbox_keeps_a_line_of_a_very_flat_picture():
 
 def test_boxes_follow_the_letterbox():
     affine = affine_of(place_letterbox((50, 100), (40, 40)), 40)
-    found = boxes_to_input([[0, 0, 0.5, 1]], affine, (50, 100), (40, 40))
-    np.testing.assert_allclose(found, [[0, 0.25, 0.5, 0.75]])
+    output = boxes_to_input([[0, 0, 0.5, 1]], affine, (50, 100), (40, 40))
+    np.testing.assert_allclose(output, [[0, 0.25, 0.5, 0.75]])
 
 
 def test_boxes_follow_a_mirror():
     affine = affine_of(place_squash((50, 100), (40, 40))._replace(flip=True), 40)
-    found = boxes_to_input([[0.1, 0.2, 0.3, 0.6]], affine, (50, 100), (40, 40))
-    np.testing.assert_allclose(found, [[0.7, 0.2, 0.9, 0.6]], atol=1e-6)
+    output = boxes_to_input([[0.1, 0.2, 0.3, 0.6]], affine, (50, 100), (40, 40))
+    np.testing.assert_allclose(output, [[0.7, 0.2, 0.9, 0.6]], atol=1e-6)
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -202,21 +202,21 @@ def test_a_box_inside_out_stays_so(flip):
 def test_maps_of_a_batch_mirror_or_not_each_for_itself():
     affine = np.array([[1, 1, 0, 0], [-1, 1, 32, 0]], np.float32)
     boxes = np.tile(np.array([0.25, 0, 0.5, 1], np.float32), (2, 1, 1))
-    found = boxes_to_original(boxes, affine, (32, 32), np.array([[32, 32], [32, 32]]))
-    np.testing.assert_allclose(found, [[[8, 0, 16, 32]], [[16, 0, 24, 32]]])
+    output = boxes_to_original(boxes, affine, (32, 32), np.array([[32, 32], [32, 32]]))
+    np.testing.assert_allclose(output, [[[8, 0, 16, 32]], [[16, 0, 24, 32]]])
 
 
 def test_predictions_are_clipped_to_the_picture():
     affine = affine_of(place_letterbox((50, 100), (40, 40)), 40)
-    found = boxes_to_original([[0.25, 0, 2, 0.5]], affine, (40, 40), (50, 100))
-    np.testing.assert_allclose(found, [[25, 0, 100, 25]])
+    output = boxes_to_original([[0.25, 0, 2, 0.5]], affine, (40, 40), (50, 100))
+    np.testing.assert_allclose(output, [[25, 0, 100, 25]])
 
 
 def test_predictions_of_a_batch_take_one_map_each():
     affine = np.array([[1, 1, 0, 0], [0.5, 0.5, 0, 8]], np.float32)
     boxes = np.tile(np.array([0, 0.5, 0.5, 1], np.float32), (2, 1, 1))
-    found = boxes_to_original(boxes, affine, (32, 32), np.array([[32, 32], [32, 64]]))
-    np.testing.assert_allclose(found, [[[0, 16, 16, 32]], [[0, 16, 32, 32]]])
+    output = boxes_to_original(boxes, affine, (32, 32), np.array([[32, 32], [32, 64]]))
+    np.testing.assert_allclose(output, [[[0, 16, 16, 32]], [[0, 16, 32, 32]]])
 
 
 sides = st.integers(1, 700)
@@ -257,8 +257,8 @@ def xyxy(x, y, w, h):
 
 @pytest.mark.parametrize("name", ["distort_a", "distort_b"])
 def test_distort_is_darknets(name):
-    found = distort(IMAGE, *(float(v) for v in GOLDEN[f"{name}_args"]))
-    error = np.abs(found - golden(name)).max(axis=-1)
+    output = distort(IMAGE, *(float(v) for v in GOLDEN[f"{name}_args"]))
+    error = np.abs(output - golden(name)).max(axis=-1)
     # Only the rounding to whole levels is ours. One pixel of distort_a has, after the shift, the
     # hue 1.0 exactly, which Darknet's hsv_to_rgb takes for magenta instead of red.
     assert np.sort(error.ravel())[-2] <= 0.501
@@ -268,8 +268,8 @@ def test_distort_is_darknets(name):
 @pytest.mark.parametrize("hue", [-0.5, -0.1, 0.0, 0.1, 0.99])
 def test_distort_agrees_with_colorsys(hue):
     image = generator().integers(0, 256, (7, 9, 3), np.uint8)
-    found = distort(image, hue, 1.4, 1.3)
-    for pixel, result in zip(image.reshape(-1, 3), found.reshape(-1, 3), strict=True):
+    output = distort(image, hue, 1.4, 1.3)
+    for pixel, result in zip(image.reshape(-1, 3), output.reshape(-1, 3), strict=True):
         h, s, v = colorsys.rgb_to_hsv(*(pixel / 255))
         expected = np.clip(colorsys.hsv_to_rgb((h + hue) % 1, s * 1.4, v * 1.3), 0, 1)
         np.testing.assert_allclose(result, expected * 255, atol=0.51)
@@ -316,11 +316,11 @@ def test_box_stays_on_the_rectangle_painted_in_the_picture(geometry, seed, pictu
     image = np.zeros((h, w, 3), np.uint8)
     image[top:bottom, left:right] = (250, 0, 0)
     box = np.array([[left / w, top / h, right / w, bottom / h]], np.float32)
-    found, boxes, _ = augment(
+    output, boxes, _ = augment(
         image, box, np.zeros(1), generator(seed), size=size, geometry=geometry, **PLAIN
     )
     # Grey bars are (128, 128, 128); only the rectangle has more red than green.
-    painted = found[..., 0].astype(int) - found[..., 1] > 125
+    painted = output[..., 0].astype(int) - output[..., 1] > 125
     rows, columns = np.flatnonzero(painted.any(1)), np.flatnonzero(painted.any(0))
     pixels = boxes * [size[1], size[0], size[1], size[0]]
     if not len(boxes) or not painted.any():  # slivers: too small to count, or to be drawn
@@ -336,7 +336,7 @@ def test_box_stays_on_the_rectangle_painted_in_the_picture(geometry, seed, pictu
 def test_augmented_boxes_are_valid_and_keep_their_labels(geometry, seed):
     corners = np.sort(generator(seed).random((20, 2, 2)), axis=1).astype(np.float32)
     image = np.zeros((50, 70, 3), np.uint8)
-    found, boxes, labels = augment(
+    output, boxes, labels = augment(
         image,
         corners.reshape(20, 4),
         np.arange(20),
@@ -344,8 +344,8 @@ def test_augmented_boxes_are_valid_and_keep_their_labels(geometry, seed):
         size=(64, 96),
         geometry=geometry,
     )
-    assert found.shape == (64, 96, 3)
-    assert found.dtype == np.uint8
+    assert output.shape == (64, 96, 3)
+    assert output.dtype == np.uint8
     assert boxes.dtype == np.float32
     assert labels.dtype == np.int32
     assert (boxes >= 0).all()
@@ -370,11 +370,11 @@ def test_flip_is_a_probability(flip, column):
     image = np.zeros((32, 32, 3), np.uint8)
     image[:, :16] = 200
     left = np.array([[0, 0, 0.5, 1]], np.float32)
-    found, boxes, _ = augment(
+    output, boxes, _ = augment(
         image, left, np.zeros(1), generator(), size=(32, 32), geometry="none", flip=flip, **PLAIN
     )
-    assert (found[:, column] == 200).all()
-    assert found.sum() == image.sum()
+    assert (output[:, column] == 200).all()
+    assert output.sum() == image.sum()
     np.testing.assert_allclose(boxes[0, [0, 2]], [column.start / 32, column.stop / 32])
 
 

@@ -104,7 +104,7 @@ def test_tfds_is_imported_only_when_it_is_needed():
 
 
 needs_shared = pytest.mark.skipif(
-    not SHARED.is_dir(), reason="the data sets beside the project are not on this machine"
+    not SHARED.is_dir(), reason="the data sets next to the project are missing"
 )
 
 
@@ -128,9 +128,9 @@ def records(spec):
     ],
 )
 def test_counts_of_real_sets(spec, pictures, boxes, classes):
-    source, found = records(spec)
-    labels = np.concatenate([record.labels for record in found])
-    assert len(found) == pictures
+    source, loaded = records(spec)
+    labels = np.concatenate([record.labels for record in loaded])
+    assert len(loaded) == pictures
     assert boxes in (None, len(labels))
     for name, count in classes.items():
         assert np.sum(labels == source.classes.index(name)) == count

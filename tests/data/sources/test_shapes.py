@@ -76,7 +76,7 @@ def test_boxes_are_tight(shape, monkeypatch):
 
 
 def test_a_shape_contrasts_with_its_background():
-    """Blurred, the middle of the last shape (nothing lies over it) is not the colour around it."""
+    """Blurred, the middle of the last shape (no other covers it) is not the colour around it."""
     for number in range(20):
         image, boxes, _ = draw_scene("val", number)
         blurred = cv2.blur(image, (5, 5)).astype(float)

@@ -79,7 +79,7 @@ def test_the_newest_version_of_one_configuration(tmp_path):
 
 
 def build(data_dir, features, example, file_format="array_record"):
-    """A set as tfds makes them, with features of its own."""
+    """A set made by tfds with other features."""
     import tensorflow_datasets as tfds
 
     class Other(tfds.core.GeneratorBasedBuilder, skip_registration=True):
