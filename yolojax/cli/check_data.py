@@ -117,14 +117,13 @@ def _sizes(report) -> list[str]:
         pixels = report["box_pixels"]
         rows = ([f"  {name}", *(f"{x:.1f}" for x in row.values())] for name, row in pixels.items())
         lines.append(text_table(["boxes, pixels of the input", *pixels["width"]], rows))
-    cut = numbers["beyond_max_boxes"]
     lines.append(
         f"objects in a picture: mean {numbers['mean']:.1f}, most {numbers['most']}; "
         f"{numbers['without']} pictures without"
     )
-    return lines + [f"  beyond max_boxes {report['settings']['max_boxes']}: {cut} objects"] * bool(
-        cut
-    )
+    if dropped := numbers["beyond_max_boxes"]:
+        lines.append(f"  beyond max_boxes {report['settings']['max_boxes']}: {dropped} objects")
+    return lines
 
 
 def _limits(limits) -> list[str]:

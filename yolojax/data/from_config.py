@@ -107,13 +107,15 @@ def open_train_source(config: Config, head: str) -> Source | JointSource:
     )
 
 
-def _open(spec: str, config: Config, map: str, field: str) -> Source:
+def _open(spec: str, config: Config, map_file: str, field: str) -> Source:
     data, model = config.data, config.model
     own = () if model.tree else model.classes
     source = load_source(spec, dir=data.dir, on_bad_record=data.on_bad_record, classes=own)
     skipped = f", {len(source.skipped)} records skipped" if source.skipped else ""
     print(f"{source.name}: {len(source)} pictures{skipped}")
-    return to_nodes(source, model.classes, model.shown, map, field) if model.tree else source
+    if not model.tree:
+        return source
+    return to_nodes(source, model.classes, model.shown, map_file, field)
 
 
 def train_batches(

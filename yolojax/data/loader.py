@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 import grain
 import numpy as np
 
-from yolojax.data.records import BadRecord, load_image
+from yolojax.data.records import BadRecord, check_on_bad_record, load_image
 
 Batch = dict[str, np.ndarray]
 Handler = Callable[[BadRecord], None]  # returns if the record is to be skipped
@@ -113,5 +113,4 @@ def check(source, batch_size, host, hosts, threads, on_bad_record):
         raise ValueError(f"batch_size must be a multiple of hosts ({hosts}), got {batch_size}.")
     if threads < 0:
         raise ValueError(f"threads must be at least 0, got {threads}.")
-    if on_bad_record not in ("error", "skip"):
-        raise ValueError(f'on_bad_record must be "error" or "skip", got {on_bad_record!r}.')
+    check_on_bad_record(on_bad_record)

@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 
 from yolojax.darknet import data_files
-from yolojax.data.records import BadRecord, Record, decode_image, read_bytes
+from yolojax.data.records import (
+    BadRecord,
+    Record,
+    check_on_bad_record,
+    decode_image,
+    read_bytes,
+)
 from yolojax.suggestions import did_you_mean
 
 EDGE_PIXELS = 1.0  # a box may exceed the picture so far, as tools count from 0 or from 1
@@ -127,8 +133,7 @@ def collect(
     Raises:
         BadRecord: one is bad and `on_bad_record` is "error".
     """
-    if on_bad_record not in ("error", "skip"):
-        raise ValueError(f"on_bad_record must be 'error' or 'skip', got {on_bad_record!r}.")
+    check_on_bad_record(on_bad_record)
     records, skipped = [], []
     for item in items:
         try:

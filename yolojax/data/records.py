@@ -36,6 +36,12 @@ class BadRecord(ValueError):
     """A record that cannot be used; the message names the file, the position and the rule."""
 
 
+def check_on_bad_record(value: str) -> None:
+    """Raise ValueError if `value` is not a policy for bad records."""
+    if value not in ("error", "skip"):
+        raise ValueError(f'on_bad_record must be "error" or "skip", got {value!r}.')
+
+
 def load_image(record: Record) -> np.ndarray:
     """Load the picture of `record` as uint8 RGB [h, w, 3], made upright by its EXIF tag.
 

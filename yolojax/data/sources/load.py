@@ -18,7 +18,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from yolojax.data.parsing import check_names
-from yolojax.data.records import Record, Source
+from yolojax.data.records import Record, Source, check_on_bad_record
 from yolojax.data.sources.coco import load_coco
 from yolojax.data.sources.darknet import load_darknet
 from yolojax.data.sources.folder import load_folder
@@ -89,8 +89,7 @@ def load_source(
         ValueError: `classes` has a repeated name.
         BadRecord: an annotation cannot be used, and `on_bad_record` is "error".
     """
-    if on_bad_record not in ("error", "skip"):
-        raise ValueError(f"on_bad_record must be 'error' or 'skip', got {on_bad_record!r}.")
+    check_on_bad_record(on_bad_record)
     if classes:
         check_names(classes, "the classes that labels are mapped to")
     parts: list[Source] = []
