@@ -10,6 +10,7 @@ from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException, ElementTree
 
+from yolojax.data.class_names import VOC_CLASSES
 from yolojax.data.parsing import (
     RecordList,
     check_names,
@@ -23,11 +24,6 @@ from yolojax.data.parsing import (
 from yolojax.data.records import BadRecord, Record, decode_image, read_bytes
 from yolojax.files import PICTURE_SUFFIXES, read_lines
 
-VOC_CLASSES = (
-    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
-    *("train", "tvmonitor"),
-)
 NAME_FILES = ("labels.txt", "classes.txt", "voc.names", "*.names")
 
 
