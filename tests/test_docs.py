@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from test_architecture import EVERYWHERE, MAY_IMPORT
+
 import yolojax
 from yolojax.config import Config
 
@@ -68,6 +70,16 @@ def signature_of(function):
     parameters = list(inspect.signature(function).parameters.values())[1:]
     plain = [p.replace(annotation=inspect.Parameter.empty) for p in parameters]
     return str(inspect.Signature(plain))[1:-1]
+
+
+def test_the_architecture_page_has_the_imports_that_are_allowed():
+    rows = {}
+    text = (DOCS / "architecture.md").read_text()
+    for names, cell in re.findall(r"^\| (`[`\w, ]+`) \| .* \| ?(.*)\|$", text, re.MULTILINE):
+        allowed = {"*"} if cell.strip() == "everything" else {*re.findall(r"\w+", cell)}
+        rows |= dict.fromkeys(re.findall(r"`(\w+)`", names), allowed)
+    assert EVERYWHERE <= rows.keys()
+    assert rows == {name: MAY_IMPORT[name] for name in MAY_IMPORT if not name.startswith("__")}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
