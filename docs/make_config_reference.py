@@ -12,9 +12,9 @@ DOCS = Path(__file__).parent
 SOURCE = DOCS.parent / "yolojax" / "config.py"
 INTRODUCTION = """# Config fields
 
-Look up what a config can set. A config is a Python file whose function `get_config` returns a `Config`
-([configs/](../configs)); the command line overrides any field: `--config.optimizer.batch_size=32`.
-Written by `python docs/make_config_reference.py`; do not edit.
+Look up what a config can set. A config is a Python file whose function `get_config` returns a
+`Config` ([configs/](../configs)). The command line overrides any field:
+`--config.optimizer.batch_size=32`. Written by `python docs/make_config_reference.py`; do not edit.
 """
 
 
