@@ -1,7 +1,7 @@
 import pytest
 from evaluation_cases import ELSEWHERE, SQUARE, detections, image, random_case
 
-from yolojax.data.sources.voc import VOC_CLASSES
+from yolojax.data.class_names import VOC_CLASSES
 from yolojax.evaluation.errors import KINDS, error_mix, format_errors, similar_classes
 from yolojax.evaluation.matches import overlap
 

@@ -152,7 +152,7 @@ def verify(args, model, picture) -> int:
     A format may use another dtype or epsilon than its source. Both are compared in the same mode;
     the effect of this mode on the source is reported separately.
     """
-    from yolojax.data.geometry import fitter
+    from yolojax.data.transforms import fitter
     from yolojax.export.verify import LIMIT, Mode, format_differences, format_mode, worst
 
     data = model.config.data

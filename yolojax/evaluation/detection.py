@@ -15,11 +15,17 @@ import numpy as np
 from jax.sharding import Mesh
 
 from yolojax.config import Config, EvalConfig
-from yolojax.data.augment import pad_truths
 from yolojax.data.class_names import COCO_CATEGORY_IDS, COCO_CLASSES
 from yolojax.data.from_config import eval_batches
-from yolojax.data.geometry import Affine, blank, boxes_to_input, boxes_to_original, to_uint8
 from yolojax.data.records import Source
+from yolojax.data.transforms import (
+    Affine,
+    blank,
+    boxes_to_input,
+    boxes_to_original,
+    pad_boxes,
+    to_uint8,
+)
 from yolojax.data.tree_labels import classes_of
 from yolojax.distributed.processes import meet
 from yolojax.distributed.sharding import fetch, to_devices
@@ -332,7 +338,7 @@ def _drawn(batch: dict, detected: Detections, source: Source) -> dict[str, dict]
 def _padded_boxes(source, size, image_id, affine, picture):
     """Return (boxes, labels, mask) of an image in its network input, padded to DRAWN_BOXES."""
     if image_id < 0:
-        return pad_truths(np.zeros((0, 4)), np.zeros(0), DRAWN_BOXES)
+        return pad_boxes(np.zeros((0, 4)), np.zeros(0), DRAWN_BOXES)
     record = source[int(image_id)]
     boxes = boxes_to_input(record.boxes, Affine(*affine), picture, size)
-    return pad_truths(boxes, record.labels, DRAWN_BOXES)
+    return pad_boxes(boxes, record.labels, DRAWN_BOXES)

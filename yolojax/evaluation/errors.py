@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from yolojax.data.sources.voc import VOC_CLASSES
+from yolojax.data.class_names import VOC_CLASSES
 from yolojax.evaluation.average_precision import Matches, match_voc
 from yolojax.evaluation.matches import overlap, rows_by_score
 from yolojax.text_table import text_table
