@@ -9,48 +9,19 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+import small_detector
 
 from yolojax.cli.convert import report
-from yolojax.config import read_config
-from yolojax.export.safetensors import flat, nested
-from yolojax.loading import Loaded, load_model
-from yolojax.models.network import variable_shapes
+from yolojax.export.safetensors import flat
+from yolojax.loading import load_model
 from yolojax.saving import RUN, format_of, fresh_state, save_model
-from yolojax.tasks import build
 
 ROOT = Path(__file__).parents[1]
-SEEN = 16
-
-
-CONV = "[convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\nstride=4\npad=1\nactivation=leaky\n"
-CFG = f"""[net]
-height=64
-width=64
-channels=3
-{CONV}{CONV}[convolutional]
-filters=27
-size=1
-stride=2
-pad=1
-activation=linear
-[region]
-anchors=1.1,1.1, 1.5,1.5, 2,2
-classes=4
-num=3
-softmax=1
-"""
 
 
 @pytest.fixture(scope="module")
 def model():
-    """A detector of three layers with the config of the quickstart smoke run."""
-    config = read_config(f"{ROOT / 'configs' / 'quickstart.py'}:smoke")
-    config.data.image_size = (64, 64)
-    config.model.name, config.model.cfg, config.model.width = "small", CFG, 1.0
-    task, generator = build(config), np.random.default_rng(0)
-    shapes = flat(variable_shapes(task.model, (64, 64)))
-    leaves = {k: 0.1 * np.abs(generator.normal(size=s.shape)) for k, s in shapes.items()}
-    return Loaded(task, config, nested({k: v.astype("f4") for k, v in leaves.items()}), SEEN)
+    return small_detector.of_quickstart()
 
 
 def script(*arguments):
@@ -109,7 +80,7 @@ def test_report_names_all_files(model, tree, files):
 
 def test_fresh_state_has_a_new_optimizer_and_the_images_seen(model):
     state = fresh_state(model)
-    assert (int(state.step), int(state.seen)) == (0, SEEN)
+    assert (int(state.step), int(state.seen)) == (0, small_detector.SEEN)
     assert all(not np.any(leaf) for leaf in jax.tree.leaves(state.opt_state))
     average = flat(state.ema)
     for key, leaf in flat(model.variables).items():
@@ -120,7 +91,7 @@ def test_save_and_load_a_run(model, tmp_path):
     save_model(tmp_path / "runs" / "new", model)
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["new"]
     again = load_model(tmp_path / "runs" / "new")
-    assert (again.config, again.seen) == (model.config, SEEN)
+    assert (again.config, again.seen) == (model.config, small_detector.SEEN)
     for key, leaf in flat(model.variables).items():
         np.testing.assert_array_equal(flat(again.variables)[key], leaf, err_msg=key)
 
@@ -133,8 +104,8 @@ def test_training_resumes_from_a_saved_run(model, tmp_path):
     assert "2 of 3 batches are done" in trained.stdout
     again = load_model(tmp_path / "run")
     assert again.seen == 24
-    before = flat(model.variables)["params/conv2/kernel"]
-    after = np.asarray(flat(again.variables)["params/conv2/kernel"])
+    before = flat(model.variables)["params/conv03/kernel"]
+    after = np.asarray(flat(again.variables)["params/conv03/kernel"])
     assert 0 < np.abs(after - before).max() < np.abs(before).max()
 
 

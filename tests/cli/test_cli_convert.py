@@ -10,6 +10,7 @@ import cv2
 import jax
 import numpy as np
 import pytest
+import small_detector
 
 from yolojax.cli.main import main
 from yolojax.darknet.header import read_header
@@ -37,6 +38,14 @@ def names(tmp_path):
     path = tmp_path / "things.names"
     path.write_text("\n".join(NAMES))
     return path
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The .cfg and .weights of a detector of four layers."""
+    folder = tmp_path_factory.mktemp("small")
+    save_model(folder / "small.weights", small_detector.of_cfg())
+    return folder / "small.cfg", folder / "small.weights"
 
 
 @pytest.fixture
@@ -122,18 +131,19 @@ def test_old_header_version_can_be_written(tmp_path):
 @pytest.mark.parametrize(
     ("name", "target", "options", "expected"),
     [
-        ("v2tiny_narrow", "run", [], "layer14_conv"),
-        ("v2tiny_narrow", "a.weights", [], "layer14_conv"),
-        ("v2tiny_narrow", "a.safetensors", [], "layer14_conv"),
-        ("v2tiny_narrow", "a.onnx", ["--nms"], "count"),
-        ("v2tiny_narrow", "a.stablehlo", ["--nms"], "count"),
+        ("small", "run", [], "layer03_conv"),
+        ("small", "a.weights", [], "layer03_conv"),
+        ("small", "a.safetensors", [], "layer03_conv"),
+        ("small", "a.onnx", ["--nms"], "count"),
+        ("small", "a.stablehlo", ["--nms"], "count"),
         ("v1cvpr_narrow", "a.onnx", [], "layer12_connected"),
         ("v1cvpr_narrow", "a.stablehlo", [], "scores"),
         ("darknet19_narrow", "a.onnx", [], "probabilities"),
     ],
 )
-def test_verify_every_format(name, target, options, expected, tmp_path, picture, capsys):
-    status = convert(*golden(name), "--to", tmp_path / target, *options, "--verify", picture)
+def test_verify_every_format(name, target, options, expected, small, tmp_path, picture, capsys):
+    source = small if name == "small" else golden(name)
+    status = convert(*source, "--to", tmp_path / target, *options, "--verify", picture)
     output = capsys.readouterr().out
     assert status == 0, output
     assert expected in output
@@ -147,12 +157,12 @@ def test_verify_every_format(name, target, options, expected, tmp_path, picture,
         ("a.onnx", "dtype float32"),
         ("a.weights", "dtype float32 and epsilon cpu"),
         ("a.stablehlo", "dtype float32"),
-        ("a.conv.13", ""),
+        ("a.conv.2", ""),
     ],
 )
 def test_verify_compares_in_the_mode_of_the_format(target, changed, tmp_path, picture, capsys):
     """The model computes in bfloat16 with the epsilon of Darknet on GPU, as the configs train."""
-    model = load_model(golden("v2tiny_narrow")[1], cfg=golden("v2tiny_narrow")[0])
+    model = small_detector.of_cfg()
     description = replace(model.config.model, dtype="bfloat16", epsilon="gpu")
     save_model(tmp_path / "run", model._replace(config=replace(model.config, model=description)))
     status = convert(tmp_path / "run", "--to", tmp_path / target, "--verify", picture)
