@@ -108,9 +108,9 @@ class LossConfig:
     object_weight: float | None = None
     noobject_weight: float | None = None
     class_weight: float | None = None
-    box: str = "squared"  # v2: a key of yolojax.losses.boxes.BOX_TERMS
-    objectness: str = "squared"  # v2: a key of yolojax.losses.terms.OBJECTNESS_TERMS
-    classes: str = "cross_entropy"  # v2: a key of yolojax.losses.classes.CLASS_TERMS
+    box_loss: str = "squared"  # v2: a key of yolojax.losses.boxes.BOX_TERMS
+    objectness_loss: str = "squared"  # v2: a key of yolojax.losses.terms.OBJECTNESS_TERMS
+    class_loss: str = "cross_entropy"  # v2: a key of yolojax.losses.classes.CLASS_TERMS
     assignment: str = "prior"  # v2: a key of yolojax.losses.candidates.ASSIGNMENTS
     assign_threshold: float = 0.5  # v2: IoU above which "priors_above" makes a prior responsible
     ignore: str = "prediction"  # v2: what is compared with ignore_threshold; or "prior", "none"

@@ -105,9 +105,9 @@ def test_gamma_of_none_is_the_cross_entropy():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"box": "jiou"}, "config.loss.box is 'jiou'; known: squared"),
-        ({"objectness": "hinge"}, "config.loss.objectness"),
-        ({"classes": "hinge"}, "config.loss.classes"),
+        ({"box": "jiou"}, "config.loss.box_loss is 'jiou'; known: squared"),
+        ({"objectness": "hinge"}, "config.loss.objectness_loss"),
+        ({"classes": "hinge"}, "config.loss.class_loss"),
         ({"assignment": "all"}, "config.loss.assignment"),
         ({"ignore": "all"}, "config.loss.ignore"),
         ({"objectness": "quality_focal", "focal_gamma": 0.5}, "focal_gamma must be 1 or more"),
