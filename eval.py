@@ -35,7 +35,7 @@ from yolojax.distributed.processes import records_folder
 from yolojax.distributed.sharding import make_mesh, replicated
 from yolojax.evaluation.dispatch import evaluation_of
 from yolojax.loading import load_model
-from yolojax.tasks import choose
+from yolojax.suggestions import choose
 from yolojax.training.signals import end_at_once
 
 WORKDIR = flags.DEFINE_string("workdir", None, "the run to evaluate, and where the results go")
@@ -55,7 +55,7 @@ def main() -> None:
     config, workdir, mesh = with_tree(checked(CONFIG.value)), Path(WORKDIR.value), make_mesh()
     task, _, variables, *_ = load_model(WEIGHTS.value or workdir, config)
     evaluation = evaluation_of(task)
-    choose("eval.metric", config.eval.metric, dict.fromkeys(evaluation.METRICS))
+    choose("eval.metric", config.eval.metric, evaluation.METRICS)
     variables = jax.device_put(variables, replicated(mesh))
     source = open_source(DATA.value or config.data.val, config)
     name = NAME.value or (re.sub(r"\W+", "_", DATA.value).strip("_") if DATA.value else "val")

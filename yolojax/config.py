@@ -108,9 +108,9 @@ class LossConfig:
     object_weight: float | None = None
     noobject_weight: float | None = None
     class_weight: float | None = None
-    box: str = "squared"  # v2: a key of yolojax.losses.boxes.BOX_TERMS
-    objectness: str = "squared"  # v2: a key of yolojax.losses.terms.OBJECTNESS_TERMS
-    classes: str = "cross_entropy"  # v2: a key of yolojax.losses.classes.CLASS_TERMS
+    box_loss: str = "squared"  # v2: a key of yolojax.losses.boxes.BOX_TERMS
+    objectness_loss: str = "squared"  # v2: a key of yolojax.losses.terms.OBJECTNESS_TERMS
+    class_loss: str = "cross_entropy"  # v2: a key of yolojax.losses.classes.CLASS_TERMS
     assignment: str = "prior"  # v2: a key of yolojax.losses.candidates.ASSIGNMENTS
     assign_threshold: float = 0.5  # v2: IoU above which "priors_above" makes a prior responsible
     ignore: str = "prediction"  # v2: what is compared with ignore_threshold; or "prior", "none"
@@ -206,8 +206,26 @@ def to_dict(config: Config) -> dict:
     return dataclasses.asdict(config)
 
 
+# Fields of configs that older versions wrote, and their names now.
+OLD_FIELDS = {
+    "loss.box": "loss.box_loss",
+    "loss.objectness": "loss.objectness_loss",
+    "loss.classes": "loss.class_loss",
+}
+
+
+def with_new_names(fields: dict) -> dict:
+    """Copy `fields` of `to_dict` with each of OLD_FIELDS under its name of today."""
+    fields = {part: dict(v) if isinstance(v, dict) else v for part, v in fields.items()}
+    for old, new in OLD_FIELDS.items():
+        part, name = old.split(".")
+        if name in fields.get(part, {}):
+            fields[part].setdefault(new.split(".")[1], fields[part].pop(name))
+    return fields
+
+
 def from_dict(fields: dict) -> Config:
-    """The inverse of `to_dict`, also after a trip through JSON.
+    """Invert `to_dict`, also after a round trip through JSON; fields of older versions load.
 
     Raises:
         ValueError: a field is unknown, or its value has another type.
@@ -215,7 +233,7 @@ def from_dict(fields: dict) -> Config:
     # Lists come from JSON, whole numbers in the place of floats from people.
     rules = dacite.Config(cast=[tuple, float], strict=True)
     try:
-        return dacite.from_dict(Config, fields, config=rules)
+        return dacite.from_dict(Config, with_new_names(fields), config=rules)
     except (dacite.DaciteError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"config: {error}.") from error
 

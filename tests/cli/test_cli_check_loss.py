@@ -60,9 +60,13 @@ def test_the_head_and_the_settings_of_a_config(tmp_path, capsys):
         (["nowhere.py:my_loss"], 1, "there is no file .*/nowhere.py"),
         (["regio"], 1, "config.loss.name is 'regio'; known: region, .*Did you mean 'region'"),
         (["region", "--set", "box"], 2, "--set box: must be NAME=VALUE"),
-        (["region", "--set", "box=cio"], 1, "config.loss.box is 'cio'; known: "),
-        (["region", "--set", "bx=1"], 1, "the loss region takes anchors, .*Did you mean 'box'"),
-        (["yolov1", "--set", "box=ciou"], 1, "the loss yolov1 has no such setting"),
+        (["region", "--set", "box_loss=cio"], 1, "config.loss.box_loss is 'cio'; known: "),
+        (
+            ["region", "--set", "bx_loss=1"],
+            1,
+            "the loss region takes anchors, .*Did you mean 'box_loss'",
+        ),
+        (["yolov1", "--set", "box_loss=ciou"], 1, "the loss yolov1 has no such setting"),
         (["yolov1", "--head", "yolov1", "--config", "c.py"], 2, "leave out --head"),
     ],
 )

@@ -7,7 +7,7 @@ examples:
   yolojax check-loss my_losses.py:my_loss
   yolojax check-loss my_losses.py:my_loss --set power=1.5 --set class_weight=2
   yolojax check-loss my_losses.py:my_loss --head yolov1
-  yolojax check-loss region --set box=ciou --set objectness=focal
+  yolojax check-loss region --set box_loss=ciou --set objectness_loss=focal
   yolojax check-loss my_losses.py:my_loss --config configs/yolov2_voc.py
 """
 
