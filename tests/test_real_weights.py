@@ -17,7 +17,7 @@ import pytest
 
 from yolojax import loading, predict
 from yolojax.data.from_config import eval_batches, open_source
-from yolojax.data.geometry import fitter
+from yolojax.data.transforms import fitter
 from yolojax.distributed.sharding import make_mesh
 from yolojax.evaluation import classification, detection
 from yolojax.evaluation.average_precision import class_average_precision, match_voc

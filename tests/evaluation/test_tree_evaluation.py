@@ -163,6 +163,6 @@ def test_a_classifier_is_right_so_far_down_the_tree(tmp_path, capsys):
     assert {name: row["top1"] for name, row in result["per_class"].items()} == {
         "dog": 1.0, "cow": 1.0, "cat": 0.0,
     }  # fmt: skip
-    assert "right at depth 0: 100.00, 1: 100.00, 2: 50.00" in capsys.readouterr().out
+    assert "correct at depth 0: 100.00, 1: 100.00, 2: 50.00" in capsys.readouterr().out
     hits, labels, _ = read_hits(tmp_path / "eval" / "val_hits.npz", "top1")
     assert (hits.tolist(), labels.tolist()) == ([True, True, False], [0, 1, 2])

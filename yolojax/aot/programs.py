@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from yolojax.config import Config
-from yolojax.data.geometry import blank
+from yolojax.data.transforms import blank
 from yolojax.distributed.sharding import check_batch_size, places_of, split
 from yolojax.evaluation.detection import batch_size
 from yolojax.evaluation.dispatch import evaluation_of

@@ -7,8 +7,7 @@ from yolojax.config import Config
 from yolojax.darknet.cfg import Cfg
 from yolojax.darknet.config import config_from_cfg
 from yolojax.darknet.published_recipes import HEADS, NETS, OWN_HEADS
-from yolojax.data.class_names import COCO_CLASSES
-from yolojax.data.sources.voc import VOC_CLASSES
+from yolojax.data.class_names import COCO_CLASSES, VOC_CLASSES
 from yolojax.models import NETWORKS
 from yolojax.models.published import PUBLISHED
 from yolojax.ops.anchors import PUBLISHED_PRIORS

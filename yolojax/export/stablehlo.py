@@ -13,7 +13,7 @@ import jax
 from jax import export
 
 from yolojax.config import Config
-from yolojax.data.geometry import blank
+from yolojax.data.transforms import blank
 from yolojax.evaluation.detection import make_programs
 from yolojax.files import write_bytes
 from yolojax.heads.predictions import scores

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from yolojax.config import Config
-from yolojax.data.geometry import blank, boxes_to_original, fitter
+from yolojax.data.transforms import blank, boxes_to_original, fitter
 from yolojax.evaluation.detection import make_programs
 from yolojax.loading import on_device
 from yolojax.predict.classes import describe, path_of
