@@ -144,5 +144,5 @@ def test_eval_says_in_a_line_what_is_missing(beside, tmp_path):
     ended = script("eval.py", "--workdir=out", f"--weights={tmp_path / 'a.weights'}", *beside)
     assert ended.returncode == 1
     (line,) = ended.stderr.splitlines()
-    assert line.startswith("eval.py: ")
+    assert line.startswith("yolojax eval: ")
     assert line.endswith("give --cfg, or --config.")

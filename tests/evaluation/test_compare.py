@@ -77,8 +77,8 @@ def test_a_field_of_some_runs_alone_is_a_difference():
 
 
 def command_in(error):
-    """The arguments of the eval.py that the message ends with."""
-    return shlex.split(str(error.value).rpartition("python eval.py ")[2])
+    """The arguments of the command that the message ends with."""
+    return shlex.split(str(error.value).rpartition("yolojax eval ")[2])
 
 
 @pytest.mark.parametrize(
