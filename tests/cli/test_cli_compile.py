@@ -55,8 +55,8 @@ def test_misuse_is_told(capsys, config, options, message):
 
 def test_fields_of_the_config_are_set_by_name(capsys, config):
     options = ("--topology", "v5e:1", "--config.optimizer.subdivision=2")
-    assert main(["compile", "--config", config, *options]) == 1
-    assert "Did you mean optimizer.subdivisions" in capsys.readouterr().err
+    assert main(["compile", "--config", config, *options]) == 2
+    assert "Did you mean --config.optimizer.subdivisions" in capsys.readouterr().err
 
 
 def test_without_the_compiler_one_line_says_what_to_do(capsys, config, monkeypatch):

@@ -65,7 +65,7 @@ def evaluate(config, model, args) -> None:
     workdir, mesh = Path(args.workdir), make_mesh()
     task, _, variables, *_ = load_model(model, config)
     evaluation = evaluation_of(task)
-    choose("eval.metric", config.eval.metric, dict.fromkeys(evaluation.metrics))
+    choose("eval.metric", config.eval.metric, dict.fromkeys(evaluation.METRICS))
     variables = jax.device_put(variables, replicated(mesh))
     source = open_source(args.data or config.data.val, config)
     name = args.name or (re.sub(r"\W+", "_", args.data).strip("_") if args.data else "val")
