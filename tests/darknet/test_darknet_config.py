@@ -204,7 +204,7 @@ def test_a_known_network_is_given_by_its_name():
             RECIPE.replace("subdivisions=8", "subdivisions=128") + OUTPUT + REGION,
             "my.cfg:3: [net] subdivisions=128: must be at most batch, which is 64",
         ),
-        (RECIPE + OUTPUT, "its output of 2 x 3 x 12 is a map; an [avgpool]"),
+        (RECIPE + OUTPUT, "its output 2 x 3 x 12 is a map; add an [avgpool]"),
     ],
 )
 def test_heads_that_are_not_built(text, message):
