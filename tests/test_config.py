@@ -2,7 +2,18 @@ import sys
 
 import pytest
 
-from yolojax.config import CONFIGS, Config, config_file, field_names, read_config, with_overrides
+from yolojax.config import (
+    CONFIGS,
+    OLD_FIELDS,
+    Config,
+    checked,
+    config_file,
+    field_names,
+    from_dict,
+    read_config,
+    to_dict,
+    with_overrides,
+)
 
 CONFIG_FILE = """
 from yolojax.config import Config
@@ -86,6 +97,7 @@ def test_pairs_are_set_one_by_one():
     [
         ("model.widht=1", r"--config\.model\.widht=1: .* Did you mean --config\.model\.w"),
         ("batch_size=3", r"Did you mean --config\.optimizer\.batch_size\?"),
+        ("loss.box=ciou", r"is now --config\.loss\.box_loss"),
         ("model=1", "there is no such field"),
         ("model.width.x=1", "there is no such field"),
         ("model.width", "give the value after ="),
@@ -99,3 +111,27 @@ def test_pairs_are_set_one_by_one():
 def test_a_wrong_override_is_named(override, message):
     with pytest.raises(ValueError, match=message):
         with_overrides(Config(), [override])
+
+
+def test_a_config_of_an_older_version_loads():
+    fields = to_dict(Config())
+    for old, new in OLD_FIELDS.items():
+        (part, name), (_, name_now) = old.split("."), new.split(".")
+        fields[part][name] = fields[part].pop(name_now)
+    fields["loss"]["box"] = "ciou"
+    config = from_dict(fields)
+    assert config.loss.box_loss == "ciou"
+    assert config == from_dict(to_dict(config))
+
+
+def test_an_attribute_that_is_no_field_is_named():
+    config = Config()
+    config.model.widht = 2.0
+    with pytest.raises(
+        ValueError, match=r"config\.model\.widht: .*Did you mean config\.model\.width"
+    ):
+        checked(config)
+    config = Config()
+    config.loss.box = "ciou"
+    with pytest.raises(ValueError, match=r"config\.loss\.box is now config\.loss\.box_loss"):
+        checked(config)

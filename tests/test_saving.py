@@ -25,7 +25,7 @@ def model():
 
 
 def script(*arguments):
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": ""}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 

@@ -22,7 +22,7 @@ CONFIGS = sorted(p.name for p in (ROOT / "configs").glob("*.py"))
 
 
 def run(script, *arguments):
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": ""}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     command = [sys.executable, script, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 

@@ -117,9 +117,9 @@ class LossConfig:
     object_weight: float | None = None
     noobject_weight: float | None = None
     class_weight: float | None = None
-    box: str = "squared"  # v2: a key of yolojax.losses.boxes.BOX_TERMS
-    objectness: str = "squared"  # v2: a key of yolojax.losses.terms.OBJECTNESS_TERMS
-    classes: str = "cross_entropy"  # v2: a key of yolojax.losses.classes.CLASS_TERMS
+    box_loss: str = "squared"  # v2: a key of yolojax.losses.boxes.BOX_TERMS
+    objectness_loss: str = "squared"  # v2: a key of yolojax.losses.terms.OBJECTNESS_TERMS
+    class_loss: str = "cross_entropy"  # v2: a key of yolojax.losses.classes.CLASS_TERMS
     assignment: str = "prior"  # v2: a key of yolojax.losses.candidates.ASSIGNMENTS
     assign_threshold: float = 0.5  # v2: IoU above which "priors_above" makes a prior responsible
     ignore: str = "prediction"  # v2: what is compared with ignore_threshold; or "prior", "none"
@@ -215,8 +215,26 @@ def to_dict(config: Config) -> dict:
     return dataclasses.asdict(config)
 
 
+# Fields of configs that older versions wrote, and their names now.
+OLD_FIELDS = {
+    "loss.box": "loss.box_loss",
+    "loss.objectness": "loss.objectness_loss",
+    "loss.classes": "loss.class_loss",
+}
+
+
+def with_new_names(fields: dict) -> dict:
+    """Copy `fields` of `to_dict` with each of OLD_FIELDS under its name of today."""
+    fields = {part: dict(v) if isinstance(v, dict) else v for part, v in fields.items()}
+    for old, new in OLD_FIELDS.items():
+        part, name = old.split(".")
+        if name in fields.get(part, {}):
+            fields[part].setdefault(new.split(".")[1], fields[part].pop(name))
+    return fields
+
+
 def from_dict(fields: dict) -> Config:
-    """Convert plain dicts, also from JSON, to a Config.
+    """Invert `to_dict`, also after a round trip through JSON; fields of older versions load.
 
     Raises:
         ValueError: a field is unknown, or its value has another type.
@@ -224,7 +242,7 @@ def from_dict(fields: dict) -> Config:
     # JSON has lists for tuples; people write whole numbers for floats.
     rules = dacite.Config(cast=[tuple, float], strict=True)
     try:
-        return dacite.from_dict(Config, fields, config=rules)
+        return dacite.from_dict(Config, with_new_names(fields), config=rules)
     except (dacite.DaciteError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"config: {error}.") from error
 
@@ -233,8 +251,10 @@ def checked(config: Config) -> Config:
     """Return `config` with every value of its field's type.
 
     Raises:
-        ValueError: a value has another type, or one class name holds several.
+        ValueError: an attribute is no field, a value has another type, or one class name holds
+            several.
     """
+    _check_attributes(config)
     config = from_dict(to_dict(config))
     joined = [name for name in config.model.classes if "," in name]
     if joined:
@@ -243,6 +263,20 @@ def checked(config: Config) -> Config:
             """line as --config.model.classes="('cat', 'dog')"."""
         )
     return config
+
+
+def _check_attributes(config, prefix: str = "") -> None:
+    """Raise ValueError for an attribute that is no field; a dataclass accepts mistyped names."""
+    known = [field.name for field in dataclasses.fields(config)]
+    for name, value in vars(config).items():
+        full = f"{prefix}{name}"
+        if full in OLD_FIELDS:
+            raise ValueError(f"config.{full} is now config.{OLD_FIELDS[full]}.")
+        if name not in known:
+            hint = did_you_mean(name, known, f"config.{prefix}{{}}")
+            raise ValueError(f"config.{full}: there is no such field.{hint}")
+        if dataclasses.is_dataclass(value):
+            _check_attributes(value, f"{full}.")
 
 
 def field_names(schema: type = Config, prefix: str = "") -> list[str]:
@@ -279,7 +313,7 @@ def _with_override(config: Config, name: str, equals: str, text: str) -> Config:
     is_pair = name not in known and head in known
     name = head if is_pair else name
     if name not in known:
-        raise ValueError(f"there is no such field.{_nearest(name, known)}")
+        raise ValueError(_no_field(name, known))
     if not equals:
         raise ValueError(f"give the value after =, as in --config.{name}=VALUE.")
     fields = to_dict(config)
@@ -291,7 +325,7 @@ def _with_override(config: Config, name: str, equals: str, text: str) -> Config:
     value = text if kind in (str, str | None) and text != "None" else _literal(text)
     if is_pair:
         if kind != tuple[tuple[str, float], ...]:
-            raise ValueError(f"there is no such field.{_nearest(f'{name}.{key}', known)}")
+            raise ValueError(_no_field(f"{name}.{key}", known))
         value = (*(pair for pair in owner[last] if pair[0] != key), (key, value))
     elif isinstance(owner[last], tuple) and not isinstance(value, tuple | list):
         raise ValueError(
@@ -302,10 +336,13 @@ def _with_override(config: Config, name: str, equals: str, text: str) -> Config:
     return from_dict(fields)
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    """Suggest the field that `name` may stand for, first one that has its last word."""
+def _no_field(name: str, known: list[str]) -> str:
+    """Return the error for `name`; the field to suggest is first one that has its last word."""
+    if name in OLD_FIELDS:
+        return f"is now --config.{OLD_FIELDS[name]}."
     same_end = [field for field in known if field.split(".")[-1] == name.split(".")[-1]]
-    return did_you_mean(same_end[0] if same_end else name, known, "--config.{}")
+    hint = did_you_mean(same_end[0] if same_end else name, known, "--config.{}")
+    return f"there is no such field.{hint}"
 
 
 def _literal(text: str):

@@ -23,7 +23,7 @@ from yolojax.models.fast.strips import strips_for
 from yolojax.models.functional import ROOTS
 from yolojax.models.network import Network
 from yolojax.models.summary import layer_table, totals
-from yolojax.suggestions import did_you_mean
+from yolojax.suggestions import choose, did_you_mean
 
 DECODERS = {"region": yolov2.decode, "yolov1": yolov1.decode, "classes": classes_head.decode}
 TREE_DECODERS = {"region": yolo9000.decode, "classes": yolo9000.decode_classes}
@@ -170,14 +170,6 @@ def check_eval_nodes(config: Config) -> None:
                 f"config.eval.{field} holds {wrong[0]}, but the nodes of {config.model.name} are "
                 f"0 to {count - 1}; do they belong to another tree?"
             )
-
-
-def choose(field: str, name: str, table: dict):
-    """`table[name]`, or a ValueError that names the config field and the nearest known name."""
-    if name in table:
-        return table[name]
-    hint = did_you_mean(name, table)
-    raise ValueError(f"config.{field} is {name!r}; known: {', '.join(table)}.{hint}")
 
 
 def for_inference(task: Task, variables: dict, platform: str) -> tuple[Task, dict]:

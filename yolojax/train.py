@@ -22,7 +22,8 @@ from yolojax.evaluation.dispatch import evaluation_of
 from yolojax.explain import make_watch
 from yolojax.ops.platforms import traced_for
 from yolojax.pretrained import load_pretrained
-from yolojax.tasks import build, choose
+from yolojax.suggestions import choose
+from yolojax.tasks import build
 from yolojax.training import checkpoint, goodput
 from yolojax.training.compilations import compilations, summed
 from yolojax.training.metrics import RunLog, due
@@ -45,7 +46,7 @@ def train(
     check_batch_size(batch_size, config.optimizer.subdivisions, mesh)
     task, optimizer = build(config), make_optimizer(config.optimizer)
     evaluation = evaluation_of(task)
-    choose("eval.metric", config.eval.metric, dict.fromkeys(evaluation.METRICS))
+    choose("eval.metric", config.eval.metric, evaluation.METRICS)
     train_source = open_train_source(config, task.head)
     val_source = open_source(config.data.val, config)
 

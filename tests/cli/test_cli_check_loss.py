@@ -59,11 +59,11 @@ def test_the_head_and_the_settings_of_a_config(tmp_path, capsys):
     [
         (["nowhere.py:my_loss"], 1, "there is no file .*/nowhere.py"),
         (["regio"], 1, "config.loss.name is 'regio'; known: region, .*Did you mean 'region'"),
-        (["region", "--config.loss.box"], 2, "give the value after ="),
-        (["region", "--config.loss.box=cio"], 1, "config.loss.box is 'cio'; known: "),
+        (["region", "--config.loss.box_loss"], 2, "give the value after ="),
+        (["region", "--config.loss.box_loss=cio"], 1, "config.loss.box_loss is 'cio'; known: "),
         (["region", "--config.loss.bx=1"], 2, "there is no such field"),
-        (["region", "--config.loss.arguments.bx=1"], 1, "the loss region takes anchors, .*'box'"),
-        (["yolov1", "--config.loss.box=ciou"], 1, "the loss yolov1 has no such setting"),
+        (["region", "--config.loss.arguments.bx=1"], 1, "has 'bx', but the loss region takes "),
+        (["yolov1", "--config.loss.box_loss=ciou"], 1, "the loss yolov1 has no such setting"),
         (["yolov1", "--head", "yolov1", "--config", "c.py"], 2, "leave out --head"),
     ],
 )

@@ -59,14 +59,14 @@ def test_runs_go_by_their_folders(tmp_path):
 
 def test_configs_are_told_apart_by_dotted_names(tmp_path):
     config = Config()
-    config.loss.box, config.data.image_size = "giou", (64, 96)
+    config.loss.box_loss, config.data.image_size = "giou", (64, 96)
     first, second = make_run(tmp_path / "a", ALL), make_run(tmp_path / "b", ALL, config=config)
     old = json.loads((first / "config.json").read_text())
     del old["loss"]["focal_gamma"]  # of a time before that field: its default is no difference
     (first / "config.json").write_text(json.dumps(old))
     assert compare([first, second], resamples=5)["config"] == {
         "data.image_size": {"a": [416, 416], "b": [64, 96]},
-        "loss.box": {"a": "squared", "b": "giou"},
+        "loss.box_loss": {"a": "squared", "b": "giou"},
     }
 
 

@@ -7,7 +7,6 @@ line of a file's docstring is the row's label. Names that start with an undersco
 """
 
 import copy
-import dataclasses
 from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import NamedTuple
 
 from yolojax.config import CONFIGS, Config, checked, run_file
 from yolojax.data.from_config import with_tree
-from yolojax.suggestions import did_you_mean
 from yolojax.tasks import build
 
 SAME = "the same as the row before in this setting"
@@ -120,8 +118,6 @@ def _changed(path: Path, module: ModuleType, config: Config) -> Config:
 
 def _resolved(path: Path, config: Config) -> Config:
     """`config` as its runs save it, known to describe a task."""
-    if unknown := _unknown_fields(config):
-        raise ValueError(f"{path}: {unknown[0]}")
     try:
         config = with_tree(checked(config))
         build(config)
@@ -143,16 +139,3 @@ def _check_comparable(path: Path, first: Config, config: Config) -> None:
                 f"{path}: config.{field} must be that of the first row, {wanted!r}, got {found!r}; "
                 "the rows could not be compared otherwise."
             )
-
-
-def _unknown_fields(config, prefix: str = "config") -> list[str]:
-    """A sentence for each attribute that is no field: a dataclass takes mistyped names, too."""
-    known = [field.name for field in dataclasses.fields(config)]
-    sentences = []
-    for name, value in vars(config).items():
-        if name not in known:
-            hint = did_you_mean(name, known, f"{prefix}.{{}}")
-            sentences.append(f"{prefix}.{name}: there is no such field.{hint}")
-        elif dataclasses.is_dataclass(value):
-            sentences += _unknown_fields(value, f"{prefix}.{name}")
-    return sentences

@@ -8,7 +8,7 @@ examples:
   yolojax check-loss my_losses.py:my_loss --config.loss.arguments.power=1.5 \\
       --config.loss.class_weight=2
   yolojax check-loss my_losses.py:my_loss --head yolov1
-  yolojax check-loss region --config.loss.box=ciou --config.loss.objectness=focal
+  yolojax check-loss region --config.loss.box_loss=ciou --config.loss.objectness_loss=focal
   yolojax check-loss my_losses.py:my_loss --config yolov2_voc
 """
 

@@ -60,12 +60,12 @@ def evaluate(config, model, args) -> None:
     from yolojax.distributed.sharding import make_mesh, replicated
     from yolojax.evaluation.dispatch import evaluation_of
     from yolojax.loading import load_model
-    from yolojax.tasks import choose
+    from yolojax.suggestions import choose
 
     workdir, mesh = Path(args.workdir), make_mesh()
     task, _, variables, *_ = load_model(model, config)
     evaluation = evaluation_of(task)
-    choose("eval.metric", config.eval.metric, dict.fromkeys(evaluation.METRICS))
+    choose("eval.metric", config.eval.metric, evaluation.METRICS)
     variables = jax.device_put(variables, replicated(mesh))
     source = open_source(args.data or config.data.val, config)
     name = args.name or (re.sub(r"\W+", "_", args.data).strip("_") if args.data else "val")
