@@ -10,12 +10,13 @@ import pytest
 
 from yolojax import predict
 from yolojax.config import Config, DataConfig, ModelConfig
-from yolojax.darknet.weights import save_weights
 from yolojax.data.records import BadRecord
 from yolojax.evaluation.detection import make_programs
 from yolojax.heads.predictions import Predictions
+from yolojax.loading import Loaded
+from yolojax.models.network import variable_shapes
+from yolojax.saving import save_model
 from yolojax.tasks import Task, build
-from yolojax.training.checkpoint import abstract_state, open_manager, save, save_config
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = Config(
@@ -188,25 +189,15 @@ def test_bad_arguments_raise(image, options, message):
         make_detector().predict(image, **options)
 
 
-def random_state(task):
-    generator = np.random.default_rng(0)
-
-    def draw(leaf):
-        values = np.abs(generator.normal(size=leaf.shape)).astype(leaf.dtype)  # variances too
-        return jax.device_put(values, leaf.sharding)
-
-    return jax.tree.map(draw, abstract_state(task, SMALL))
-
-
 def test_a_run_and_its_weights_file_are_the_same_detector(tmp_path):
-    task = build(SMALL)
-    state = random_state(task)
-    save_config(tmp_path, SMALL)
-    with open_manager(tmp_path, keep=1) as manager:
-        save(manager, state, SMALL)
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    save_weights(tmp_path / "a.weights", task.model, jax.device_get(variables), seen=0)
-    run = predict.load(tmp_path)
+    task, generator = build(SMALL), np.random.default_rng(0)
+    shapes = variable_shapes(task.model, SMALL.data.image_size)
+    variables = jax.tree.map(
+        lambda leaf: np.abs(generator.normal(size=leaf.shape)).astype("f4"), shapes
+    )
+    for name in ("run", "a.weights"):
+        save_model(tmp_path / name, Loaded(task, SMALL, variables, 0))
+    run = predict.load(tmp_path / "run")
     file = predict.load(tmp_path / "a.weights", config=SMALL)
     jax.tree.map(np.testing.assert_array_equal, run._variables, file._variables)
     assert run.image_size == file.image_size == (64, 96)
@@ -215,12 +206,12 @@ def test_a_run_and_its_weights_file_are_the_same_detector(tmp_path):
     assert 0 < len(result.scores) <= 100
 
 
-@pytest.mark.parametrize("name", ["v2tiny_narrow", "v1tiny_narrow"])
-def test_weights_with_their_cfg_and_names(name, tmp_path):
+@pytest.mark.parametrize(("name", "size"), [("v2tiny_narrow", 64), ("v1tiny_narrow", None)])
+def test_weights_with_their_cfg_and_names(name, size, tmp_path):
     weights, cfg = GOLDEN / "weights" / f"{name}.weights", GOLDEN / "cfg" / f"{name}.cfg"
     names = tmp_path / "a.names"
     names.write_text("".join(f"thing {i}\n" for i in range(20)))
-    detector = predict.load(weights, cfg=cfg, names=names, batch_size=2)
+    detector = predict.load(weights, cfg=cfg, names=names, image_size=size, batch_size=2)
     assert detector.config.data.resize == "darknet"
     pictures = np.random.default_rng(0).integers(0, 256, (3, 60, 90, 3), np.uint8)
     results = detector.predict(list(pictures), threshold=0.01)

@@ -25,7 +25,7 @@ def model():
 
 
 def script(*arguments):
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": ""}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
@@ -127,5 +127,5 @@ def test_eval_without_a_description_is_a_one_line_error(extra, tmp_path):
     ended = script("eval.py", "--workdir=out", f"--weights={tmp_path / 'a.weights'}", *extra)
     assert ended.returncode == 1
     (line,) = ended.stderr.splitlines()
-    assert line.startswith("eval.py: ")
+    assert line.startswith("yolojax eval: ")
     assert line.endswith("give --cfg or --config.")

@@ -9,11 +9,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import SingleDeviceSharding
 
 from yolojax.darknet.cfg_writer import cfg_text
 from yolojax.darknet.tree import to_darknet, tree_text_of
 from yolojax.darknet.weights import save_weights
-from yolojax.distributed.sharding import make_mesh, replicated
 from yolojax.export.onnx import export_onnx
 from yolojax.export.safetensors import save_tensors
 from yolojax.export.stablehlo import export_stablehlo
@@ -120,8 +120,8 @@ def save_run(workdir: Path, model: Loaded) -> None:
 
 
 def fresh_state(model: Loaded) -> TrainState:
-    """Return the state of a run at step 0 with the variables of `model`."""
-    place, settings = replicated(make_mesh()), model.config.optimizer
+    """Return the state of a run at step 0 with the variables of `model`, on one device."""
+    place, settings = SingleDeviceSharding(jax.local_devices()[0]), model.config.optimizer
     variables = on_device(jax.tree.map(np.asarray, model.variables), place)
     params, stats = variables["params"], variables.get("batch_stats", {})
     average = {"params": params, "batch_stats": stats}
@@ -130,7 +130,7 @@ def fresh_state(model: Loaded) -> TrainState:
         seen=jax.device_put(jnp.int32(model.seen), place),
         params=params,
         batch_stats=stats,
-        opt_state=jax.device_put(make_optimizer(settings).init(params), place),
+        opt_state=jax.jit(make_optimizer(settings).init, out_shardings=place)(params),
         ema=average if settings.ema_decay is not None else None,
     )
 

@@ -17,7 +17,7 @@ HALF = np.arange(IMAGES)[:, None] % 2 == [0, 0]
 @pytest.fixture
 def runs(tmp_path):
     giou = Config()
-    giou.loss.box = "giou"
+    giou.loss.box_loss = "giou"
     make_run(tmp_path / "squared", HALF)
     make_run(tmp_path / "giou", ALL, config=giou)
     return [str(tmp_path / name) for name in ("squared", "giou")]
@@ -29,7 +29,7 @@ def test_text_names_the_better_run(runs, capsys):
     assert "voc10 on the 40 images of voc:bccd:test" in text
     assert "  giou is better by " in text
     lines = [line.split() for line in text.splitlines()]
-    assert ["loss.box", "squared", "giou"] in lines
+    assert ["loss.box_loss", "squared", "giou"] in lines
     assert ["correct", "50.0", "100.0"] in lines
     assert any(line[:1] == ["platelet"] and line[-1] == "*" for line in lines)
     assert "ablate --seeds" in text
@@ -109,5 +109,5 @@ def test_one_run_is_misuse_and_another_protocol_is_an_error(runs, tmp_path, caps
     make_run(tmp_path / "other", ALL, iou_threshold=0.3)
     assert main(["compare", runs[0], str(tmp_path / "other")]) == 1
     error = capsys.readouterr().err
-    assert "python eval.py --workdir=" in error
+    assert "yolojax eval --workdir=" in error
     assert error.count("\n") == 1

@@ -289,7 +289,7 @@ def test_contradicting_options_are_misuse(arguments, message, capsys):
 
 
 def script(*arguments):
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": ""}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 

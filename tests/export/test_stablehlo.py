@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import small_detector
 
 from yolojax.export.stablehlo import export_stablehlo, outputs_of
 from yolojax.loading import load_model
@@ -24,16 +25,19 @@ for name in sys.argv[1:]:
 assert not [name for name in sys.modules if name.split(".")[0] in ("yolojax", "flax")]
 """
 CASES = {  # name of the network: (with NMS, shapes of the outputs)
-    "v2_narrow": (True, {"boxes": (100, 4), "scores": (100,), "labels": (100,), "count": ()}),
-    "v1_narrow": (False, {"boxes": (27, 4), "scores": (27, 20)}),
+    "small": (True, {"boxes": (100, 4), "scores": (100,), "labels": (100,), "count": ()}),
+    "v1tiny_narrow": (False, {"boxes": (18, 4), "scores": (18, 20)}),
     "darknet19_narrow": (False, {"probabilities": (50,)}),
 }
 
 
 def load(name):
-    """The model with an NMS of few candidates, which compiles fast."""
-    weights, cfg = GOLDEN / "weights" / f"{name}.weights", GOLDEN / "cfg" / f"{name}.cfg"
-    model = load_model(weights, cfg=cfg)
+    """A model with an NMS of few candidates, which compiles fast."""
+    if name == "small":
+        model = small_detector.of_cfg()
+    else:
+        weights, cfg = GOLDEN / "weights" / f"{name}.weights", GOLDEN / "cfg" / f"{name}.cfg"
+        model = load_model(weights, cfg=cfg)
     model.config.eval.top_k, model.config.eval.max_detections = 256, 100
     return model
 
@@ -77,7 +81,7 @@ def test_file_runs_without_yolojax_at_any_batch_size(name, elsewhere):
 
 def test_nms_uses_the_settings_of_evaluation(tmp_path):
     """The export uses the thresholds of config.eval."""
-    task, config, variables, *_ = load("v2_narrow")
+    task, config, variables, *_ = load("small")
     config.eval.score_threshold, config.eval.max_detections = 0.05, 7
     images = images_of(config, 2)
     plain = jax.jit(outputs_of(task, config, variables))(images)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolojax.config import Config, to_dict
+from yolojax.config import Config, to_dict, with_new_names
 from yolojax.evaluation import significance
 from yolojax.evaluation.evaluator import METRICS, PROTOCOL
 
@@ -121,7 +121,7 @@ def _read_run(folder: Path, name: str) -> Run | None:
         return None
     saved = _read_json(folder / "config.json")
     # Fields that are newer than the run have their defaults, which keep the old behaviour.
-    config = flatten(to_dict(Config())) | flatten(saved) if saved else {}
+    config = flatten(to_dict(Config())) | flatten(with_new_names(saved)) if saved else {}
     return Run(folder, name, result, config)
 
 
@@ -161,15 +161,15 @@ def evaluate_command(workdir: Path, name: str, like: Run | None = None) -> str:
     config = _read_json(workdir / "config.json")
     words += [] if config else ["--weights=FILE"]
     if like is None:
-        return shlex.join(["python", "eval.py", *words, *([] if name == "val" else ["--data=..."])])
-    own = flatten(config)
+        return shlex.join(["yolojax", "eval", *words, *([] if name == "val" else ["--data=..."])])
+    own = flatten(with_new_names(config))
     words += [f"--data={like.result['source']}"]
     words += [
         f"--config.{field}={value}"
         for field, value in like.protocol.items()
         if field.startswith("eval.") and own.get(field) != value
     ]
-    return shlex.join(["python", "eval.py", *words])
+    return shlex.join(["yolojax", "eval", *words])
 
 
 def _check_protocol(first: Run, other: Run) -> None:
