@@ -18,7 +18,7 @@ from yolojax.models.network import variable_shapes
 from yolojax.saving import save_model
 from yolojax.tasks import Task, build
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 SMALL = Config(
     model=ModelConfig("yolov2_tiny_voc", ("cat", "dog"), ((1.0, 1.0), (2.0, 3.0)), width=1 / 16),
     data=DataConfig(image_size=(64, 96)),
