@@ -36,7 +36,7 @@ from yolojax.distributed.sharding import make_mesh, replicated
 from yolojax.evaluation.dispatch import evaluation_of
 from yolojax.loading import load_model
 from yolojax.suggestions import choose
-from yolojax.training.signals import end_at_once
+from yolojax.training.signals import exit_on_sigterm
 
 WORKDIR = flags.DEFINE_string("workdir", None, "the run to evaluate, and where the results go")
 WEIGHTS = flags.DEFINE_string("weights", None, "a .weights or .safetensors file instead of a run")
@@ -51,7 +51,7 @@ flags.mark_flags_as_required(["workdir", "config"])
 
 def main() -> None:
     """Evaluate what the command line says."""
-    end_at_once()
+    exit_on_sigterm()
     config, workdir, mesh = with_tree(checked(CONFIG.value)), Path(WORKDIR.value), make_mesh()
     task, _, variables, *_ = load_model(WEIGHTS.value or workdir, config)
     evaluation = evaluation_of(task)

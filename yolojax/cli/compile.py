@@ -44,7 +44,7 @@ def run(args) -> int:
     from yolojax.aot import report, topologies
     from yolojax.aot.check import advice, check, for_topology
     from yolojax.aot.compiler import cache_dir
-    from yolojax.training.programs import train_sizes
+    from yolojax.training.compilation import train_sizes
 
     try:
         names = [name for text in args.topology for name in topologies.expand(text)]

@@ -71,17 +71,17 @@ def run_main(main) -> None:
             xla_flags.set_up()
             processes.start(DISTRIBUTED.value)
             main()
-            heartbeat.leave()
+            heartbeat.shutdown()
         except (ValueError, OSError, FloatingPointError) as error:
             print(f"{argv[0]}: {error}", file=sys.stderr)
-            if heartbeat.several():
-                heartbeat.fail(error)
+            if heartbeat.is_multiprocess():
+                heartbeat.exit_with_error(error)
             sys.exit(1)
         except BaseException as error:
-            if heartbeat.several():
-                heartbeat.find_out(error)
+            if heartbeat.is_multiprocess():
+                heartbeat.wait_for_lost_process(error)
                 traceback.print_exc()
-                heartbeat.fail(error)
+                heartbeat.exit_with_error(error)
             raise
 
     # Overrides may stand in front of the config that they change; ml_collections reads sys.argv.
