@@ -3,8 +3,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolojax.cli import saved_config
-from yolojax.cli.saved_config import flag_value, get_config, with_saved_config
 from yolojax.config import Config, DataConfig, ModelConfig, to_dict
 from yolojax.darknet import published_files
 from yolojax.darknet.weights import save_weights
@@ -124,43 +122,3 @@ def test_config_with_another_model_raises(tmp_path):
     other.model.classes = ("cat",) * 20
     with pytest.raises(ValueError, match=r"config\.model cannot be changed"):
         load_model(path, other)
-
-
-def in_two_words(flags):
-    return [word for flag in flags for word in flag.split("=", 1)]
-
-
-@pytest.mark.parametrize("form", [list, in_two_words])
-def test_flags_select_the_config(form):
-    flags = [f"--workdir={GOLDEN}", f"--weights={WEIGHTS}", f"--cfg={CFG}"]
-    given = with_saved_config(["eval.py", *form(flags), "--config.seed=3"])
-    file, _, argument = given[1].partition(":")
-    assert file == f"--config={saved_config.__file__}"
-    assert get_config(argument) == describe(WEIGHTS, cfg=CFG)
-    assert given[2:] == [*form(flags), "--config.seed=3"]
-
-
-def test_flags_that_need_no_config_stay_as_they_are():
-    for argv in (["eval.py", "--workdir", "w", "--config=c.py"], ["eval.py", "--help"]):
-        assert with_saved_config(argv) == argv
-
-
-def test_flags_are_not_taken_for_each_other():
-    argv = ["eval.py", "--workdir", "w", "--config.seed=3"]
-    assert flag_value(argv, "workdir") == "w"
-    assert flag_value(argv, "config") is None
-    assert flag_value(argv, "weights") is None
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--workdir=/nothing"], "eval.py: /nothing: not found"),
-        (["--workdir=w", f"--weights={WEIGHTS}"], "give --cfg or --config"),
-        (["--workdir=w", f"--weights={WEIGHTS}", "--cfg=no.cfg"], "no.cfg: "),
-        (["--workdir=w", "--config=c.py", "--cfg=a.cfg"], "leave --cfg and --names out"),
-    ],
-)
-def test_a_config_that_is_not_there_ends_the_script(flags, message):
-    with pytest.raises(SystemExit, match=message):
-        with_saved_config(["eval.py", *flags])

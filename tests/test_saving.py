@@ -127,5 +127,5 @@ def test_eval_without_a_description_is_a_one_line_error(extra, tmp_path):
     ended = script("eval.py", "--workdir=out", f"--weights={tmp_path / 'a.weights'}", *extra)
     assert ended.returncode == 1
     (line,) = ended.stderr.splitlines()
-    assert line.startswith("eval.py: ")
+    assert line.startswith("yolojax eval: ")
     assert line.endswith("give --cfg or --config.")

@@ -109,5 +109,5 @@ def test_one_run_is_misuse_and_another_protocol_is_an_error(runs, tmp_path, caps
     make_run(tmp_path / "other", ALL, iou_threshold=0.3)
     assert main(["compare", runs[0], str(tmp_path / "other")]) == 1
     error = capsys.readouterr().err
-    assert "python eval.py --workdir=" in error
+    assert "yolojax eval --workdir=" in error
     assert error.count("\n") == 1

@@ -77,8 +77,8 @@ def test_a_field_of_some_runs_only_is_a_difference():
 
 
 def command_in(error):
-    """Return the arguments of the eval.py command at the end of the message."""
-    return shlex.split(str(error.value).rpartition("python eval.py ")[2])
+    """Return the arguments of the eval command at the end of the message."""
+    return shlex.split(str(error.value).rpartition("yolojax eval ")[2])
 
 
 @pytest.mark.parametrize(

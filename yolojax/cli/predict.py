@@ -31,6 +31,8 @@ TREE_OPTIONS = ("tree_threshold", "tree_semantics")  # defaults: those of config
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `yolojax predict`."""
+    from yolojax.cli.flags import allow_overrides
+
     add = parser.add_argument
     add("paths", nargs="+", metavar="PATHS")
     model = parser.add_mutually_exclusive_group(required=True)
@@ -38,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--weights", help="Darknet .weights, or .safetensors of `yolojax convert`")
     add("--cfg", help="the Darknet .cfg of .weights that were not published")
     add("--names", help="the class names of .weights, one per line")
-    add("--config", help="the configs/NAME.py that describes the network, instead of --cfg")
+    add("--config", help="the config that describes the network, instead of --cfg")
+    allow_overrides(parser)
     add("--out", metavar="DIR", help="write drawn pictures here, in the folders of the inputs")
     add("--json", metavar="FILE", help="write all detections as JSON; - prints them")
     add("--csv", metavar="FILE", help="write all detections as CSV; - prints them")
@@ -84,7 +87,9 @@ def run(args) -> int:
 
 def predictions(args, paths: list[str], on_bad):
     """Yield the results with a progress bar; `on_bad` gets the error of an unreadable picture."""
+    from yolojax.cli.flags import config_of
     from yolojax.distributed import xla_flags
+    from yolojax.loading import describe
     from yolojax.predict import Classifier, load
     from yolojax.progress import progress
 
@@ -93,11 +98,15 @@ def predictions(args, paths: list[str], on_bad):
         on_bad(error)
 
     xla_flags.set_up()
+    path, about = args.workdir or args.weights, {"cfg": args.cfg, "names": args.names}
+    if args.overrides:
+        config, about = config_of(args, saved=lambda: describe(path, **about)), {}
+    else:
+        config = args.config
     model = load(
-        args.workdir or args.weights,
-        config=args.config,
-        cfg=args.cfg,
-        names=args.names,
+        path,
+        config=config,
+        **about,
         image_size=args.image_size,
         batch_size=min(BATCH, len(paths)),
         **given(args, TREE_OPTIONS),
@@ -159,21 +168,21 @@ def find_pictures(paths: list[str]) -> list[str]:
     Raises:
         argparse.ArgumentError: there are no pictures.
     """
-    found: dict[str, None] = {}
+    files: dict[str, None] = {}
     for path in paths:
         if Path(path).is_dir():
             inside = sorted(p for p in Path(path).rglob("*") if is_picture(p))
-            found.update(dict.fromkeys(str(p) for p in inside))
+            files.update(dict.fromkeys(str(p) for p in inside))
         elif glob.has_magic(path) and not Path(path).exists():
             inside = sorted(glob.glob(path, recursive=True))
-            found.update(dict.fromkeys(p for p in inside if is_picture(p)))
+            files.update(dict.fromkeys(p for p in inside if is_picture(p)))
         else:
-            found[path] = None
-    if not found:
+            files[path] = None
+    if not files:
         raise argparse.ArgumentError(
             None, f"no pictures ({', '.join(PICTURE_SUFFIXES)}) in: {' '.join(paths)}"
         )
-    return list(found)
+    return list(files)
 
 
 def plan_outputs(paths: list[str], out: Path, txt: bool) -> dict[str, Path]:

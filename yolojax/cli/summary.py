@@ -7,7 +7,7 @@ the convolutions.
 examples:
   yolojax summary yolov2_voc
   yolojax summary yolov2_coco --image-size 416 416 --json
-  yolojax summary configs/yolov2_voc.py --width 0.25
+  yolojax summary configs/yolov2_voc.py --config.model.width=0.25
   yolojax summary my.cfg
   yolojax summary runs/mine
 """
@@ -21,8 +21,10 @@ from yolojax.suggestions import did_you_mean
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `yolojax summary`."""
+    from yolojax.cli.flags import allow_overrides
     from yolojax.models.published import PUBLISHED
 
+    allow_overrides(parser)
     add = parser.add_argument
     files = "a config FILE.py[:ARGUMENT], FILE.cfg, a run's folder, .safetensors or .weights"
     add("name", metavar="NAME", help=f"{', '.join(PUBLISHED)}, {files}")
@@ -34,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args) -> int:
     """Print the table of the network that `args` describe."""
+    from yolojax.cli.flags import overridden
+    from yolojax.config import Config, DataConfig
     from yolojax.models.summary import format_table, layer_table, totals
     from yolojax.tasks import build_model
 
@@ -41,6 +45,9 @@ def run(args) -> int:
         model, image_size, options = _describe(args.name)
     except FileNotFoundError as error:
         raise argparse.ArgumentError(None, str(error)) from error
+    given = Config(model=model, data=DataConfig(image_size=image_size))
+    config = overridden(given, args)
+    model, image_size = config.model, config.data.image_size
     _override(model, args)
     image_size = tuple(args.image_size or image_size)
     network, head = build_model(model)

@@ -46,7 +46,7 @@ def start(distributed: bool | None = None) -> None:
             return  # a single machine with TPUs outside of Google's cloud
         raise ValueError(
             f"the processes of this run did not find each other: {error} Set "
-            f"{', '.join(VARIABLES)} on each, or give --nodistributed if this is the only one."
+            f"{', '.join(VARIABLES)} on each, or give --no-distributed if this is the only one."
         ) from error
     if jax.process_count() > 1:
         heartbeat.start_heartbeat()

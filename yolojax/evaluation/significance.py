@@ -125,15 +125,15 @@ def check_same_images(runs: Sequence[Matches]) -> None:
         _check_equal("number of objects of each class", runs[0].positives, run.positives)
 
 
-def _check_equal(what: str, a, b) -> None:
+def _check_equal(name: str, a, b) -> None:
     if np.array_equal(a, b):
         return
     unequal = (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if not np.array_equal(x, y))
-    place = next(unequal, min(len(a), len(b)))
-    values = " and ".join(repr(x[place]) if place < len(x) else "none" for x in map(list, (a, b)))
+    index = next(unequal, min(len(a), len(b)))
+    values = " and ".join(repr(x[index]) if index < len(x) else "none" for x in map(list, (a, b)))
     raise ValueError(
         "runs must be evaluated on the same images in the same order, but the "
-        f"{what} of image {place} is {values}."
+        f"{name} of image {index} is {values}."
     )
 
 
