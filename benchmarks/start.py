@@ -65,10 +65,10 @@ def first_step_seconds(workdir: Path, cache: Path, *more: str) -> tuple[float, f
     command = [sys.executable, "train.py", *flags, one_step, *more]
     environment = ENVIRONMENT | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    start, before, ledger = time.perf_counter(), processor_seconds(), workdir / "goodput.jsonl"
+    start, before, goodput = time.perf_counter(), processor_seconds(), workdir / "goodput.jsonl"
     with subprocess.Popen(command, cwd=ROOT, env=environment, **quiet) as process:
         try:
-            while not (ledger.exists() and '"event": "training"' in ledger.read_text()):
+            while not (goodput.exists() and '"event": "training"' in goodput.read_text()):
                 if process.poll() is not None or time.perf_counter() - start > PATIENCE:
                     raise RuntimeError(f"no step was made; run {' '.join(command)}")
                 time.sleep(0.02)

@@ -120,6 +120,17 @@ def test_a_seal_names_every_file(tmp_path):
     assert checksums.find_damage(folder) is None
 
 
+def test_older_checkpoints_are_verified_and_resume(tmp_path):
+    save_steps(tmp_path, 1, 2)
+    for step in ("1", "2"):
+        folder = tmp_path / "checkpoints" / step
+        (folder / checksums.NAME).rename(folder / "seal.json")
+    assert int(resumed(tmp_path).step) == 2
+    flip(largest_file(tmp_path / "checkpoints" / "2"))
+    assert int(resumed(tmp_path).step) == 1
+    assert not list(tmp_path.rglob(checksums.NAME))
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A disk of 4 MB."""

@@ -90,6 +90,14 @@ def test_a_line_that_was_being_written_is_left_out(tmp_path):
     ]
 
 
+def test_an_older_run_continues_its_ledger(tmp_path):
+    entry = {"time": 5.0, "event": "start", "step": 0}
+    (tmp_path / "ledger.jsonl").write_text(json.dumps(entry) + "\n")
+    goodput.record_event(tmp_path, "setup", 0, at=6.0)
+    assert goodput.read_events(tmp_path) == [entry, {"time": 6.0, "event": "setup", "step": 0}]
+    assert not (tmp_path / "goodput.jsonl").exists()
+
+
 def test_the_account_is_two_lines():
     text = goodput.format_goodput(NOTHING | {"training": 90.0, "compile": 10.0, "down": 200.0})
     assert text.splitlines() == [
