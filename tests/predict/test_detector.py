@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -190,7 +191,7 @@ def test_a_run_and_its_weights_file_are_the_same_detector(tmp_path):
         save_model(tmp_path / name, model)
     run = predict.load(tmp_path / "run")
     file = predict.load(tmp_path / "a.weights", config=model.config)
-    jax.tree.map(np.testing.assert_array_equal, run._variables, file._variables)
+    chex.assert_trees_all_equal(run._variables, file._variables)
     assert run.image_size == file.image_size == (64, 64)
     assert run.classes == model.config.model.classes
     result = run.predict(np.zeros((50, 90, 3), np.uint8), threshold=0.0)
