@@ -26,7 +26,7 @@ from yolojax.data.transforms import (
     to_uint8,
 )
 from yolojax.data.tree_labels import classes_of
-from yolojax.distributed.processes import meet
+from yolojax.distributed.processes import barrier
 from yolojax.distributed.sharding import fetch, to_devices
 from yolojax.evaluation import hierarchy
 from yolojax.evaluation.average_precision import match_voc
@@ -154,7 +154,7 @@ def warm_up(programs: Programs, variables: dict, config: Config, mesh: Mesh) -> 
     detected = programs.detect(raw, 0.5, 0.5).detections
     descended = programs.descend(raw, 0.5, 0.5).detections if programs.descend else None
     jax.block_until_ready((detected, descended))
-    meet()
+    barrier()
     fetch((detected, rows), mesh)
     fetch(descended, mesh)
 
@@ -240,7 +240,7 @@ def evaluate_source(
         for kind, batch in drawn.items():
             picture = draw_batch(batch, config.model.shown)
             save_image(workdir / "plots" / f"{name}_batch0_{kind}.jpg", picture)
-    meet()
+    barrier()
     return result
 
 
