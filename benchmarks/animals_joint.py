@@ -19,8 +19,8 @@ import shutil
 from pathlib import Path
 
 from yolojax.config import Config
+from yolojax.data.class_names import VOC_CLASSES
 from yolojax.data.sources.load import load_source
-from yolojax.data.sources.voc import VOC_CLASSES
 from yolojax.files import write_text
 from yolojax.wordtree.builder import build_tree
 from yolojax.wordtree.files import read_map, tree_fields, write_map, write_names, write_tree

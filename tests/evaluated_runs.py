@@ -1,4 +1,4 @@
-"""Folders of runs that were never trained: what evaluation and training leave, fabricated."""
+"""Folders of fabricated runs: the files that training and evaluation write."""
 
 import json
 
@@ -24,23 +24,25 @@ def image(index, classes=CLASSES):
     return GroundTruth(f"picture{index}", 100, 100, BOX, labels, no, no, np.full(len(BOX), 400.0))
 
 
-def found(truth, hits):
-    """Detections of which those in `hits` (bool of each truth) are on their truth."""
+def found(ground_truth, hits):
+    """Detections of one image; those in `hits` (bool of each box) are correct."""
     boxes = BOX + np.where(hits, 0, 60)[:, None]
-    return ImageDetections(truth.image_id, boxes, np.full(len(BOX), 0.9), truth.labels)
+    return ImageDetections(
+        ground_truth.image_id, boxes, np.full(len(BOX), 0.9), ground_truth.labels
+    )
 
 
 def make_run(folder, hits, *, name="val", config=None, source="voc:bccd:test", **settings):
-    """A run that finds the truths in `hits` bool [images, 2]; returns its folder."""
+    """A run that detects the boxes in `hits` bool [images, 2]; returns its folder."""
     config = config or Config()
-    truths = [image(i) for i in range(len(hits))]
-    detections = [found(t, h) for t, h in zip(truths, hits, strict=True)]
-    result = evaluate(truths, detections, CLASSES, bootstrap=50, protocol={"input": "64x64"})
+    ground_truth = [image(i) for i in range(len(hits))]
+    detections = [found(t, h) for t, h in zip(ground_truth, hits, strict=True)]
+    result = evaluate(ground_truth, detections, CLASSES, bootstrap=50, protocol={"input": "64x64"})
     result |= {"source": source, "speed": {"input": 1.0, "network": 2.0}, "skipped": []}
     result["settings"] = {k: getattr(config.eval, k) for k in SETTINGS} | settings
-    result["errors"] = error_mix(truths, detections, CLASSES)
-    matches = (match(truths, detections, len(CLASSES)) for match in (match_voc, match_coco))
-    ids = [t.image_id for t in truths]
+    result["errors"] = error_mix(ground_truth, detections, CLASSES)
+    matches = (match(ground_truth, detections, len(CLASSES)) for match in (match_voc, match_coco))
+    ids = [t.image_id for t in ground_truth]
     write_matches(folder / "eval" / f"{name}_matches.npz", ids, CLASSES, *matches)
     write_result(folder / "eval" / f"{name}.json", result)
     (folder / "config.json").write_text(json.dumps(to_dict(config)))

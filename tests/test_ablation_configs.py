@@ -121,7 +121,7 @@ def test_hand_picked_anchors_are_faster_rcnn_s(ablation):
 
 def test_box_terms_differ_in_the_loss_alone(box_terms):
     first, *others = (row.config for row in box_terms)
-    assert [row.config.loss.box for row in box_terms] == ["squared", "iou", "giou", "ciou"]
+    assert [row.config.loss.box_loss for row in box_terms] == ["squared", "iou", "giou", "ciou"]
     for config in others:
         assert_loss_is_a_scalar(config)
         assert dataclasses.replace(config, loss=first.loss) == first

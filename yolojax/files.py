@@ -1,4 +1,4 @@
-"""Atomic writes, checked reads of small text files, and memory of mapped files."""
+"""Atomic writes, checked reads of text files, suffixes of pictures, and memory of mapped files."""
 
 import errno
 import mmap
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 MIN_FREE = 2**20  # bytes; a disk with less free space counts as full
+# Of the pictures that are read; a VOC annotation tries them in this order.
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MAX_TEXT = 1_000_000  # bytes; the largest published .cfg has 30 kB, list of names 250 kB
 
 
@@ -90,6 +92,11 @@ def check_absent(*paths: Path, force: bool = False) -> None:
     for path in paths:
         if path.exists() and not force:
             raise ValueError(f"{path}: exists already; choose another name, or give --force.")
+
+
+def is_picture(path: str | Path) -> bool:
+    """Check whether the suffix of `path` is one of PICTURE_SUFFIXES."""
+    return Path(path).suffix.lower() in PICTURE_SUFFIXES
 
 
 def read_text(path: str | Path, what: str) -> str:

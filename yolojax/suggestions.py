@@ -1,7 +1,24 @@
-"""Suggestions for misspelt names, for error messages."""
+"""Error messages for names that are unknown."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+
+def choose(field: str, name: str, known: Iterable[str]):
+    """Return `known[name]` if `known` is a dict, else `name`.
+
+    Args:
+        field: dotted name of the config field that holds `name`, such as "model.location".
+        name: the value of the field.
+        known: the values that are allowed, or a dict from each of them to its meaning.
+
+    Raises:
+        ValueError: `name` is not in `known`.
+    """
+    if name not in known:
+        hint = did_you_mean(name, known)
+        raise ValueError(f"config.{field} is {name!r}; known: {', '.join(known)}.{hint}")
+    return known[name] if isinstance(known, Mapping) else name
 
 
 def did_you_mean(name: str, known: Iterable[str], form: str = "{!r}") -> str:

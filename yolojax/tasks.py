@@ -25,7 +25,7 @@ from yolojax.models.functional import ROOTS
 from yolojax.models.layers import count_outputs_of_last
 from yolojax.models.network import Network
 from yolojax.models.summary import layer_table, totals
-from yolojax.suggestions import did_you_mean
+from yolojax.suggestions import choose, did_you_mean
 
 DECODERS = {"region": yolov2.decode, "yolov1": yolov1.decode, "classes": classes_head.decode}
 TREE_DECODERS = {"region": yolo9000.decode, "classes": yolo9000.decode_classes}
@@ -51,10 +51,11 @@ class Task(NamedTuple):
     decode: Callable  # raw -> Predictions; of a classifier: class probabilities [B, C]
     loss: Callable  # (raw, batch, seen) -> (scalar, {name: scalar})
     head: str = "region"  # what raw means: a key of DECODERS
+    has_tree: bool = False  # whether the classes form a WordTree
 
     @property
     def is_classifier(self) -> bool:
-        """Whether raw has class logits alone, no boxes."""
+        """Whether raw has class logits and no boxes."""
         return self.head == "classes"
 
 
@@ -78,6 +79,7 @@ def build(config: Config) -> Task:
         decode=partial(decode, **_arguments(decode, model | vars(config.eval))),
         loss=make_loss(config, head),
         head=head,
+        has_tree=bool(config.model.tree),
     )
 
 
@@ -174,14 +176,6 @@ def check_eval_nodes(config: Config) -> None:
                 f"config.eval.{field} holds {wrong[0]}, but the nodes of {config.model.name} are "
                 f"0 to {count - 1}; do they belong to another tree?"
             )
-
-
-def choose(field: str, name: str, table: dict):
-    """`table[name]`, or a ValueError that names the config field and the nearest known name."""
-    if name in table:
-        return table[name]
-    hint = did_you_mean(name, table)
-    raise ValueError(f"config.{field} is {name!r}; known: {', '.join(table)}.{hint}")
 
 
 def for_inference(task: Task, variables: dict, platform: str) -> tuple[Task, dict]:

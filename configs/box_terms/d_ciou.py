@@ -4,4 +4,4 @@ from yolojax.config import Config
 
 
 def change(config: Config) -> None:
-    config.loss.box = "ciou"
+    config.loss.box_loss = "ciou"

@@ -190,7 +190,7 @@ def test_a_file_is_not_held_in_memory_beside_what_is_made_of_it(tmp_path):
     assert resident(path) > size / 2  # it was read again, so the measurement is one
 
 
-def test_what_was_changed_in_a_map_of_ones_own_is_not_let_go(tmp_path):
+def test_changes_in_a_writable_map_are_not_released(tmp_path):
     np.save(tmp_path / "a.npy", np.ones(100_000, np.float32))
     changed = np.load(tmp_path / "a.npy", mmap_mode="c")
     changed[:] = 7

@@ -56,8 +56,8 @@ def test_the_first_of_equal_paths_is_taken():
 def test_contraction_removes_only_nodes_that_are_no_labels():
     pairs = ("a r", "b a", "c b", "d b", "e a2", "a2 r")
     assert build(pairs, "c d e", root="r") == {"b": None, "e": None, "c": "b", "d": "b"}
-    kept = build(pairs, "c d e a", root="r")
-    assert kept == {"a": None, "e": None, "b": "a", "c": "b", "d": "b"}
+    with_a = build(pairs, "c d e a", root="r")
+    assert with_a == {"a": None, "e": None, "b": "a", "c": "b", "d": "b"}
 
 
 def test_without_promotion_a_label_stays_below_a_label():
@@ -67,7 +67,7 @@ def test_without_promotion_a_label_stays_below_a_label():
 
 
 def test_promotion_makes_an_only_child_a_sibling():
-    # gamecock, cock, bird (docs/wordtree.md); the hen has a child that is no leaf, which stays.
+    # gamecock, cock, bird (docs/notes/wordtree.md). The child of hen is no leaf and stays.
     pairs = (
         "bird r",
         "cock bird",

@@ -5,12 +5,12 @@ from yolojax.wordtree import hierarchy
 
 
 def test_wordnet_is_read(tmp_path):
-    found = hierarchy.read_wordnet(write_wordnet(tmp_path))
-    assert list(found.parents) == list(SYNSETS)
-    assert found.names["n00000015"] == ("Yorkshire terrier",)
-    assert found.names["n00000010"] == ("animal", "beast")
-    assert found.parents["n00000001"] == ()
-    assert found.parents["n00000013"] == ("n00000012", "n00000011")  # by name: canine, pet
+    concepts = hierarchy.read_wordnet(write_wordnet(tmp_path))
+    assert list(concepts.parents) == list(SYNSETS)
+    assert concepts.names["n00000015"] == ("Yorkshire terrier",)
+    assert concepts.names["n00000010"] == ("animal", "beast")
+    assert concepts.parents["n00000001"] == ()
+    assert concepts.parents["n00000013"] == ("n00000012", "n00000011")  # by name: canine, pet
 
 
 def test_instances_have_parents_and_parts_do_not(tmp_path):
@@ -59,13 +59,13 @@ def test_csv_yaml_and_json_are_equivalent(tmp_path):
         "tiger": ("big_cat",),
         "dog": ("animal",),
     }
-    for found in (
+    for concepts in (
         hierarchy.read_csv(tmp_path / "a.csv"),
         hierarchy.read_nested(tmp_path / "a.yaml"),
         hierarchy.read_nested(tmp_path / "a.json"),
     ):
-        assert found.parents == expected
-        assert found.names["big_cat"] == ("big cat",)
+        assert concepts.parents == expected
+        assert concepts.names["big_cat"] == ("big cat",)
 
 
 def test_several_lines_are_several_parents(tmp_path):
@@ -75,8 +75,8 @@ def test_several_lines_are_several_parents(tmp_path):
 
 def test_yaml_values_are_read_as_names(tmp_path):
     (tmp_path / "a.yaml").write_text("no: [1, yes, null]\n")
-    found = hierarchy.read_nested(tmp_path / "a.yaml")
-    assert found.parents == {"no": (), "1": ("no",), "yes": ("no",)}
+    concepts = hierarchy.read_nested(tmp_path / "a.yaml")
+    assert concepts.parents == {"no": (), "1": ("no",), "yes": ("no",)}
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,8 @@ def test_a_broken_hierarchy_is_refused(tmp_path, name, text, message):
 
 
 def test_rehang_replaces_parents():
-    found = hierarchy.named_hierarchy([("dog", "canine"), ("canine", ""), ("pet", "")], "test")
-    moved = hierarchy.rehang(found, {"dog": ("pet",), "unknown": ("pet",)})
+    concepts = hierarchy.named_hierarchy([("dog", "canine"), ("canine", ""), ("pet", "")], "test")
+    moved = hierarchy.rehang(concepts, {"dog": ("pet",), "unknown": ("pet",)})
     assert moved.parents == {"canine": (), "dog": ("pet",), "pet": ()}
     with pytest.raises(ValueError, match="own ancestor"):
-        hierarchy.rehang(found, {"canine": ("dog",)})
+        hierarchy.rehang(concepts, {"canine": ("dog",)})

@@ -49,7 +49,7 @@ def to_nodes(
     source: Source,
     wnids: Sequence[str],
     names: Sequence[str],
-    map: str,
+    map_file: str,
     field: str = "map",
 ) -> MappedSource:
     """Map the labels of `source` to nodes.
@@ -58,7 +58,7 @@ def to_nodes(
         source: a source with its own classes.
         wnids: wnids of the nodes.
         names: names of the nodes; several nodes may share one.
-        map: a .map file or the name of a shipped one, with the node of each class of `source`;
+        map_file: a .map or the name of a shipped one, with the node of each class of `source`;
             "": each class is the wnid or the name of its node.
         field: the field of config.data with the .map, for messages.
 
@@ -67,11 +67,11 @@ def to_nodes(
         ValueError: the .map does not fit the tree or `source`, or a class does not have exactly one
             node.
     """
-    if map:
-        nodes = read_map(find_map(map), len(wnids))
+    if map_file:
+        nodes = read_map(find_map(map_file), len(wnids))
         if len(nodes) != len(source.classes):
             raise ValueError(
-                f"{map}: has a node for {len(nodes)} classes, but {source.name} has "
+                f"{map_file}: has a node for {len(nodes)} classes, but {source.name} has "
                 f"{len(source.classes)}; give the .map of this data as --config.data.{field}."
             )
     else:

@@ -1,6 +1,5 @@
-"""Evaluate a detector: run its programs on every picture, compute the numbers, write the files."""
+"""Evaluate a detector: detect in every image, compute the metrics and write the files."""
 
-import inspect
 import time
 from collections.abc import Callable
 from contextlib import closing, nullcontext
@@ -8,19 +7,26 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from yolojax.config import Config, EvalConfig
-from yolojax.data.augment import pad_truths
 from yolojax.data.class_names import COCO_CATEGORY_IDS, COCO_CLASSES
 from yolojax.data.from_config import eval_batches
-from yolojax.data.geometry import Affine, blank, boxes_to_input, boxes_to_original, to_uint8
 from yolojax.data.records import Source
+from yolojax.data.transforms import (
+    Affine,
+    blank,
+    boxes_to_input,
+    boxes_to_original,
+    pad_boxes,
+    to_uint8,
+)
 from yolojax.data.tree_labels import classes_of
-from yolojax.distributed.processes import meet
+from yolojax.distributed.processes import barrier
 from yolojax.distributed.sharding import fetch, to_devices
 from yolojax.evaluation import hierarchy
 from yolojax.evaluation.average_precision import match_voc
@@ -50,9 +56,9 @@ from yolojax.visual.error_report import plot_errors
 
 __all__ = ["METRICS", "evaluate_source", "make_programs", "warm_up"]
 
-DRAWN_THRESHOLD = 0.25  # of the drawn pictures, as `yolojax predict` has it
-DRAWN_TRUTHS = 100  # boxes an image, at most
-SETTINGS = (  # fields of config.eval that two evaluations must share to be compared
+DRAWN_THRESHOLD = 0.25  # score of the boxes in plots, the default of `yolojax predict`
+DRAWN_BOXES = 100  # ground-truth boxes per image in plots, at most
+SETTINGS = (  # fields of config.eval that must be equal in evaluations that are compared
     "metric",
     "score_threshold",
     "iou_threshold",
@@ -63,33 +69,41 @@ SETTINGS = (  # fields of config.eval that two evaluations must share to be comp
 
 
 class Programs(NamedTuple):
-    """Jitted functions, apart so that each can be timed; no threshold compiles anything."""
+    """The jitted functions of a detector, separate so that each can be timed.
+
+    Another threshold does not recompile.
+    """
 
     network: Callable  # (variables, image [B, h, w, 3]) -> raw
-    detect: Callable  # (raw, score_threshold, iou_threshold) -> Found
-    descend: Callable | None = None  # the same down a tree, where `detect` tells nodes apart
+    detect: Callable  # (raw, score_threshold, iou_threshold) -> Output
+    descend: Callable | None = None  # as `detect` with the tree's descent, if `detect` has nodes
 
 
-class Found(NamedTuple):
-    """What is in a batch."""
+class Output(NamedTuple):
+    """The detections of a batch, and the best candidate of each image at any score."""
 
     detections: Detections  # boxes in 0..1 of the network's input
-    best_score: jax.Array  # [B] of any box and class, below the threshold too
-    best_label: jax.Array  # int32 [B] its class
+    best_score: jax.Array  # [B], of all boxes and classes
+    best_label: jax.Array  # int32 [B], its class
 
 
 def make_programs(task: Task, settings: EvalConfig, nodes: tuple[int, ...] = ()) -> Programs:
-    """The programs of `task` with `settings`, which may be others than it was built with.
+    """Build the programs of `task`.
 
-    `nodes` are those of a tree that are told apart, where `settings` leaves it open.
+    Args:
+        task: a detector.
+        settings: config.eval; it may differ from that of `task`.
+        nodes: tree nodes to score instead of descending the tree; `settings.nodes` overrides them.
     """
 
     def network(variables, image):
+        chex.assert_shape(image, (None, None, None, 3))
         return task.model.apply(variables, to_float(image), train=False)
 
-    def detect(decode, raw, score_threshold, iou_threshold) -> Found:
+    def detect(decode, raw, score_threshold, iou_threshold) -> Output:
         predicted = decode(raw)
         scores = class_scores(predicted)
+        chex.assert_shape(predicted.boxes, (len(raw), scores.shape[1], 4))
         detections = nms(
             predicted.boxes,
             scores,
@@ -100,22 +114,30 @@ def make_programs(task: Task, settings: EvalConfig, nodes: tuple[int, ...] = ())
             class_agnostic=settings.class_agnostic,
             labels=predicted.labels,
         )
-        return Found(detections, *_best(scores, predicted.labels))
+        return Output(detections, *_best(scores, predicted.labels))
 
-    decode = decode_at(task, settings, nodes)
+    decode = decoder(task, settings, nodes)
     descend = jax.jit(partial(detect, partial(decode, nodes=()))) if nodes else None
     return Programs(jax.jit(network), jax.jit(partial(detect, decode)), descend)
 
 
-def decode_at(task: Task, settings: EvalConfig, nodes: tuple[int, ...]) -> Callable:
-    """The decoder of `task` with what `settings` say of a tree, and `nodes` if they name none."""
-    given = vars(settings) | {"nodes": settings.nodes or nodes}
-    names = inspect.signature(task.decode).parameters
-    return partial(task.decode, **{name: given[name] for name in names if name in given})
+def decoder(task: Task, settings: EvalConfig, nodes: tuple[int, ...]) -> Callable:
+    """Return the decoder of `task` with the tree options of `settings`; `nodes` as above."""
+    if not task.has_tree:
+        return task.decode
+    decode = partial(task.decode, nodes=settings.nodes or nodes)
+    if task.is_classifier:
+        return decode
+    return partial(
+        decode,
+        tree_threshold=settings.tree_threshold,
+        tree_semantics=settings.tree_semantics,
+        max_slots=settings.max_slots,
+    )
 
 
 def _best(scores, labels):
-    """The best score [B] of all boxes and classes, and its class int32 [B]."""
+    """Return the best score [B] of all boxes and classes, and its class int32 [B]."""
     flat = scores.reshape(len(scores), -1)
     index = flat.argmax(axis=1)[:, None]
     if labels is None:
@@ -126,21 +148,21 @@ def _best(scores, labels):
 
 
 def warm_up(programs: Programs, variables: dict, config: Config, mesh: Mesh) -> None:
-    """Compile the programs for the evaluation batches of `config`, by running each once."""
+    """Compile the programs for the evaluation batches of `config` by running each once."""
     rows = blank_batch(config, mesh, affine=((4,), np.float32), size=((2,), np.int32))
     raw = programs.network(variables, rows.pop("image"))
-    found = programs.detect(raw, 0.5, 0.5).detections
-    below = programs.descend(raw, 0.5, 0.5).detections if programs.descend else None
-    jax.block_until_ready((found, below))
-    meet()
-    fetch((found, rows), mesh)
-    fetch(below, mesh)
+    detected = programs.detect(raw, 0.5, 0.5).detections
+    descended = programs.descend(raw, 0.5, 0.5).detections if programs.descend else None
+    jax.block_until_ready((detected, descended))
+    barrier()
+    fetch((detected, rows), mesh)
+    fetch(descended, mesh)
 
 
 def blank_batch(config: Config, mesh: Mesh, **more: tuple) -> dict[str, jax.Array]:
-    """An evaluation batch of `config` without pictures: image, image_id, and `more` of a row.
+    """Return an evaluation batch without images: image, image_id -1 and `more`.
 
-    `more` are {name: (shape, dtype)}.
+    `more` is {name: (shape of a row, dtype)}.
     """
     count = batch_size(config, mesh) // jax.process_count()
     rows = {name: np.zeros((count, *shape), dtype) for name, (shape, dtype) in more.items()}
@@ -150,7 +172,7 @@ def blank_batch(config: Config, mesh: Mesh, **more: tuple) -> dict[str, jax.Arra
 
 
 def batch_size(config: Config, mesh: Mesh) -> int:
-    """config.eval.batch_size, rounded up so that all devices of `mesh` get the same share."""
+    """Return config.eval.batch_size, rounded up to a multiple of the devices of `mesh`."""
     return -(-config.eval.batch_size // mesh.size) * mesh.size
 
 
@@ -166,32 +188,33 @@ def evaluate_source(
     errors: bool = False,
     lenient: bool = False,
 ) -> dict:
-    """Evaluate on every picture of `source`, print the table, write workdir/eval/ and plots/.
+    """Evaluate every image of `source`, print the table, write workdir/eval/ and plots/.
 
     Files: eval/<name>.json (the result), eval/<name>_matches.npz (for paired comparisons),
     eval/<name>_coco.json (COCO results), eval/<name>_voc/comp4_det_test_<class>.txt,
-    plots/<name>_batch0_{labels,pred}.jpg; with `errors` the kinds of error are printed, and
-    plots/<name>_errors.png shows them. With `lenient` a full disk costs the files alone.
+    plots/<name>_batch0_{labels,pred}.jpg. With `errors`, the error analysis is printed and drawn in
+    plots/<name>_errors.png. With `lenient`, the files are skipped if the disk is full.
 
     Returns:
-        The result of `evaluator.evaluate` with `source`, `speed` (ms an image), `errors`
-        (errors.error_mix) and `settings` (fields of config.eval) added; for a tree of classes, of
-        which those of `source` are evaluated under their own names, also `tree`
-        (hierarchy.tree_numbers, of detections that are named by the descent).
+        The result of `evaluator.evaluate` with `source`, `skipped`, `speed` (ms per image),
+        `errors` (errors.error_mix) and `settings` (fields of config.eval); with a tree, where the
+        classes are those of `source`, also `tree` (hierarchy.tree_numbers of the descent).
 
     Raises:
-        ValueError: config.eval names nodes that are not of the tree; before anything is evaluated.
+        ValueError: config.eval has nodes that are not in the tree; raised before the evaluation.
     """
     check_eval_nodes(config)
     warm_up(programs, variables, config, mesh)
-    truths, detections, named, speed, drawn = _detect_all(programs, variables, source, config, mesh)
+    ground_truth, detections, descended, speed, drawn = _detect_all(
+        programs, variables, source, config, mesh
+    )
     settings, classes = config.eval, config.model.classes
     if config.model.tree:
-        own, on_nodes = classes_of(source), truths
-        truths, detections = hierarchy.among(truths, detections, tuple(own))
+        own, of_nodes = classes_of(source), ground_truth
+        ground_truth, detections = hierarchy.select_nodes(ground_truth, detections, tuple(own))
         classes = tuple(own.values())
     result = evaluate(
-        truths,
+        ground_truth,
         detections,
         classes,
         metric=settings.metric,
@@ -200,33 +223,35 @@ def evaluate_source(
     )
     result |= {"source": source.name, "speed": speed, "skipped": list(source.skipped)}
     result["settings"] = {field: getattr(settings, field) for field in SETTINGS}
-    result["errors"] = error_mix(truths, detections, classes)
+    result["errors"] = error_mix(ground_truth, detections, classes)
     print(format_table(result))
     print("  ms per image: " + ", ".join(f"{k} {v:.1f}" for k, v in speed.items()))
     if config.model.tree:
         nodes = {name: node for node, name in own.items()}
         result["tree"] = hierarchy.tree_numbers(
-            result, on_nodes, named, config.model.tree, classes=nodes, seen=settings.seen
+            result, of_nodes, descended, config.model.tree, classes=nodes, seen=settings.seen
         )
         print(hierarchy.format_numbers(result["tree"]))
     if errors:
         print(format_errors(result["errors"]))
     with ignore_full_disk() if lenient else nullcontext():
         ids = _category_ids(source, classes)
-        _write(workdir, name, result, truths, detections, classes, ids, errors=errors)
+        _write(workdir, name, result, ground_truth, detections, classes, ids, errors=errors)
         for kind, batch in drawn.items():
             picture = draw_batch(batch, config.model.shown)
             save_image(workdir / "plots" / f"{name}_batch0_{kind}.jpg", picture)
-    meet()
+    barrier()
     return result
 
 
-def _write(workdir, name, result, truths, detections, classes, category_ids, *, errors):
+def _write(workdir, name, result, ground_truth, detections, classes, category_ids, *, errors):
     folder = workdir / "eval"
     if errors:
         plot_errors({name: result["errors"]}, workdir / "plots" / f"{name}_errors.png")
-    both = (match(truths, detections, len(classes)) for match in (match_voc, match_coco))
-    write_matches(folder / f"{name}_matches.npz", [t.image_id for t in truths], classes, *both)
+    both = (match(ground_truth, detections, len(classes)) for match in (match_voc, match_coco))
+    write_matches(
+        folder / f"{name}_matches.npz", [g.image_id for g in ground_truth], classes, *both
+    )
     write_result(folder / f"{name}.json", result)
     write_coco_results(folder / f"{name}_coco.json", detections, category_ids)
     write_voc_results(folder / f"{name}_voc", detections, classes)
@@ -240,24 +265,25 @@ def _protocol(config: Config) -> dict:
         f"{', resized as Darknet does' if config.data.resize == 'darknet' else ''}",
         "nms": f"IoU > {settings.iou_threshold}, "
         f"{'over all classes' if settings.class_agnostic else 'per class'}",
-        "kept": f"score > {settings.score_threshold}, at most {settings.max_detections} an image",
+        "detections": f"score > {settings.score_threshold}, at most {settings.max_detections} "
+        "per image",
     }
 
 
 def _category_ids(source: Source, classes) -> tuple[int, ...] | None:
-    """The ids of the source's own file, COCO's for COCO's classes, else None."""
+    """Return the ids in the annotation file of `source`, COCO's ids for COCO's classes, or None."""
     known = COCO_CATEGORY_IDS if tuple(classes) == COCO_CLASSES else None
     return getattr(source, "category_ids", ()) or known
 
 
 def _detect_all(programs, variables, source, config, mesh):
-    """What is in all pictures, what was found, and how long that took.
+    """Detect in every image.
 
     Returns:
-        (truths, detections, those that a descent down the tree names, ms an image of each part,
-        the first batch as truth and prediction).
+        (ground truth, detections, detections by the descent of the tree, ms per image of each
+        stage, the first batch for `draw_batch`).
     """
-    truths, detections, named, drawn = [], [], [], {}
+    ground_truth, detections, descended, drawn = [], [], [], {}
     times = {"input": 0.0, "network": 0.0, "nms": 0.0}
     thresholds = config.eval.score_threshold, config.eval.iou_threshold
     with (
@@ -267,60 +293,61 @@ def _detect_all(programs, variables, source, config, mesh):
         while batch := _timed(times, "input", next, batches, None):
             rows = to_devices(batch, mesh)
             raw = _timed(times, "network", programs.network, variables, rows.pop("image"))
-            found = _timed(times, "nms", programs.detect, raw, *thresholds)
-            found, rows = fetch((found.detections, rows), mesh)  # as in warm_up
+            output = _timed(times, "nms", programs.detect, raw, *thresholds)
+            detected, rows = fetch((output.detections, rows), mesh)  # as in warm_up
             if programs.descend:
-                sure = programs.descend(raw, hierarchy.SURE, config.eval.iou_threshold)
-                below = fetch(sure.detections, mesh)
-            drawn = drawn or _drawn(batch, _own(found, batch), source)
+                output = programs.descend(raw, hierarchy.CONFIDENT, config.eval.iou_threshold)
+                below = fetch(output.detections, mesh)
+            drawn = drawn or _drawn(batch, _own(detected, batch), source)
             for i in np.flatnonzero(rows["image_id"] >= 0):
                 record = source[int(rows["image_id"][i])]
-                truths.append(ground_truth_from_record(record, rows["size"][i]))
-                detections.append(_detections(record.image_id, rows, found, i, config))
+                ground_truth.append(ground_truth_from_record(record, rows["size"][i]))
+                detections.append(_detections(record.image_id, rows, detected, i, config))
                 if programs.descend:
-                    named.append(_detections(record.image_id, rows, below, i, config))
+                    descended.append(_detections(record.image_id, rows, below, i, config))
                 bar.update()
-    speed = {name: 1000 * seconds / max(len(truths), 1) for name, seconds in times.items()}
-    return truths, detections, named or detections, speed, drawn
+    speed = {name: 1000 * seconds / max(len(ground_truth), 1) for name, seconds in times.items()}
+    return ground_truth, detections, descended or detections, speed, drawn
 
 
 def _timed(times: dict, name: str, function, *args):
-    """function(*args), with the seconds until its result is there added to times[name]."""
+    """Call function(*args), wait for the result and add the seconds to times[name]."""
     start = time.monotonic()
     result = jax.block_until_ready(function(*args))
     times[name] += time.monotonic() - start
     return result
 
 
-def _own(found: Detections, batch: dict) -> Detections:
-    """The rows of `found` that belong to this process, which has read `batch`."""
+def _own(detected: Detections, batch: dict) -> Detections:
+    """Return the rows of `detected` that belong to `batch`, the share of this process."""
     share = len(batch["image_id"])
     start = jax.process_index() * share
-    return jax.tree.map(lambda leaf: leaf[start : start + share], found)
+    return jax.tree.map(lambda leaf: leaf[start : start + share], detected)
 
 
-def _detections(image_id: str, rows: dict, found: Detections, i: int, config) -> ImageDetections:
-    kept, size = found.valid[i], config.data.image_size
-    boxes = boxes_to_original(found.boxes[i], rows["affine"][i], size, rows["size"][i])
-    return ImageDetections(image_id, boxes[kept], found.scores[i][kept], found.labels[i][kept])
+def _detections(image_id: str, rows: dict, detected: Detections, i: int, config) -> ImageDetections:
+    valid, size = detected.valid[i], config.data.image_size
+    boxes = boxes_to_original(detected.boxes[i], rows["affine"][i], size, rows["size"][i])
+    scores, labels = detected.scores[i][valid], detected.labels[i][valid]
+    return ImageDetections(image_id, boxes[valid], scores, labels)
 
 
-def _drawn(batch: dict, found: Detections, source: Source) -> dict[str, dict]:
-    """The batch as `draw_batch` takes it: with its truths, and with what was found."""
-    sure = found.valid & (found.scores > DRAWN_THRESHOLD)
-    predicted = {"boxes": found.boxes, "labels": found.labels, "mask": sure}
+def _drawn(batch: dict, detected: Detections, source: Source) -> dict[str, dict]:
+    """Return the batch for `draw_batch` with ground-truth boxes and with detections."""
+    confident = detected.valid & (detected.scores > DRAWN_THRESHOLD)
+    predicted = {"boxes": detected.boxes, "labels": detected.labels, "mask": confident}
     rows = zip(batch["image_id"], batch["affine"], batch["size"], strict=True)
-    padded = [_padded_truth(source, batch["image"].shape[1:3], *row) for row in rows]
-    truth = dict(
-        zip(("boxes", "labels", "mask"), map(np.stack, zip(*padded, strict=True)), strict=True)
-    )
+    padded = [_padded_boxes(source, batch["image"].shape[1:3], *row) for row in rows]
+    boxes, labels, mask = map(np.stack, zip(*padded, strict=True))
     image = {"image": to_uint8(batch["image"])}
-    return {"labels": image | truth, "pred": image | predicted}
+    labelled = {"boxes": boxes, "labels": labels, "mask": mask}
+    return {"labels": image | labelled, "pred": image | predicted}
 
 
-def _padded_truth(source, size, image_id, affine, picture):
+def _padded_boxes(source, size, image_id, affine, picture):
+    """Return (boxes, labels, mask) of an image in its network input, padded to DRAWN_BOXES."""
     if image_id < 0:
-        return pad_truths(np.zeros((0, 4)), np.zeros(0), DRAWN_TRUTHS)
+        return pad_boxes(np.zeros((0, 4)), np.zeros(0), DRAWN_BOXES)
     record = source[int(image_id)]
     boxes = boxes_to_input(record.boxes, Affine(*affine), picture, size)
-    return pad_truths(boxes, record.labels, DRAWN_TRUTHS)
+    return pad_boxes(boxes, record.labels, DRAWN_BOXES)

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from yolojax.config import Config, ModelConfig
-from yolojax.data.geometry import to_uint8
 from yolojax.data.loader import Batch
+from yolojax.data.transforms import to_uint8
 from yolojax.evaluation import detection
 from yolojax.heads import yolov1, yolov2
 from yolojax.losses import yolov1 as yolov1_loss

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from yolojax.heads.predictions import Predictions
 from yolojax.ops.boxes import cxcywh_to_xyxy
+from yolojax.suggestions import choose
 
 # exp overflows float32 at 88, and the area of such a box at 44. A box of exp(10) = 22026 times its
 # prior already overlaps nothing inside the image (IoU < 1e-6 for a prior of one cell in a grid of
@@ -78,7 +79,7 @@ def split(raw, num_anchors: int, location: str = "sigmoid") -> Slots:
         )
     raw = raw.reshape(*raw.shape[:3], num_anchors, channels // num_anchors)
     return Slots(
-        offset=_choose("location", location, LOCATIONS).offset(raw[..., 0:2]),
+        offset=choose("model.location", location, LOCATIONS).offset(raw[..., 0:2]),
         log_scale=raw[..., 2:4],
         objectness=jax.nn.sigmoid(raw[..., 4]),
         objectness_logit=raw[..., 4],
@@ -104,7 +105,7 @@ def slot_boxes(slots: Slots, anchors, location: str = "sigmoid"):
     """
     corners, grid = cell_corners(slots)
     anchors = jnp.asarray(anchors, grid.dtype)
-    inside = _choose("location", location, LOCATIONS).inside(slots.offset, anchors)
+    inside = choose("model.location", location, LOCATIONS).inside(slots.offset, anchors)
     size = jnp.exp(jnp.minimum(slots.log_scale, MAX_LOG_SCALE)) * anchors / grid
     return cxcywh_to_xyxy(jnp.concatenate([(inside + corners) / grid, size], axis=-1))
 
@@ -117,7 +118,7 @@ def offset_target(inside, anchors, location: str = "sigmoid"):
     Raises:
         ValueError: the location is unknown.
     """
-    return _choose("location", location, LOCATIONS).target(inside, anchors)
+    return choose("model.location", location, LOCATIONS).target(inside, anchors)
 
 
 def class_probs(logits, activation: str = "softmax"):
@@ -126,7 +127,7 @@ def class_probs(logits, activation: str = "softmax"):
     Raises:
         ValueError: the activation is unknown.
     """
-    return _choose("class_activation", activation, ACTIVATIONS)(logits)
+    return choose("model.class_activation", activation, ACTIVATIONS)(logits)
 
 
 def decode(
@@ -152,9 +153,3 @@ def decode(
         objectness=slots.objectness.reshape(batch, -1),
         class_probs=class_probs(slots.logits, class_activation).reshape(batch, -1, classes),
     )
-
-
-def _choose(field: str, name: str, table: dict):
-    if name not in table:
-        raise ValueError(f"config.model.{field} is {name!r}; known: {', '.join(table)}.")
-    return table[name]

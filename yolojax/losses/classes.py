@@ -15,10 +15,10 @@ from yolojax.losses.targets import Aims
 from yolojax.losses.terms import (
     Square,
     binary_cross_entropy,
-    choose_term,
     darknet_cost,
     squared_error,
 )
+from yolojax.suggestions import choose
 
 
 class ClassTerm(NamedTuple):
@@ -48,7 +48,7 @@ def flat_classes(
     class_weight: float,
     class_activation: str,
     *,
-    classes: str,
+    class_loss: str,
     label_smoothing: float,
     class_weights,
 ):
@@ -60,7 +60,7 @@ def flat_classes(
         ValueError: an argument is out of its range or unknown; from the lesson, class_weights are
             not as many as the classes.
     """
-    cost = choose_term("classes", classes, CLASS_TERMS)
+    cost = choose("loss.class_loss", class_loss, CLASS_TERMS)
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing must be in 0..1, 1 excluded, got {label_smoothing}.")
 
@@ -74,7 +74,7 @@ def flat_classes(
         delta = Square(probs, wanted, weight[..., None])
         term = ClassTerm(
             cost=weight * jnp.sum(cost(slots.logits, wanted, class_activation), axis=-1),
-            darknet_cost=darknet_cost([delta]) if classes == "cross_entropy" else None,
+            darknet_cost=darknet_cost([delta]) if class_loss == "cross_entropy" else None,
             class_prob=_at_truths(probs, found, batch["labels"]),
         )
         return aims, term, {}

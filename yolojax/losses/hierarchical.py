@@ -15,6 +15,7 @@ from yolojax.heads.yolov2 import Slots
 from yolojax.losses.assign import Assignment
 from yolojax.losses.classes import ClassTerm
 from yolojax.losses.targets import Aims
+from yolojax.suggestions import choose
 from yolojax.wordtree.softmax import (
     group_log_softmax,
     group_sum,
@@ -71,10 +72,7 @@ def tree_classes(tree, nodes, image_semantics: str, class_weight: float, object_
     """
     layout = bucket_layout(make_tree(tree))
     nodes = check_nodes(nodes, layout.tree)
-    if image_semantics not in IMAGE_SEMANTICS:
-        raise ValueError(
-            f"image_semantics must be one of {', '.join(IMAGE_SEMANTICS)}; got {image_semantics!r}."
-        )
+    choose("loss.image_semantics", image_semantics, IMAGE_SEMANTICS)
 
     def lesson(raw, slots: Slots, found: Assignment, aims: Aims, batch):
         labels = jnp.asarray(nodes)[batch["labels"]] if len(nodes) else batch["labels"]

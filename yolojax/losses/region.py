@@ -22,13 +22,13 @@ from yolojax.losses.terms import (
     OBJECTNESS_TERMS,
     Square,
     check_gamma,
-    choose_term,
     darknet_cost,
     keep,
     reduce_terms,
     squared_error,
 )
 from yolojax.ops.boxes import xyxy_to_cxcywh
+from yolojax.suggestions import choose
 
 
 def region_loss(
@@ -38,9 +38,9 @@ def region_loss(
     object_weight: float = 5.0,
     noobject_weight: float = 1.0,
     class_weight: float = 1.0,
-    box: str = "squared",
-    objectness: str = "squared",
-    classes: str = "cross_entropy",
+    box_loss: str = "squared",
+    objectness_loss: str = "squared",
+    class_loss: str = "cross_entropy",
     assignment: str = "prior",
     assign_threshold: float = 0.5,
     ignore: str = "prediction",
@@ -65,9 +65,9 @@ def region_loss(
         object_weight: of the objectness of responsible slots.
         noobject_weight: of the objectness of the others, which is drawn to 0.
         class_weight: of the classes of responsible slots.
-        box: a key of BOX_TERMS, what a box costs.
-        objectness: a key of OBJECTNESS_TERMS, what an objectness costs.
-        classes: a key of CLASS_TERMS, what the classes cost.
+        box_loss: a key of BOX_TERMS, what a box costs.
+        objectness_loss: a key of OBJECTNESS_TERMS, what an objectness costs.
+        class_loss: a key of CLASS_TERMS, what the classes cost.
         assignment: a key of ASSIGNMENTS, which slots are responsible for a truth.
         assign_threshold: IoU of shapes above which "priors_above" takes one prior more.
         ignore: "prediction", a box with a larger IoU than ignore_threshold with any truth keeps its
@@ -77,7 +77,7 @@ def region_loss(
         warmup_images: until so many were seen, boxes without a truth are drawn to their priors.
         rescore: the objectness target is the IoU of box and truth; False = 1.
         small_box_weight: weigh boxes by (2 - w * h); Darknet since 2018, not in the paper.
-        focal_gamma: of objectness "focal" and "quality_focal".
+        focal_gamma: of objectness_loss "focal" and "quality_focal".
         label_smoothing: share of the class target that is spread over all classes.
         class_weights: a factor on the class term for each class; () = 1.
         location: a key of heads.yolov2.LOCATIONS, the model's.
@@ -101,12 +101,16 @@ def region_loss(
         ValueError: an argument is unknown or out of its range.
     """
     anchors = _checked_anchors(anchors)
-    box_cost = choose_term("box", box, BOX_TERMS)
-    object_cost = choose_term("objectness", objectness, OBJECTNESS_TERMS)
-    choose_term("assignment", assignment, ASSIGNMENTS)
-    aiming.check_ignore(ignore)
-    check_gamma(objectness, focal_gamma)
-    flat = {"classes": classes, "label_smoothing": label_smoothing, "class_weights": class_weights}
+    box_cost = choose("loss.box_loss", box_loss, BOX_TERMS)
+    object_cost = choose("loss.objectness_loss", objectness_loss, OBJECTNESS_TERMS)
+    choose("loss.assignment", assignment, ASSIGNMENTS)
+    choose("loss.ignore", ignore, aiming.IGNORES)
+    check_gamma(objectness_loss, focal_gamma)
+    flat = {
+        "class_loss": class_loss,
+        "label_smoothing": label_smoothing,
+        "class_weights": class_weights,
+    }
     if len(tree):
         _check_no_variant(flat)
         lesson = tree_classes(tree, nodes, image_semantics, class_weight, object_weight)
@@ -145,7 +149,7 @@ def region_loss(
             }
         )
         metrics = {"loss": scalar} | {f"loss_{name}": mean for name, mean in means.items()}
-        if box == objectness == "squared" and learnt.darknet_cost is not None:
+        if box_loss == objectness_loss == "squared" and learnt.darknet_cost is not None:
             metrics["darknet_cost"] = _darknet_cost(slots, found, aims, learnt)
         metrics |= slot_quality(slots, found, learnt.class_prob) | more
         return scalar, jax.lax.stop_gradient(metrics)
@@ -194,7 +198,7 @@ def _checked_anchors(anchors) -> np.ndarray:
 
 def _check_no_variant(flat: dict) -> None:
     """Raises ValueError where a variant is chosen that classes of a tree do not have."""
-    usual = {"classes": "cross_entropy", "label_smoothing": 0.0, "class_weights": ()}
+    usual = {"class_loss": "cross_entropy", "label_smoothing": 0.0, "class_weights": ()}
     for name, value in flat.items():
         if value != usual[name]:
             raise ValueError(

@@ -58,9 +58,3 @@ def ignored(found: Assignment, rule: str, threshold: float):
     """Which slots [B, H, W, A] learn no objectness of 0: those of truths, and near ones."""
     near = False if rule == "none" else found.best_iou > threshold
     return found.responsible | near
-
-
-def check_ignore(rule: str) -> None:
-    """Raises ValueError unless `rule` is one of IGNORES."""
-    if rule not in IGNORES:
-        raise ValueError(f"config.loss.ignore is {rule!r}; known: {', '.join(IGNORES)}.")

@@ -73,13 +73,6 @@ def check_gamma(objectness: str, gamma: float) -> None:
         raise ValueError(f"focal_gamma must be {least:g} or more for {objectness}, got {gamma}.")
 
 
-def choose_term(field: str, name: str, terms: dict):
-    """`terms[name]`, or a ValueError that names the config field and what there is."""
-    if name not in terms:
-        raise ValueError(f"config.loss.{field} is {name!r}; known: {', '.join(terms)}.")
-    return terms[name]
-
-
 def reduce_terms(terms):
     """Named terms {name: [B, ...]} -> (their sum over everything, {name: sum}), images averaged."""
     for name, term in terms.items():

@@ -21,6 +21,7 @@ from yolojax.losses.terms import (
     squared_error,
 )
 from yolojax.ops.boxes import iou, xyxy_to_cxcywh
+from yolojax.suggestions import choose
 
 # Equation 3 has no 1/2 in front of its squares; Darknet's delta is that of one that has.
 FACTORS = {"darknet": 1.0, "paper": 2.0}
@@ -198,5 +199,4 @@ def _check(side: int, boxes: int, semantics: str) -> None:
     for name, value in (("side", side), ("boxes", boxes)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}; the paper has S = 7, B = 2.")
-    if semantics not in FACTORS:
-        raise ValueError(f"semantics is {semantics!r}; known: {', '.join(FACTORS)}.")
+    choose("loss.semantics", semantics, FACTORS)

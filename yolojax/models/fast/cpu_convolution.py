@@ -3,7 +3,7 @@
 XLA on CPU computes the gradient of a 3x3 kernel as a convolution with a window as large as the map.
 For large maps the product of all windows and the gradient of the output takes a half to a tenth of
 the time. With many channels Winograd's form is faster in all three convolutions, forward and
-backward. docs/performance_cpu.md has the figures.
+backward. docs/notes/performance_cpu.md has the figures.
 """
 
 from functools import partial
