@@ -114,7 +114,7 @@ def build_model(model: ModelConfig) -> tuple[Network, str]:
     choose("model.class_activation", model.class_activation, yolov2.ACTIVATIONS)
     mode = {"dtype": choose("model.dtype", model.dtype, DTYPES), "epsilon": model.epsilon}
     mode["precision"] = choose("model.precision", model.precision, PRECISIONS)
-    choose("model.fast_forms", model.fast_forms, dict.fromkeys(FAST_FORMS))
+    choose("model.fast_forms", model.fast_forms, FAST_FORMS)
     mode["fast_forms"] = model.fast_forms
     if model.cfg:
         cfg = parse_cfg(model.cfg, f"config.model.cfg ({model.name})")
