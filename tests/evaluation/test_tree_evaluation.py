@@ -64,7 +64,7 @@ def task_of(decode, raw):
         return raw[jnp.clip(jnp.round(image.mean((1, 2, 3)) * 255 / 80), 0, 2).astype(int)]
 
     head = "classes" if decode is yolo9000.decode_classes else "region"
-    return Task(SimpleNamespace(apply=apply), partial(decode, tree=TREE), None, head)
+    return Task(SimpleNamespace(apply=apply), partial(decode, tree=TREE), None, head, True)
 
 
 def config_of(**settings):
@@ -129,8 +129,8 @@ def test_tree_settings_are_those_of_config_eval():
     task = task_of(DECODE, np.zeros((3, 1, 1, 11)))
     settings = EvalConfig(nodes=(3,), tree_threshold=0.1, tree_semantics="darknet")
     given = {"nodes": (3,), "tree_threshold": 0.1, "tree_semantics": "darknet"}
-    assert given.items() <= detection.decode_at(task, settings, (4, 5)).keywords.items()
-    assert detection.decode_at(task, EvalConfig(), (4, 5)).keywords["nodes"] == (4, 5)
+    assert given.items() <= detection.decoder(task, settings, (4, 5)).keywords.items()
+    assert detection.decoder(task, EvalConfig(), (4, 5)).keywords["nodes"] == (4, 5)
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from yolojax.config import Config, EvalConfig
 from yolojax.data.from_config import eval_label_batches
 from yolojax.data.records import Source
 from yolojax.data.tree_labels import classes_of
-from yolojax.distributed.processes import meet
+from yolojax.distributed.processes import barrier
 from yolojax.distributed.sharding import fetch, to_devices
 from yolojax.evaluation import hierarchy
-from yolojax.evaluation.detection import batch_size, blank_batch, decode_at
+from yolojax.evaluation.detection import batch_size, blank_batch, decoder
 from yolojax.evaluation.writers import write_hits, write_result
 from yolojax.files import ignore_full_disk
 from yolojax.ops.images import to_float
@@ -39,7 +39,7 @@ def make_programs(task: Task, settings: EvalConfig, nodes: tuple[int, ...] = ())
 
     `nodes` as in `detection.make_programs`.
     """
-    decode = decode_at(task, settings, nodes)
+    decode = decoder(task, settings, nodes)
 
     def top(variables, image):
         chex.assert_shape(image, (None, None, None, 3))
@@ -54,7 +54,7 @@ def warm_up(programs: Programs, variables: dict, config: Config, mesh: Mesh) -> 
     """Compile the program for the evaluation batches of `config` by running it once."""
     rows = blank_batch(config, mesh, label=((), np.int32))
     _, top = jax.block_until_ready(programs.top(variables, rows.pop("image")))
-    meet()
+    barrier()
     fetch((rows, top), mesh)
 
 
@@ -108,7 +108,7 @@ def evaluate_source(
     with ignore_full_disk() if lenient else nullcontext():
         write_hits(folder / f"{name}_hits.npz", ids, classes, labels, columns)
         write_result(folder / f"{name}.json", result)
-    meet()
+    barrier()
     return result
 
 

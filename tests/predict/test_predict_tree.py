@@ -22,7 +22,7 @@ def tree_model(grid=1):
     config = Config(model=ModelConfig(**ANIMALS), data=DataConfig(image_size=(96, 96)))
     model = SimpleNamespace(apply=lambda variables, images, train: jnp.asarray(raw))
     decode = functools.partial(yolo9000.decode, anchors=[(0.5, 0.5)], tree=ANIMALS["tree"])
-    return Loaded(Task(model, decode, loss=None), config, {}, 0)
+    return Loaded(Task(model, decode, loss=None, has_tree=True), config, {}, 0)
 
 
 ANIMALS = {
