@@ -46,6 +46,7 @@ class ModelConfig:
     cfg: str = ""  # the text of a Darknet .cfg, whose layers then take the place of `name`'s
     epsilon: str = "gpu"  # of inference: sqrt(var + 1e-5); "cpu": sqrt(var) + 1e-6, as Darknet's
     dtype: str = "float32"  # of the computation; parameters, statistics and loss stay float32
+    fast_forms: str = "auto"  # of layers on each platform; "off": the plain layers only
     precision: str = "default"  # of float32 products: "tensorfloat32", "float32"; "default": XLA's
 
     @property

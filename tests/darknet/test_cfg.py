@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from yolojax.models.layers import (
     MaxPool,
     Reorg,
     Route,
+    output_shapes,
 )
-from yolojax.models.shapes import output_shapes
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SHARE = Path("/usr/share/darknet/cfg")  # of the Debian package of the original program
@@ -178,7 +179,7 @@ def test_a_published_network_has_its_names():
     for name, architecture in NETWORKS.items():
         table = architecture.table(98)
         assert known_name(table) == name
-        bare = tuple(x._replace(name="") if hasattr(x, "name") else x for x in table)
+        bare = tuple(replace(x, name="") if hasattr(x, "name") else x for x in table)
         assert known_name(bare) == name
         assert known_name(table[1:]) is None
 

@@ -22,12 +22,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from yolojax.models.fast.cpu_convolution import convolve
 from yolojax.models.fast.cpu_stem import stem_unit, suits
 from yolojax.models.fast.pool_rule import Maxima, activate, pull, signed
 from yolojax.models.fast.pooled_convolution import FEW, PLACES, kernel_at_places
-from yolojax.models.fast.pooling import first_best, max_pool
-from yolojax.models.functional import batch_norm, convolve, leaky, variance, wide
-from yolojax.models.layers import Table, before_pool
+from yolojax.models.fast.pooling import before_pool, first_best, max_pool
+from yolojax.models.functional import batch_norm, leaky, variance, wide
+from yolojax.models.layers import Table
 from yolojax.ops.platforms import by_platform
 
 LARGE_SIDE = 40  # from it on, maps are large enough for a unit to pay on CPU

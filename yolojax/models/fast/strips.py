@@ -14,9 +14,10 @@ import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import Mesh, PartitionSpec
 
+from yolojax.models.fast.cpu_convolution import convolve
 from yolojax.models.fast.pool_unit import convolve_rows, pool_unit, pooled, unit
-from yolojax.models.functional import batch_norm, convolve, leaky
-from yolojax.models.layers import Conv, Table, routed
+from yolojax.models.functional import batch_norm, leaky
+from yolojax.models.layers import Conv, Table, read_elsewhere
 
 LANES = 128
 MOST = 8  # of an image
@@ -70,15 +71,15 @@ def places_in_strips(table: Table, size: tuple[int, int], strips: int) -> list[i
 
 def _suits(table: Table, at: int) -> bool:
     """Whether strips can go through the layer at place `at`, where nothing else may read them."""
-    if at in routed(table):
+    if at in read_elsewhere(table):
         return False
     if {at, at - 1} & pooled(table):
         return True
     layer = table[at]
     if not (isinstance(layer, Conv) and layer.size in (1, 3)):
         return False
-    kind = (layer.stride, layer.batch_norm, layer.activation)
-    return kind == (1, True, "leaky") and layer.padding in (None, layer.size // 2)
+    kind = (layer.stride, layer.batch_norm, layer.activation, layer.groups)
+    return kind == (1, True, "leaky", 1) and layer.zeros == layer.size // 2
 
 
 def first_unit(x, kernel, scale, bias, *, strips: int):
