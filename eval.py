@@ -33,7 +33,7 @@ from yolojax.data.from_config import open_source, with_tree
 from yolojax.data.tree_labels import nodes_of
 from yolojax.distributed.processes import records_folder
 from yolojax.distributed.sharding import make_mesh, replicated
-from yolojax.evaluation.kinds import kind_of
+from yolojax.evaluation.dispatch import evaluation_of
 from yolojax.loading import load_model
 from yolojax.suggestions import choose
 from yolojax.training.signals import end_at_once
@@ -54,14 +54,14 @@ def main() -> None:
     end_at_once()
     config, workdir, mesh = with_tree(checked(CONFIG.value)), Path(WORKDIR.value), make_mesh()
     task, _, variables, *_ = load_model(WEIGHTS.value or workdir, config)
-    kind = kind_of(task)
-    choose("eval.metric", config.eval.metric, kind.metrics)
+    evaluation = evaluation_of(task)
+    choose("eval.metric", config.eval.metric, evaluation.METRICS)
     variables = jax.device_put(variables, replicated(mesh))
     source = open_source(DATA.value or config.data.val, config)
     name = NAME.value or (re.sub(r"\W+", "_", DATA.value).strip("_") if DATA.value else "val")
-    programs = kind.make_programs(task, config.eval, nodes_of(source))
+    programs = evaluation.make_programs(task, config.eval, nodes_of(source))
     with records_folder(workdir) as records:
-        kind.evaluate_source(
+        evaluation.evaluate_source(
             programs, variables, source, config, mesh, records, name, errors=ERRORS.value
         )
     print(f"written: {workdir / 'eval' / name}.json")

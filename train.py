@@ -39,10 +39,10 @@ from yolojax.distributed.sharding import (
     platform_of,
     to_devices,
 )
-from yolojax.evaluation.kinds import kind_of
+from yolojax.evaluation.dispatch import evaluation_of
 from yolojax.explain import make_watch
 from yolojax.ops.platforms import traced_for
-from yolojax.pretrained import start_from
+from yolojax.pretrained import load_pretrained
 from yolojax.suggestions import choose
 from yolojax.tasks import build
 from yolojax.training import checkpoint, goodput
@@ -73,8 +73,8 @@ def train(
     batch_size = config.optimizer.batch_size
     check_batch_size(batch_size, config.optimizer.subdivisions, mesh)
     task, optimizer = build(config), make_optimizer(config.optimizer)
-    evaluation = kind_of(task)
-    choose("eval.metric", config.eval.metric, evaluation.metrics)
+    evaluation = evaluation_of(task)
+    choose("eval.metric", config.eval.metric, evaluation.METRICS)
     train_source = open_train_source(config, task.head)
     val_source = open_source(config.data.val, config)
 
@@ -87,7 +87,7 @@ def train(
     ):
         state = create_state(task, optimizer, config, mesh)
         if config.init_from and manager.latest_step() is None:
-            state = start_from(config.init_from, state, task, config)
+            state = load_pretrained(config.init_from, state, task, config)
         state = checkpoint.resume(manager, state)
         checkpoint.save_config(records, config)
         done, total = batches_done(state, batch_size), config.optimizer.images // batch_size

@@ -19,14 +19,12 @@ import shutil
 from pathlib import Path
 
 from yolojax.config import Config
+from yolojax.data.class_names import VOC_CLASSES
 from yolojax.data.sources.load import load_source
-from yolojax.data.sources.voc import VOC_CLASSES
-from yolojax.data.tree_labels import tree_fields
 from yolojax.files import write_text
 from yolojax.wordtree.builder import build_tree
-from yolojax.wordtree.files import read_map, write_map, write_names, write_tree
-from yolojax.wordtree.hierarchy import rehang
-from yolojax.wordtree.wordnet import PATCHES, ROOT, read_wordnet
+from yolojax.wordtree.files import read_map, tree_fields, write_map, write_names, write_tree
+from yolojax.wordtree.hierarchy import WORDNET_PATCHES, WORDNET_ROOT, read_wordnet, rehang
 
 OUT = Path("runs/animals")
 STEPS, BOXED = 1500, 8  # updates, and in each pictures with boxes
@@ -125,8 +123,8 @@ softmax=1
 
 def write_classes(out: Path, wordnet: Path, animals: list[str]) -> int:
     """out/animals.tree, its names and out/voc.map -> the number of nodes."""
-    hierarchy = rehang(read_wordnet(wordnet), PATCHES)
-    tree = build_tree(hierarchy, list(dict.fromkeys([*NODES, *animals])), root=ROOT)
+    hierarchy = rehang(read_wordnet(wordnet), WORDNET_PATCHES)
+    tree = build_tree(hierarchy, list(dict.fromkeys([*NODES, *animals])), root=WORDNET_ROOT)
     write_tree(out / "animals.tree", tree)
     write_names(out / "animals.names", [hierarchy.names[wnid][0] for wnid in tree.wnids])
     write_map(out / "voc.map", [tree.wnids.index(wnid) for wnid in NODES])

@@ -34,7 +34,7 @@ from pycocotools.cocoeval import COCOeval
 from side_by_side import measure
 
 from yolojax.evaluation.coco import coco_numbers
-from yolojax.evaluation.evaluator import ImageDetections, ImageTruth, evaluate
+from yolojax.evaluation.evaluator import GroundTruth, ImageDetections, evaluate
 
 GOAL = 10.0  # times as fast as pycocotools
 CLASSES, DETECTIONS, PICTURE = 80, 100, 640
@@ -43,14 +43,14 @@ SHARES = 1 / np.arange(3, 3 + CLASSES)  # of the classes, the most frequent has 
 SHARES /= SHARES.sum()
 
 
-def made_up(images: int) -> tuple[list[ImageTruth], list[ImageDetections]]:
+def made_up(images: int) -> tuple[list[GroundTruth], list[ImageDetections]]:
     """Truths and detections of `images` images."""
     draw = np.random.default_rng(0)
-    truths = [_truth(draw, str(i)) for i in range(images)]
-    return truths, [_detections(draw, truth) for truth in truths]
+    ground_truth = [_truth(draw, str(i)) for i in range(images)]
+    return ground_truth, [_detections(draw, truth) for truth in ground_truth]
 
 
-def _truth(draw, image_id: str) -> ImageTruth:
+def _truth(draw, image_id: str) -> GroundTruth:
     count = draw.poisson(TRUTHS)
     sides = np.exp(draw.normal(3.8, 1.1, (count, 1)) + draw.normal(0, 0.3, (count, 2)))
     boxes = _inside(draw.uniform(0, PICTURE, (count, 2)), sides)
@@ -58,10 +58,10 @@ def _truth(draw, image_id: str) -> ImageTruth:
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) * draw.uniform(0.4, 1, count)
     labels, crowd = draw.choice(mixture, count), draw.random(count) < 0.01
     difficult = np.zeros(count, bool)
-    return ImageTruth(image_id, PICTURE, PICTURE, boxes, labels, difficult, crowd, area)
+    return GroundTruth(image_id, PICTURE, PICTURE, boxes, labels, difficult, crowd, area)
 
 
-def _detections(draw, truth: ImageTruth) -> ImageDetections:
+def _detections(draw, truth: GroundTruth) -> ImageDetections:
     near = np.repeat(np.arange(len(truth.labels)), draw.poisson(5, len(truth.labels)))[:DETECTIONS]
     corners = truth.boxes_pixels[near]
     sides = corners[:, 2:] - corners[:, :2]
@@ -80,15 +80,15 @@ def _inside(centre, sides):
     return np.concatenate([centre - sides / 2, centre + sides / 2], axis=1).clip(0, PICTURE)
 
 
-def tables(truths, detections) -> tuple[COCO, COCO]:
+def tables(ground_truth, detections) -> tuple[COCO, COCO]:
     """What pycocotools evaluates, from our arrays."""
     truth = COCO()
     truth.dataset = {
-        "images": [{"id": i} for i in range(len(truths))],
+        "images": [{"id": i} for i in range(len(ground_truth))],
         "categories": [{"id": c} for c in range(CLASSES)],
         "annotations": [],
     }
-    for i, t in enumerate(truths):
+    for i, t in enumerate(ground_truth):
         columns = _corner_and_sides(t.boxes_pixels).tolist(), t.labels.tolist(), t.area.tolist()
         for box, label, area, crowd in zip(*columns, t.crowd.tolist(), strict=True):
             row = {"id": len(truth.dataset["annotations"]) + 1, "image_id": i, "bbox": box}
@@ -124,14 +124,14 @@ def silent(call: Callable) -> Callable:
     return run
 
 
-def sides(truths, detections) -> dict[str, Callable]:
+def sides(ground_truth, detections) -> dict[str, Callable]:
     """Ours first; the last three are parts of our evaluation, for which there is no other side."""
-    made = silent(partial(tables, truths, detections))()
+    made = silent(partial(tables, ground_truth, detections))()
     names = [str(c) for c in range(CLASSES)]
-    whole = partial(evaluate, truths, detections, names)
+    whole = partial(evaluate, ground_truth, detections, names)
     return {
-        "ours, COCO": partial(coco_numbers, truths, detections, CLASSES),
-        "pycocotools": silent(lambda: theirs(tables(truths, detections))),
+        "ours, COCO": partial(coco_numbers, ground_truth, detections, CLASSES),
+        "pycocotools": silent(lambda: theirs(tables(ground_truth, detections))),
         "  without tables": silent(partial(theirs, made)),
         "evaluate, no interval": partial(whole, bootstrap=0),
         "evaluate, voc10": whole,
@@ -152,16 +152,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", metavar="FILE", help="write the numbers here")
     options = parser.parse_args()
-    truths, detections = made_up(options.images)
-    programs = sides(truths, detections)
+    ground_truth, detections = made_up(options.images)
+    programs = sides(ground_truth, detections)
     ours, stats = programs["ours, COCO"]()[0], programs["  without tables"]()
     np.testing.assert_allclose(np.nan_to_num(list(ours.values()), nan=-1), stats, atol=1e-12)
     versions = {"numpy": np.__version__, "pycocotools": version("pycocotools")}
     versions["python"] = platform.python_version()
     command = shlex.join(["python", *sys.argv])
     print(command, ", ".join(f"{k} {v}" for k, v in versions.items()), sep="\n")
-    count = sum(len(t.labels) for t in truths)
-    print(f"{len(truths)} images, {count} truths, {sum(len(d.labels) for d in detections)} found")
+    count = sum(len(t.labels) for t in ground_truth)
+    print(
+        f"{len(ground_truth)} images, {count} objects, "
+        f"{sum(len(d.labels) for d in detections)} detections"
+    )
     times = measure(programs, options.rounds, warm_up=0)  # the check was one
     for clock in ("wall", "cpu"):
         first = statistics.median(times["ours, COCO"][clock])

@@ -26,7 +26,8 @@ def make(path: Path) -> None:
     """A file of the released length: floats of 0 to 0.01, so variances are none too small."""
     from yolojax.darknet import published_files
 
-    count = (next(e.bytes for e in published_files.ZOO if e.name == ENTRY) - len(HEADER)) // 4
+    size = next(e.bytes for e in published_files.PUBLISHED_FILES if e.name == ENTRY)
+    count = (size - len(HEADER)) // 4
     key = np.random.default_rng(0)
     with open(path, "wb") as file:
         file.write(HEADER)

@@ -6,9 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from yolojax.config import AugmentConfig
-from yolojax.data.augment import SMALLEST
-from yolojax.data.geometry import GREY
 from yolojax.data.records import Record
+from yolojax.data.transforms import GREY, MIN_SIDE
 
 VERSION = f"tensorflow {tf.__version__}"
 
@@ -56,7 +55,7 @@ def view(encoded, boxes, size: int, augment: AugmentConfig):
 
 
 def letterbox_jitter(shape, size: int, jitter: float):
-    """(left, top, width, height) in a square input, as `yolojax.data.augment` draws them."""
+    """(left, top, width, height) in a square input, as `yolojax.data.transforms` draws them."""
     h, w = tf.cast(shape[0], tf.float32), tf.cast(shape[1], tf.float32)
     change = tf.random.uniform((2,), 1 - jitter, 1 + jitter)
     aspect = w * change[0] / (h * change[1])
@@ -87,7 +86,7 @@ def factor(limit: float):
 def padded(boxes, labels, places: int, augment: AugmentConfig):
     """The visible boxes, in `places` places."""
     boxes = tf.clip_by_value(boxes, 0, 1)
-    visible = tf.reduce_all(boxes[:, 2:] - boxes[:, :2] >= SMALLEST[augment.geometry], axis=1)
+    visible = tf.reduce_all(boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE[augment.geometry], axis=1)
     boxes, labels = boxes[visible][:places], labels[visible][:places]
     missing = places - tf.shape(boxes)[0]
     return {

@@ -14,9 +14,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from yolojax.config import AugmentConfig
-from yolojax.data.augment import SMALLEST
-from yolojax.data.geometry import GREY
 from yolojax.data.records import Record
+from yolojax.data.transforms import GREY, MIN_SIDE
 
 VERSION = f"torch {torch.__version__}, Pillow {PIL.__version__}"
 
@@ -69,7 +68,7 @@ def view(encoded: bytes, boxes: np.ndarray, size: int, augment: AugmentConfig):
 
 
 def letterbox_jitter(picture: tuple[int, int], size: int, jitter: float):
-    """(left, top, width, height) in a square input, as `yolojax.data.augment` draws them."""
+    """(left, top, width, height) in a square input, as `yolojax.data.transforms` draws them."""
     w, h = (side * random.uniform(1 - jitter, 1 + jitter) for side in picture)
     width, height = int(size * min(w / h, 1)), int(size / max(w / h, 1))
     left, top = (int(random.uniform(0, size - side)) for side in (width, height))
@@ -94,7 +93,7 @@ def factor(limit: float) -> float:
 def padded(boxes: np.ndarray, labels: np.ndarray, places: int, augment: AugmentConfig) -> dict:
     """The visible boxes, in `places` places."""
     boxes = np.clip(boxes, 0, 1)
-    visible = (boxes[:, 2:] - boxes[:, :2] >= SMALLEST[augment.geometry]).all(axis=1)
+    visible = (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE[augment.geometry]).all(axis=1)
     boxes, labels = boxes[visible][:places], labels[visible][:places]
     row = {"boxes": torch.zeros(places, 4), "labels": torch.zeros(places, dtype=torch.int32)}
     row["boxes"][: len(boxes)] = torch.from_numpy(boxes)

@@ -12,7 +12,7 @@ Published: top-1 71.9, top-5 90.4.
 
 from configs import darknet19_imagenet, wordtree_smoke
 from yolojax.config import Config, is_smoke
-from yolojax.data.tree_labels import tree_fields
+from yolojax.wordtree.files import tree_fields
 
 
 def get_config(arg: str | None = None) -> Config:

@@ -19,8 +19,8 @@ Published: 19.7 mAP on ImageNet detection with the 9418 nodes, 16.0 on classes w
 
 from configs import wordtree_smoke
 from yolojax.config import Config, is_smoke
-from yolojax.data.tree_labels import tree_fields
 from yolojax.ops.anchors import PUBLISHED_PRIORS
+from yolojax.wordtree.files import tree_fields
 
 BATCH = 64
 

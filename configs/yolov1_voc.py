@@ -12,7 +12,7 @@ batch normalisation, so that Extraction fits; --config.model.name=yolov1_paper h
 
 from configs.yolov2_voc import smoke
 from yolojax.config import Config, is_smoke
-from yolojax.data.sources.voc import VOC_CLASSES
+from yolojax.data.class_names import VOC_CLASSES
 
 EPOCH = 16_551  # pictures in trainval of 2007 and 2012
 

@@ -10,7 +10,7 @@ start from a Darknet-19 trained on ImageNet at 448; this config starts from noth
 """
 
 from yolojax.config import Config, is_smoke
-from yolojax.data.sources.voc import VOC_CLASSES
+from yolojax.data.class_names import VOC_CLASSES
 from yolojax.ops.anchors import PUBLISHED_PRIORS
 
 BATCH = 64

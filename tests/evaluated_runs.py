@@ -1,4 +1,4 @@
-"""Folders of runs that were never trained: what evaluation and training leave, fabricated."""
+"""Folders of fabricated runs: the files that training and evaluation write."""
 
 import json
 
@@ -8,9 +8,9 @@ from yolojax.config import Config, to_dict
 from yolojax.evaluation.average_precision import match_voc
 from yolojax.evaluation.classification import accuracies
 from yolojax.evaluation.coco import match_coco
+from yolojax.evaluation.detection import SETTINGS
 from yolojax.evaluation.errors import error_mix
-from yolojax.evaluation.evaluator import ImageDetections, ImageTruth, evaluate
-from yolojax.evaluation.run import SETTINGS
+from yolojax.evaluation.evaluator import GroundTruth, ImageDetections, evaluate
 from yolojax.evaluation.writers import write_hits, write_matches, write_result
 
 CLASSES = ("cell", "platelet")
@@ -21,26 +21,28 @@ METRICS = [{"images": 8 * i, "train/loss": 9.0 / i, "eval/voc10": 0.1 * i} for i
 def image(index, classes=CLASSES):
     no = np.zeros(len(BOX), bool)
     labels = np.arange(len(BOX)) % len(classes)
-    return ImageTruth(f"picture{index}", 100, 100, BOX, labels, no, no, np.full(len(BOX), 400.0))
+    return GroundTruth(f"picture{index}", 100, 100, BOX, labels, no, no, np.full(len(BOX), 400.0))
 
 
-def found(truth, hits):
-    """Detections of which those in `hits` (bool of each truth) are on their truth."""
+def found(ground_truth, hits):
+    """Detections of one image; those in `hits` (bool of each box) are correct."""
     boxes = BOX + np.where(hits, 0, 60)[:, None]
-    return ImageDetections(truth.image_id, boxes, np.full(len(BOX), 0.9), truth.labels)
+    return ImageDetections(
+        ground_truth.image_id, boxes, np.full(len(BOX), 0.9), ground_truth.labels
+    )
 
 
 def make_run(folder, hits, *, name="val", config=None, source="voc:bccd:test", **settings):
-    """A run that finds the truths in `hits` bool [images, 2]; returns its folder."""
+    """A run that detects the boxes in `hits` bool [images, 2]; returns its folder."""
     config = config or Config()
-    truths = [image(i) for i in range(len(hits))]
-    detections = [found(t, h) for t, h in zip(truths, hits, strict=True)]
-    result = evaluate(truths, detections, CLASSES, bootstrap=50, protocol={"input": "64x64"})
+    ground_truth = [image(i) for i in range(len(hits))]
+    detections = [found(t, h) for t, h in zip(ground_truth, hits, strict=True)]
+    result = evaluate(ground_truth, detections, CLASSES, bootstrap=50, protocol={"input": "64x64"})
     result |= {"source": source, "speed": {"input": 1.0, "network": 2.0}, "skipped": []}
     result["settings"] = {k: getattr(config.eval, k) for k in SETTINGS} | settings
-    result["errors"] = error_mix(truths, detections, CLASSES)
-    matches = (match(truths, detections, len(CLASSES)) for match in (match_voc, match_coco))
-    ids = [t.image_id for t in truths]
+    result["errors"] = error_mix(ground_truth, detections, CLASSES)
+    matches = (match(ground_truth, detections, len(CLASSES)) for match in (match_voc, match_coco))
+    ids = [t.image_id for t in ground_truth]
     write_matches(folder / "eval" / f"{name}_matches.npz", ids, CLASSES, *matches)
     write_result(folder / "eval" / f"{name}.json", result)
     (folder / "config.json").write_text(json.dumps(to_dict(config)))

@@ -94,7 +94,7 @@ def measure() -> dict:
     """{"versions", "programs": {name: costs}, "compilations": {name: how often}}."""
     from yolojax.aot.programs import eval_programs, train_programs
     from yolojax.distributed.sharding import make_mesh, replicated, to_devices
-    from yolojax.evaluation.detect import make_programs, warm_up
+    from yolojax.evaluation.detection import make_programs, warm_up
     from yolojax.tasks import build
     from yolojax.training.compilations import compilations
 

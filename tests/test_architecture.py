@@ -15,7 +15,7 @@ MAY_IMPORT = {  # package -> the packages it may import besides itself and those
     "text_table": set(),
     "distributed": set(),
     "ops": set(),
-    "wordtree": {"ops", "data"},
+    "wordtree": {"ops"},
     "models": {"ops"},
     "heads": {"ops", "wordtree"},
     "losses": {"ops", "wordtree", "heads"},

@@ -1,6 +1,6 @@
 import pytest
 
-from yolojax.config import read_config
+from yolojax.config import OLD_FIELDS, Config, from_dict, read_config, to_dict
 
 CONFIG_FILE = """
 from yolojax.config import Config
@@ -28,3 +28,14 @@ def test_a_config_file_must_return_a_config(tmp_path):
         read_config(path)
     with pytest.raises(FileNotFoundError, match="a config is a file such as"):
         read_config(tmp_path / "other.py")
+
+
+def test_a_config_of_an_older_version_loads():
+    fields = to_dict(Config())
+    for old, new in OLD_FIELDS.items():
+        (part, name), (_, name_now) = old.split("."), new.split(".")
+        fields[part][name] = fields[part].pop(name_now)
+    fields["loss"]["box"] = "ciou"
+    config = from_dict(fields)
+    assert config.loss.box_loss == "ciou"
+    assert config == from_dict(to_dict(config))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from yolojax.config import Config, DataConfig, ModelConfig
-from yolojax.data.geometry import letterbox
 from yolojax.data.records import BadRecord, Record
 from yolojax.data.sources.shapes import load_shapes
+from yolojax.data.transforms import letterbox
 from yolojax.distributed.sharding import make_mesh
 from yolojax.explain import explain_picture, make_watch
 from yolojax.explain.observe import make_programs, observe

@@ -61,7 +61,7 @@ def published(tmp_path, monkeypatch):
     path = tmp_path / "tiny.weights"
     save_weights(path, build(config).model, variables, 5)
     entry = published_files.Weights("tiny.weights", path.stat().st_size, "yolov2_tiny_voc")
-    monkeypatch.setattr(published_files, "ZOO", (entry,))
+    monkeypatch.setattr(published_files, "PUBLISHED_FILES", (entry,))
     monkeypatch.setattr(
         published_files, "config_of", lambda found: config if found == entry else None
     )
@@ -81,9 +81,8 @@ def test_published_weights_need_nothing_beside_them(published, tmp_path):
 
 
 def test_part_of_a_network_is_not_taken_for_the_whole(published, monkeypatch):
-    monkeypatch.setattr(
-        published_files, "ZOO", tuple(entry._replace(upto=13) for entry in published_files.ZOO)
-    )
+    entries = tuple(entry._replace(upto=13) for entry in published_files.PUBLISHED_FILES)
+    monkeypatch.setattr(published_files, "PUBLISHED_FILES", entries)
     with pytest.raises(ValueError, match=r"the layers before 13 .* --upto 13"):
         load_model(published)
 

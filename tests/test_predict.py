@@ -12,7 +12,7 @@ from yolojax import predict
 from yolojax.config import Config, DataConfig, ModelConfig
 from yolojax.darknet.weights import save_weights
 from yolojax.data.records import BadRecord
-from yolojax.evaluation.detect import make_programs
+from yolojax.evaluation.detection import make_programs
 from yolojax.heads.predictions import Predictions
 from yolojax.tasks import Task, build
 from yolojax.training.checkpoint import abstract_state, open_manager, save, save_config

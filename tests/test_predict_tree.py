@@ -33,7 +33,7 @@ ANIMALS = {
 
 
 def test_how_far_down_the_tree_is_an_option(monkeypatch):
-    monkeypatch.setattr(predict, "load_model", lambda *args, **options: tree_model())
+    monkeypatch.setattr(predict.api, "load_model", lambda *args, **options: tree_model())
     image = np.zeros((96, 96, 3), np.uint8)
     result = predict.load("run").predict(image)
     assert result.paths == [["animal", "dog", "terrier"]]
@@ -49,7 +49,7 @@ def test_how_far_down_the_tree_is_an_option(monkeypatch):
 def test_no_tree_is_no_place_to_go_down(monkeypatch):
     flat = tree_model()
     flat.config.model.tree = ()
-    monkeypatch.setattr(predict, "load_model", lambda *args, **options: flat)
+    monkeypatch.setattr(predict.api, "load_model", lambda *args, **options: flat)
     with pytest.raises(
         ValueError, match=r"only a detector whose classes form a tree .* leave tree"
     ):
@@ -57,6 +57,6 @@ def test_no_tree_is_no_place_to_go_down(monkeypatch):
 
 
 def test_of_a_tree_too_more_detections_are_found_where_asked_for(monkeypatch):
-    monkeypatch.setattr(predict, "load_model", lambda *args, **options: tree_model(grid=20))
+    monkeypatch.setattr(predict.api, "load_model", lambda *args, **options: tree_model(grid=20))
     detector, image = predict.load("run"), np.zeros((96, 96, 3), np.uint8)
     assert [len(detector.predict(image, max_detections=n).scores) for n in (9, 350)] == [9, 350]

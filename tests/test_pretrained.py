@@ -8,7 +8,7 @@ from yolojax.config import Config, DataConfig, ModelConfig
 from yolojax.darknet.weights import save_weights
 from yolojax.distributed.sharding import make_mesh
 from yolojax.loading import Loaded
-from yolojax.pretrained import match_layers, start_from
+from yolojax.pretrained import load_pretrained, match_layers
 from yolojax.saving import save_model
 from yolojax.tasks import build
 from yolojax.training.optimizer import make_optimizer
@@ -47,7 +47,7 @@ def same(a, b):
 def test_a_detector_starts_with_the_backbone_of_a_classifier(tmp_path, capsys):
     task, config, state = made()
     path = saved(tmp_path, classifier=True, seed=5)
-    started = start_from(path, state, task, config)
+    started = load_pretrained(path, state, task, config)
     source = made(classifier=True, seed=5)[2]
     backbone = [layer for layer in state.params if layer.startswith("stage")]
     assert len(backbone) == 18
@@ -69,7 +69,7 @@ def test_the_first_layers_in_a_darknet_file_are_known_by_their_length(tmp_path):
     other = as_loaded(*made(seed=5))
     path = tmp_path / "backbone.conv.23"
     save_weights(path, other.task.model, other.variables, 9, upto=23)
-    started = start_from(str(path), state, task, config)
+    started = load_pretrained(str(path), state, task, config)
     changed = {
         layer for layer in state.params if not same(started.params[layer], state.params[layer])
     }
@@ -93,7 +93,7 @@ def test_a_file_of_which_nothing_fits_is_refused(tmp_path):
     start = create_state(model, make_optimizer(other.optimizer), other, make_mesh())
     save_model(tmp_path / "b.safetensors", as_loaded(model, other, start))
     with pytest.raises(ValueError, match=r"b\.safetensors: no layer of it fits yolov2"):
-        start_from(str(tmp_path / "b.safetensors"), state, task, config)
+        load_pretrained(str(tmp_path / "b.safetensors"), state, task, config)
 
 
 def test_weights_of_an_unknown_network_are_told_the_way(tmp_path):
@@ -101,4 +101,4 @@ def test_weights_of_an_unknown_network_are_told_the_way(tmp_path):
     path = tmp_path / "my.weights"
     path.write_bytes(np.array([0, 2, 0, 0, 0], "<i4").tobytes() + bytes(4 * 33))
     with pytest.raises(ValueError, match=r"yolojax convert ITS\.cfg .*my\.weights --to start"):
-        start_from(str(path), state, task, config)
+        load_pretrained(str(path), state, task, config)

@@ -17,11 +17,11 @@ import pytest
 
 from yolojax import loading, predict
 from yolojax.data.from_config import eval_batches, open_source
-from yolojax.data.geometry import fitter
+from yolojax.data.transforms import fitter
 from yolojax.distributed.sharding import make_mesh
-from yolojax.evaluation import classification, detect, run
+from yolojax.evaluation import classification, detection
 from yolojax.evaluation.average_precision import class_average_precision, match_voc
-from yolojax.evaluation.evaluator import ImageDetections, truth_from_record
+from yolojax.evaluation.evaluator import ImageDetections, ground_truth_from_record
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 WEIGHTS, GOLDEN = DATA / "weights", DATA / "weights" / "golden"
@@ -133,7 +133,7 @@ def evaluated(name):
     settings = replace(loaded.config.eval, top_k=19600, max_detections=19600, bootstrap=0)
     loaded = loaded._replace(config=replace(loaded.config, eval=settings))
     source = open_source(DETECTORS[name].source, loaded.config)
-    programs = detect.make_programs(loaded.task, loaded.config.eval)
+    programs = detection.make_programs(loaded.task, loaded.config.eval)
     return loaded, source, make_mesh(jax.devices()[:1]), programs
 
 
@@ -141,7 +141,9 @@ def evaluated(name):
 @pytest.mark.parametrize("name", DETECTORS)
 def test_the_map_is_that_of_the_original_programs_boxes(name, tmp_path):
     loaded, source, mesh, programs = evaluated(name)
-    result = run.evaluate_source(programs, loaded.variables, source, loaded.config, mesh, tmp_path)
+    result = detection.evaluate_source(
+        programs, loaded.variables, source, loaded.config, mesh, tmp_path
+    )
     # The original program draws the last row of three of these pictures black (see darknet_image),
     # and a class with one truth counts for 100 / 17 points. Of the others all boxes are equal.
     assert 100 * result["voc10"] == pytest.approx(DETECTORS[name].voc10, abs=0.2)
@@ -158,7 +160,7 @@ def test_the_map_without_clipping_is_the_original_programs(name):
         raw = programs.network(loaded.variables, batch["image"])
         found = jax.device_get(programs.detect(raw, 0.005, 0.45).detections)
         for i in np.flatnonzero(batch["image_id"] >= 0):
-            truth = truth_from_record(source[int(batch["image_id"][i])], batch["size"][i])
+            truth = ground_truth_from_record(source[int(batch["image_id"][i])], batch["size"][i])
             kept, (scale_x, scale_y, x, y) = found.valid[i], batch["affine"][i]
             boxes = (224 * found.boxes[i] - [x, y, x, y]) / [scale_x, scale_y, scale_x, scale_y]
             detections.append(

@@ -74,7 +74,7 @@ def test_a_folder_that_is_there_is_a_run(tmp_path):
 
 def test_of_several_files_all_are_written_or_none(model, tmp_path):
     (tmp_path / "a.names").mkdir()
-    with pytest.raises(IsADirectoryError, match=r"a\.names: a folder is there, where a file is to"):
+    with pytest.raises(IsADirectoryError, match=r"a\.names: is a folder, not a file"):
         save_model(tmp_path / "a.weights", model)
     assert [path.name for path in tmp_path.iterdir()] == ["a.names"]
 

@@ -106,6 +106,9 @@ def test_summary_reads_a_config_from_anywhere(name, tmp_path):
 
 def test_overrides_are_checked_against_every_field():
     assert unknown_overrides(["--config=a.py", "--config.seed=3", "--config.eval.top_k=9"]) == []
+    assert unknown_overrides(["--config.loss.box=ciou"]) == [
+        "--config.loss.box is now --config.loss.box_loss."
+    ]
     assert unknown_overrides(["--config.batch_size=3"]) == [
         "--config.batch_size: there is no such field. Did you mean --config.optimizer.batch_size?"
     ]

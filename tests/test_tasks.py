@@ -74,7 +74,9 @@ def test_a_weight_that_is_not_set_is_the_loss_s_own(name, weight):
 def test_a_setting_that_the_loss_does_not_have_is_refused():
     config = model(side=2)
     config.model.name, config.loss.box_loss = "yolov1", "ciou"
-    with pytest.raises(ValueError, match=r"config.loss.box_loss is 'ciou', but the loss yolov1 has no"):
+    with pytest.raises(
+        ValueError, match=r"config.loss.box_loss is 'ciou', but the loss yolov1 has no"
+    ):
         build(config)
 
 

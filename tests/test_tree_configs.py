@@ -1,4 +1,4 @@
-"""The configs of YOLO9000's two networks, and what a config may say of a tree's nodes."""
+"""The configs of YOLO9000, and the nodes that a config may name."""
 
 from dataclasses import replace
 from functools import partial
@@ -19,14 +19,14 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def raw_of(config):
-    """The task of `config`, and the shape that its network's output has for one picture."""
+    """The task of `config`, and the output shape of its network for one picture."""
     task, size = build(config), tuple(config.data.image_size)
     image = jax.ShapeDtypeStruct((1, *size, 3), "float32")
     apply = partial(task.model.apply, train=False)
     return task, jax.eval_shape(apply, variable_shapes(task.model, size), image)
 
 
-def test_darknet19_tells_the_thousand_leaves_of_its_tree_apart():
+def test_darknet19_classifies_the_thousand_leaves_of_its_tree():
     config = read_config(CONFIGS / "darknet19_wordtree1k.py")
     task, raw = raw_of(config)
     model = config.model
@@ -36,7 +36,7 @@ def test_darknet19_tells_the_thousand_leaves_of_its_tree_apart():
     assert sorted(labels) == leaves(make_tree(model.tree)).tolist()
 
 
-def test_the_joint_network_tells_coco_apart_or_goes_down_the_tree():
+def test_the_joint_network_detects_coco_or_descends_the_tree():
     config = read_config(CONFIGS / "yolo9000_joint.py")
     task, raw = raw_of(config)
     model = config.model
@@ -59,6 +59,6 @@ def test_nodes_of_another_tree_are_refused_before_anything_is_read(field, node):
         build(wrong)
 
 
-def test_nodes_that_are_named_without_a_tree_do_not_keep_a_run_from_loading():
+def test_nodes_without_a_tree_do_not_stop_a_run_from_loading():
     config = read_config(f"{CONFIGS / 'quickstart.py'}:smoke")
     build(replace(config, eval=replace(config.eval, seen=(3,))))

@@ -15,17 +15,17 @@ from yolojax.darknet.cfg_writer import cfg_text
 from yolojax.darknet.tree import output_order
 from yolojax.darknet.weights import save_weights
 from yolojax.data.from_config import open_train_source, train_batches
-from yolojax.data.tree_labels import tree_fields
 from yolojax.distributed.sharding import make_mesh
 from yolojax.export.safetensors import flat, nested, save_tensors
 from yolojax.loading import Loaded, load_model
 from yolojax.models.network import variable_shapes
-from yolojax.pretrained import start_from
+from yolojax.pretrained import load_pretrained
 from yolojax.saving import check_free, files_of, fresh_state, save_model
 from yolojax.tasks import build
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.programs import abstract_batch
 from yolojax.training.step import make_train_step
+from yolojax.wordtree.files import tree_fields
 from yolojax.wordtree.tree import bucket_layout, make_tree
 
 ROOT = Path(__file__).parents[1]
@@ -244,13 +244,13 @@ def test_training_starts_from_the_weights_of_the_same_tree(tmp_path, capsys):
     config = small_config("yolo9000")
     task = build(config)
     state = new_state(task, config)
-    state = start_from(str(tmp_path / "a.weights"), state, task, config)
+    state = load_pretrained(str(tmp_path / "a.weights"), state, task, config)
     loaded = load_model(tmp_path / "a.weights", config).variables["params"]["output"]
     np.testing.assert_array_equal(state.params["output"]["kernel"], loaded["kernel"])
     capsys.readouterr()
     other = small_config("yolo9000", tree=(-1,) * 26)
     save_tensors(tmp_path / "b.safetensors", other, random_variables(task), 0)
-    start_from(str(tmp_path / "b.safetensors"), state, task, config)
+    load_pretrained(str(tmp_path / "b.safetensors"), state, task, config)
     assert re.search(r"output +skipped +its output is of another kind", capsys.readouterr().out)
 
 

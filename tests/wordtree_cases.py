@@ -1,6 +1,6 @@
-"""A handful of WordNet's kind, written as data.noun."""
+"""A small WordNet, written as data.noun."""
 
-# wnid: (names, what it is a kind of)
+# wnid: (names, parents)
 SYNSETS = {
     "n00000001": (["entity"], []),
     "n00000002": (["thing", "physical_thing"], ["n00000001"]),

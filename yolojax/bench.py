@@ -19,8 +19,8 @@ from yolojax.config import Config
 from yolojax.data.from_config import open_train_source, train_batches
 from yolojax.data.sources.shapes import SHAPES
 from yolojax.distributed.sharding import check_batch_size, places_of, to_devices
-from yolojax.evaluation.detect import batch_size, blank_batch
-from yolojax.evaluation.kinds import kind_of
+from yolojax.evaluation.detection import batch_size, blank_batch
+from yolojax.evaluation.dispatch import evaluation_of
 from yolojax.tasks import Task, build, forward_flops
 from yolojax.text_table import text_table
 from yolojax.training.optimizer import make_optimizer
@@ -113,10 +113,10 @@ def made_up(like: dict, classes: int) -> dict[str, np.ndarray]:
 def _evaluation_rows(task: Task, variables, config: Config, mesh: Mesh, calls: int):
     """The network and what follows it, at the size and batch of the evaluation."""
     size, images = tuple(config.data.image_size), batch_size(config, mesh)
-    programs = kind_of(task).make_programs(task, config.eval)
+    programs = evaluation_of(task).make_programs(task, config.eval)
     image = blank_batch(config, mesh)["image"]
     flops = forward_flops(task, size)
-    if task.head == "classes":
+    if task.is_classifier:
         yield _aot_row(
             "network + top 5", size, images, programs.top, (variables, image), calls, flops
         )

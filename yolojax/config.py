@@ -49,12 +49,12 @@ class ModelConfig:
 class AugmentConfig:
     """Darknet's augmentation of training images (data.c), with the values of yolov2-voc.cfg."""
 
-    geometry: str = "letterbox"  # Darknet's loader since 2017; "crop" before; "none"
-    jitter: float = 0.3  # of the aspect (letterbox) or of each edge (crop), as a fraction
+    geometry: str = "letterbox"  # Darknet's loader since 2017; "crop": before; "none"
+    jitter: float = 0.3  # change of the aspect (letterbox) or of each edge (crop), as a fraction
     flip: float = 0.5  # probability of a left-right flip
-    hue: float = 0.1  # shift, of the whole circle
-    saturation: float = 1.5  # factor, or its inverse
-    exposure: float = 1.5  # factor, or its inverse
+    hue: float = 0.1  # largest shift, as a fraction of the circle
+    saturation: float = 1.5  # largest factor; its inverse is the smallest
+    exposure: float = 1.5  # largest factor; its inverse is the smallest
 
 
 @dataclass
@@ -62,35 +62,35 @@ class ClassifierAugmentConfig:
     """Darknet's augmentation for classifiers (data.c), with the values of darknet19.cfg."""
 
     scales: tuple[float, float] = (0.5, 1.75)  # shorter side of the picture, in sides of the input
-    angle: float = 7.0  # degrees, either way
-    aspect: float = 0.75  # factor, or its inverse
-    flip: float = 0.5
-    hue: float = 0.1
-    saturation: float = 0.75
-    exposure: float = 0.75
+    angle: float = 7.0  # largest rotation in degrees
+    aspect: float = 0.75  # smallest factor; its inverse is the largest
+    flip: float = 0.5  # probability of a left-right flip
+    hue: float = 0.1  # largest shift, as a fraction of the circle
+    saturation: float = 0.75  # smallest factor; its inverse is the largest
+    exposure: float = 0.75  # smallest factor; its inverse is the largest
 
 
 @dataclass
 class DataConfig:
-    """Where the pictures come from and the shape they are given."""
+    """The data sets, and how their pictures become images of the network."""
 
     train: str = "shapes:train"  # a SOURCE, or several joined with +
     val: str = "shapes:val"  # the SOURCE evaluated during training and by eval.py
     labelled: str = ""  # 9000: a SOURCE of pictures with one class each, to mix into `train`
     mix: tuple[int, int] = (4, 1)  # pictures of `train` to `labelled` ones (paper, section 4)
-    map: str = ""  # 9000: a .map, the node of each class of `train` and `val`; "" = by name
-    val_map: str | None = None  # 9000: that of `val`, where it is another one; "" = by name
-    labelled_map: str = ""  # 9000: that of `labelled`; "" = by wnid or name
-    dir: str = ""  # relative paths in a SOURCE start here; also tfds' data_dir
+    map: str = ""  # 9000: a .map with the node of each class of `train` and `val`; "" = by name
+    val_map: str | None = None  # 9000: a .map for `val` only; "" = by name; None = `map`
+    labelled_map: str = ""  # 9000: a .map for `labelled`; "" = by wnid or name
+    dir: str = ""  # where relative paths in a SOURCE start; also tfds' data_dir
     image_size: tuple[int, int] = (416, 416)  # (height, width), multiples of 32
     multiscale: tuple[int, ...] = ()  # square sides to draw from in training; () = image_size only
     multiscale_every: int = 10  # batches between two draws (paper, section 2)
-    multiscale_last: int = 200  # batches at the end at the largest side (detector.c)
-    max_boxes: int = 30  # truths kept per image; Darknet's 30
+    multiscale_last: int = 200  # batches with the largest side at the end (detector.c)
+    max_boxes: int = 30  # ground-truth boxes per image, padded or cut to this number; Darknet's 30
     letterbox: bool = True  # evaluation: keep the aspect and pad with grey; False = squash
     resize: str = "opencv"  # evaluation: or "darknet", the C program's grid, for its weights
-    on_bad_record: str = "error"  # or "skip": leave it out, count it
-    threads: int = 2  # that decode and augment on each host
+    on_bad_record: str = "error"  # or "skip": skip the record and count it
+    threads: int = 2  # threads per host that decode and augment
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     classifier: ClassifierAugmentConfig = field(default_factory=ClassifierAugmentConfig)
 
@@ -206,8 +206,26 @@ def to_dict(config: Config) -> dict:
     return dataclasses.asdict(config)
 
 
+# Fields of configs that older versions wrote, and their names now.
+OLD_FIELDS = {
+    "loss.box": "loss.box_loss",
+    "loss.objectness": "loss.objectness_loss",
+    "loss.classes": "loss.class_loss",
+}
+
+
+def with_new_names(fields: dict) -> dict:
+    """Copy `fields` of `to_dict` with each of OLD_FIELDS under its name of today."""
+    fields = {part: dict(v) if isinstance(v, dict) else v for part, v in fields.items()}
+    for old, new in OLD_FIELDS.items():
+        part, name = old.split(".")
+        if name in fields.get(part, {}):
+            fields[part].setdefault(new.split(".")[1], fields[part].pop(name))
+    return fields
+
+
 def from_dict(fields: dict) -> Config:
-    """The inverse of `to_dict`, also after a trip through JSON.
+    """Invert `to_dict`, also after a round trip through JSON; fields of older versions load.
 
     Raises:
         ValueError: a field is unknown, or its value has another type.
@@ -215,7 +233,7 @@ def from_dict(fields: dict) -> Config:
     # Lists come from JSON, whole numbers in the place of floats from people.
     rules = dacite.Config(cast=[tuple, float], strict=True)
     try:
-        return dacite.from_dict(Config, fields, config=rules)
+        return dacite.from_dict(Config, with_new_names(fields), config=rules)
     except (dacite.DaciteError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"config: {error}.") from error
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and small ones that are read with suspicion."""
+"""Atomic writes, checked reads of text files, suffixes of pictures, and memory of mapped files."""
 
 import errno
 import mmap
@@ -10,35 +10,35 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-MIN_FREE = 2**20  # bytes of a disk, below which it counts as full
+MIN_FREE = 2**20  # bytes; a disk with less free space counts as full
+# Of the pictures that are read; a VOC annotation tries them in this order.
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MAX_TEXT = 1_000_000  # bytes; the largest published .cfg has 30 kB, list of names 250 kB
 
 
 @contextmanager
-def open_whole(path: str | Path) -> Iterator[BinaryIO]:
-    """A file to write bytes to, that takes the name `path` once all of them are written.
+def open_atomic(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file for writing bytes that gets its name `path` once it is written completely.
 
-    Until then it has a temporary name beside it; folders are made where they are missing.
+    Missing folders are made.
     """
-    with all_or_none(path) as (temporary,), open(temporary, "wb") as file:
+    with atomic_paths(path) as (temporary,), open(temporary, "wb") as file:
         yield file
 
 
 @contextmanager
-def all_or_none(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
-    """Temporary names for `paths`, which get their own once all of them are written.
+def atomic_paths(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
+    """Yield temporary names next to `paths`; all are renamed at the end, or removed on an error.
 
-    They lie beside them; folders are made where they are missing.
+    Missing folders are made.
 
     Raises:
-        IsADirectoryError: a folder has one of the names.
+        IsADirectoryError: one of `paths` is a folder.
     """
     targets = tuple(map(Path, paths))
     for path in targets:
         if path.is_dir():
-            raise IsADirectoryError(
-                f"{path}: a folder is there, where a file is to be; choose another name."
-            )
+            raise IsADirectoryError(f"{path}: is a folder, not a file; choose another name.")
         path.parent.mkdir(parents=True, exist_ok=True)
     temporaries = tuple(path.with_name(f".{path.name}.{os.getpid()}") for path in targets)
     try:
@@ -50,13 +50,26 @@ def all_or_none(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
             temporary.unlink(missing_ok=True)
 
 
-def has_room(folder: Path) -> bool:
-    """Whether the disk of `folder` is not full; each time that it gets full, stderr is told."""
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file atomically; missing folders are made."""
+    with open_atomic(path) as file:
+        file.write(data)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file atomically; missing folders are made."""
+    write_bytes(path, text.encode())
+
+
+def disk_has_space(folder: Path) -> bool:
+    """Check that the disk of `folder` is not full; warn on stderr each time it becomes full."""
     global _full
     disk = shutil.disk_usage(folder)
-    was, _full = _full, disk.total > 0 and disk.free < MIN_FREE  # a total of 0: it does not tell
-    if _full and not was:
-        print(f"{folder}: the disk is full; nothing is recorded until it is not.", file=sys.stderr)
+    was_full, _full = _full, disk.total > 0 and disk.free < MIN_FREE  # total is 0 if unknown
+    if _full and not was_full:
+        print(
+            f"{folder}: the disk is full; records are skipped until it has space.", file=sys.stderr
+        )
     return not _full
 
 
@@ -64,42 +77,36 @@ _full = False
 
 
 @contextmanager
-def as_records() -> Iterator[None]:
-    """Files that a run is worth more than: where the disk is full, stderr is told, and no more."""
+def ignore_full_disk() -> Iterator[None]:
+    """Turn the error of a full disk into a message on stderr, for files that a run can miss."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        print(f"{error}: left out, the run goes on.", file=sys.stderr)
+        print(f"{error}: the file is skipped, the run continues.", file=sys.stderr)
 
 
 def check_absent(*paths: Path, force: bool = False) -> None:
-    """Raises ValueError where one of `paths` is there already, unless `force`."""
+    """Raise ValueError if one of `paths` exists, unless `force`."""
     for path in paths:
         if path.exists() and not force:
             raise ValueError(f"{path}: exists already; choose another name, or give --force.")
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write `data` under a temporary name, then rename; folders are made where they are missing."""
-    with open_whole(path) as file:
-        file.write(data)
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """As `write_bytes`, in UTF-8."""
-    write_bytes(path, text.encode())
+def is_picture(path: str | Path) -> bool:
+    """Check whether the suffix of `path` is one of PICTURE_SUFFIXES."""
+    return Path(path).suffix.lower() in PICTURE_SUFFIXES
 
 
 def read_text(path: str | Path, what: str) -> str:
-    """The text in `path`; `what` says what should be in it ("a .cfg").
+    """Read a small text file; `what` is the expected kind of file, such as "a .cfg".
 
-    Bytes that are not UTF-8 are replaced: they are found in comments, where Darknet allows them.
+    Bytes that are not UTF-8 are replaced, as Darknet allows them in comments.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is larger than MAX_TEXT, or holds zero bytes.
+        ValueError: the file is larger than MAX_TEXT, or is binary.
     """
     path = Path(path)
     if not path.is_file():
@@ -113,16 +120,35 @@ def read_text(path: str | Path, what: str) -> str:
 
 
 def check_length(length: int, file: str | Path) -> None:
-    """Raises ValueError if a text of `length` is too long to be what it should be."""
+    """Raise ValueError if a text of `length` bytes is longer than MAX_TEXT."""
     if length > MAX_TEXT:
         raise ValueError(f"{file}: longer than {MAX_TEXT:,} bytes; is it the right file?")
 
 
-def let_go(array: Any) -> None:
-    """Lets the system take back the memory of the mapped file that the numpy `array` is a view of.
+def read_utf8(path: str | Path) -> str:
+    """Read a text file of any length.
 
-    What is asked for later is read again. Of any other array nothing happens, nor of a map that
-    can be written to: what was changed in it is not in the file.
+    Raises:
+        ValueError: the file cannot be read, or is not UTF-8.
+    """
+    try:
+        return Path(path).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: must be a text file in UTF-8: {error}.") from error
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Read the lines of a text file without surrounding space; raises ValueError as `read_utf8`."""
+    return [line.strip() for line in read_utf8(path).splitlines()]
+
+
+def release_mapped(array: Any) -> None:
+    """Let the system reclaim the memory of the mapped file that the numpy `array` is a view of.
+
+    Later reads load the file again. Does nothing for other arrays, nor for a writable map, whose
+    changes are not in the file.
     """
     while hasattr(array, "base"):
         array = array.base

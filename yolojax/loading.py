@@ -20,7 +20,7 @@ from yolojax.darknet.header import VERSION, read_header
 from yolojax.darknet.tree import from_darknet
 from yolojax.darknet.weights import load_weights
 from yolojax.export.safetensors import load_tensors, read_about
-from yolojax.files import let_go, read_text
+from yolojax.files import read_text, release_mapped
 from yolojax.models import NETWORKS
 from yolojax.models.network import variable_shapes
 from yolojax.tasks import Task, build
@@ -82,7 +82,7 @@ def describe(path: File, *, cfg: File | None = None, names: File | None = None) 
     """
     path = Path(path)
     if is_weights(path):
-        return _from_cfg(cfg, names) if cfg else _from_zoo(path, names)
+        return _from_cfg(cfg, names) if cfg else _from_published(path, names)
     _refuse(path, cfg=cfg, names=names)
     return checkpoint.load_config(path) if path.is_dir() else read_about(path)[0]
 
@@ -111,7 +111,7 @@ def on_device(variables: dict, place: Any = None) -> dict:
 
     def put(leaf):
         array = jax.block_until_ready(jax.device_put(leaf, place))
-        let_go(leaf)
+        release_mapped(leaf)
         return array
 
     return jax.tree.map(put, variables)
@@ -153,7 +153,7 @@ def _from_cfg(cfg: File, names: File | None) -> Config:
     return config_from_cfg(parsed, name=path.stem, classes=classes, text=text, folder=path.parent)
 
 
-def _from_zoo(path: Path, names: File | None) -> Config:
+def _from_published(path: Path, names: File | None) -> Config:
     read_header(path)
     entry = published_files.recognise(path)
     if entry is None:

@@ -23,7 +23,7 @@ class Match(NamedTuple):
     reason: str
 
 
-def start_from(path: str, state: TrainState, task: Task, config: Config) -> TrainState:
+def load_pretrained(path: str, state: TrainState, task: Task, config: Config) -> TrainState:
     """`state` with the layers that `path` has of it; the others stay as they are.
 
     Layers are matched by name, and loaded if all their shapes fit; the output layer only if both

@@ -17,7 +17,7 @@ from yolojax.distributed.sharding import make_mesh, replicated
 from yolojax.export.onnx import export_onnx
 from yolojax.export.safetensors import save_tensors
 from yolojax.export.stablehlo import export_stablehlo
-from yolojax.files import all_or_none, write_text
+from yolojax.files import atomic_paths, write_text
 from yolojax.loading import Loaded, on_device
 from yolojax.suggestions import did_you_mean
 from yolojax.training import checkpoint
@@ -151,7 +151,7 @@ def _save_darknet(path: Path, model: Loaded, version: tuple[int, int, int] | Non
     }
     if description.tree:
         texts[tree] = tree_text_of(description, tree)
-    with all_or_none(path, *texts) as (weights, *others):
+    with atomic_paths(path, *texts) as (weights, *others):
         save_weights(weights, network, variables, model.seen, version=version)
         for temporary, text in zip(others, texts.values(), strict=True):
             write_text(temporary, text)

@@ -50,6 +50,11 @@ class Task(NamedTuple):
     loss: Callable  # (raw, batch, seen) -> (scalar, {name: scalar})
     head: str = "region"  # what raw means: a key of DECODERS
 
+    @property
+    def is_classifier(self) -> bool:
+        """Whether raw has class logits alone, no boxes."""
+        return self.head == "classes"
+
 
 def build(config: Config) -> Task:
     """The task that `config` describes.
@@ -138,7 +143,7 @@ def _check_tree(model: ModelConfig, head: str, file: str) -> None:
     if file and not model.tree:
         raise ValueError(
             f"the classes of {model.name} form the tree in {file}, but config.model.tree is empty; "
-            "read it with yolojax.data.tree_labels.tree_fields."
+            "read it with yolojax.wordtree.files.tree_fields."
         )
     if model.tree and head not in TREE_DECODERS:
         raise ValueError(f"config.model.tree: the classes of {model.name} cannot form a tree.")

@@ -12,7 +12,7 @@ from yolojax.ablation.table import About, write_table
 from yolojax.config import Config
 from yolojax.evaluation.average_precision import match_voc
 from yolojax.evaluation.coco import match_coco
-from yolojax.evaluation.evaluator import ImageDetections, ImageTruth
+from yolojax.evaluation.evaluator import GroundTruth, ImageDetections
 from yolojax.evaluation.writers import write_matches
 
 IMAGES = 8
@@ -44,16 +44,18 @@ def evaluated(run, found):
 
     The other detections miss, so that the AP is nearly the share that was found.
     """
-    truths, detections = [], []
+    ground_truth, detections = [], []
     for i in range(IMAGES):
         no = np.zeros(1, bool)
         box, wrong = np.array([[0.0, 0, 10, 10]]), np.array([[50.0, 50, 60, 60]])
-        truths.append(ImageTruth(f"{i}", 99, 99, box, np.zeros(1, int), no, no, np.full(1, 100.0)))
+        ground_truth.append(
+            GroundTruth(f"{i}", 99, 99, box, np.zeros(1, int), no, no, np.full(1, 100.0))
+        )
         place, score = (box, 0.9) if i < found else (wrong, 0.1)
         detections.append(ImageDetections(f"{i}", place, np.full(1, score), np.zeros(1, int)))
     folder = run.workdir / "eval"
-    matches = (match(truths, detections, 1) for match in (match_voc, match_coco))
-    write_matches(folder / "val_matches.npz", [t.image_id for t in truths], ["cat"], *matches)
+    matches = (match(ground_truth, detections, 1) for match in (match_voc, match_coco))
+    write_matches(folder / "val_matches.npz", [t.image_id for t in ground_truth], ["cat"], *matches)
     speed = {"input": 90.0, "network": 3.0, "nms": 2.0}
     result = {"voc10": found / IMAGES, "speed": speed}
     (folder / "val.json").write_text(json.dumps(result))

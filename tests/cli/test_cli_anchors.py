@@ -23,17 +23,17 @@ def fit(mean_iou, anchors=5):
     return cli.Fit(np.ones((anchors, 2)), mean_iou, 0.9)
 
 
-def test_the_verdict_weighs_the_gain():
+def test_the_verdict_depends_on_the_gain():
     assert "+1.0 points" in cli.verdict(fit(0.61), ("a", fit(0.60)))
-    assert "not worth bothering" in cli.verdict(fit(0.61), ("a", fit(0.60)))
-    assert "own anchors pay" in cli.verdict(fit(0.65), ("a", fit(0.60)))
+    assert "too little gain" in cli.verdict(fit(0.61), ("a", fit(0.60)))
+    assert "use your own anchors" in cli.verdict(fit(0.65), ("a", fit(0.60)))
 
 
-def test_the_rival_has_as_many_anchors_if_there_is_one():
+def test_the_best_published_priors_have_as_many_anchors():
     published = {"a": fit(0.6), "b": fit(0.5), "c": fit(0.4, 3)}
-    assert cli.best_rival(published, 5)[0] == "a"
-    assert cli.best_rival(published, 3)[0] == "c"
-    assert cli.best_rival(published, 4)[0] == "a"
+    assert cli.best_published(published, 5)[0] == "a"
+    assert cli.best_published(published, 3)[0] == "c"
+    assert cli.best_published(published, 4)[0] == "a"
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def test_the_table_ends_with_a_line_for_the_config(few_boxes, capsys, tmp_path):
     text = capsys.readouterr().out
     assert "4 boxes in 1 pictures, letterboxed to 416 x 416" in text
     assert "yolov2_voc" in text
-    found = ast.literal_eval(text.splitlines()[-1].removeprefix("config.model.anchors = "))
-    np.testing.assert_allclose(found, [(1.365, 2.6), (6.5, 6.5), (11.7, 10.4)], rtol=1e-3)
+    line = ast.literal_eval(text.splitlines()[-1].removeprefix("config.model.anchors = "))
+    np.testing.assert_allclose(line, [(1.365, 2.6), (6.5, 6.5), (11.7, 10.4)], rtol=1e-3)
     assert cv2.imread(str(plot)) is not None
 
 
@@ -69,6 +69,6 @@ def test_more_anchors_than_shapes_is_an_error(few_boxes, capsys):
     assert main(["anchors", "test:source", "-k", "0"]) == 2
 
 
-def test_the_drawn_shapes_are_better_served_by_their_own_anchors(capsys):
+def test_the_drawn_shapes_need_their_own_anchors(capsys):
     assert main(["anchors", "shapes:val", "-k", "3", "--restarts", "2"]) == 0
-    assert "own anchors pay" in capsys.readouterr().out
+    assert "use your own anchors" in capsys.readouterr().out

@@ -20,7 +20,7 @@ def source_of(*boxes_of, skipped=()):
 
 @pytest.fixture
 def check(monkeypatch, capsys):
-    """Run the verb on a source -> (status, what it printed)."""
+    """Run the verb on a source -> (status, output)."""
 
     def run(source, *argv):
         monkeypatch.setattr("yolojax.data.sources.load.load_source", lambda *_, **__: source)
@@ -30,12 +30,12 @@ def check(monkeypatch, capsys):
     return run
 
 
-def test_a_sound_source_is_fit(check):
+def test_a_sound_source_has_no_findings(check):
     status, text = check(source_of([(10, 10, 60, 60)], []))
     assert status == 0
     assert "test:source: 2 pictures, 1 objects" in text
     assert "errors: none\nwarnings: none" in text
-    assert "YOLOv1 7 x 7         100.0%  0 objects lost, in 0 pictures" in text
+    assert ["YOLOv1", "7", "x", "7", "100.0%", "0", "0"] in map(str.split, text.splitlines())
 
 
 def test_errors_give_status_1_and_warnings_do_not(check):
@@ -46,7 +46,7 @@ def test_errors_give_status_1_and_warnings_do_not(check):
     assert "tiny boxes: 1\n    r0: box 1 (cat)" in text
 
 
-def test_few_messages_are_shown_and_json_has_all(check):
+def test_the_text_has_some_messages_and_json_all(check):
     source = source_of([(10, 10, 60, 60)], skipped=[f"{i}.xml: broken" for i in range(9)])
     assert "... and 6 more" in check(source)[1]
     report = json.loads(check(source, "--json")[1])
@@ -66,12 +66,12 @@ def test_the_config_gives_input_and_grids(check, tmp_path):
     report = json.loads(check(two, "--config", str(config), "--json")[1])
     assert report["limits"]["yolov1"]["grid"] == [9, 9]
     assert report["limits"]["yolov2"]["grid"] == [3, 4]
-    assert report["limits"]["yolov2"]["kept"] == 1
+    assert report["limits"]["yolov2"]["assigned"] == 1
     assert [*report["warnings"]] == ["more boxes than max_boxes"]
     assert "stretched to 96 x 128" in check(two, "--config", str(config))[1]
 
 
-def test_one_picture_shows_it_all(check, tmp_path):
+def test_a_plot_is_written(check, tmp_path):
     plot = tmp_path / "data.png"
     assert check(source_of([(10, 10, 60, 60)]), "--plot", str(plot))[0] == 0
     assert cv2.imread(str(plot)) is not None
@@ -80,9 +80,9 @@ def test_one_picture_shows_it_all(check, tmp_path):
 def test_pictures_without_boxes_can_be_checked_and_plotted(check, tmp_path):
     status, text = check(source_of([]), "--plot", str(tmp_path / "data.png"))
     assert status == 0
-    assert "no boxes, so no limits" in text
+    assert "no boxes, so no upper bound" in text
 
 
-def test_the_drawn_shapes_are_fit(capsys):
+def test_the_drawn_shapes_have_no_errors(capsys):
     assert run_verb("check_data", ["shapes:val"]) == 0
     assert "errors: none" in capsys.readouterr().out

@@ -121,7 +121,7 @@ def test_an_unreadable_picture_is_told_and_the_others_go_on(predict, tmp_path, c
 
 def test_no_picture_is_misuse(predict, tmp_path, capsys):
     assert predict.run(tmp_path, tmp_path / "*.png") == 2
-    assert "no pictures (.bmp" in capsys.readouterr().err
+    assert "no pictures (.jpg" in capsys.readouterr().err
     assert predict.loads == []
 
 

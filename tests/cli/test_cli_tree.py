@@ -21,17 +21,19 @@ def test_a_tree_is_built_from_wordnet(here, capsys):
     command = "build --wordnet . --labels labels.txt --root n00000002 --out x.tree"
     assert run(command) == 0
     out = capsys.readouterr().out
-    assert "x.tree: 4 labels and 2 nodes above and between them" in out
+    assert "x.tree: 4 labels and 2 nodes that connect them" in out
     assert "6 nodes, 4 of them leaves; 3 groups of siblings, up to 2 in one; 3 levels" in out
     tree = files.read_tree("x.tree")
-    assert files.names_beside("x.tree", tree)[0] == "canine"
+    assert files.read_names_of("x.tree", tree)[0] == "canine"
     assert run(command) == 1
     assert "exists already" in capsys.readouterr().err
     assert run(f"{command} --force --without contraction") == 0
-    assert "6 nodes above" in capsys.readouterr().out  # animal, canine, dog, terrier; tool, saw
+    assert (
+        "6 nodes that connect" in capsys.readouterr().out
+    )  # animal, canine, dog, terrier; tool, saw
 
 
-def test_patches_of_ones_own_bring_labels_under_the_root(here, capsys):
+def test_rehang_puts_labels_below_the_root(here, capsys):
     write_wordnet(here)
     (here / "labels.txt").write_text("n00000017\nn00000030\n")
     command = "build --wordnet . --labels labels.txt --root n00000002 --out x.tree"
@@ -45,31 +47,31 @@ def test_patches_of_ones_own_bring_labels_under_the_root(here, capsys):
     assert "own.csv: n9 is not in" in capsys.readouterr().err
 
 
-def test_ones_own_names_need_no_labels(here, capsys):
+def test_build_from_nested_names_needs_no_labels(here, capsys):
     (here / "a.yaml").write_text("animal:\n  dog: [big terrier, poodle]\n  cat:\nvehicle: car\n")
     assert run("build --nested a.yaml --out a.tree") == 0
     tree = files.read_tree("a.tree")
     assert tree == (("animal", "car", "dog", "cat", "big_terrier", "poodle"), (-1, -1, 0, 0, 2, 2))
-    assert files.names_beside("a.tree", tree)[4] == "big terrier"
+    assert files.read_names_of("a.tree", tree)[4] == "big terrier"
 
 
-def test_labels_come_from_several_files_each_once(here, capsys):
+def test_labels_of_several_files_are_joined_without_repeats(here, capsys):
     (here / "a.csv").write_text("horse,\nsorrel,horse\ncow,\n")
     (here / "a.txt").write_text("sorrel\ncow\n")
     (here / "b.txt").write_text("horse\ncow\n")
     command = "build --csv a.csv --out a.tree --labels a.txt b.txt"
     assert run(command) == 0
-    assert "3 labels and 0 nodes above" in capsys.readouterr().out
+    assert "3 labels and 0 nodes" in capsys.readouterr().out
     assert files.read_tree("a.tree") == (("horse", "cow", "sorrel"), (-1, -1, 0))
     assert run(f"{command} --force --promotion") == 0
     assert files.read_tree("a.tree").parents == (-1, -1, -1)
 
 
-def test_a_tree_and_its_names_are_written_together_or_not(here, capsys):
+def test_tree_and_names_are_written_together(here, capsys):
     (here / "a.csv").write_text("dog,\n")
     (here / "a.tree").mkdir()
     assert run("build --csv a.csv --out a.tree --force") == 1
-    assert "a.tree: a folder is there, where a file is to be" in capsys.readouterr().err
+    assert "a.tree: is a folder, not a file" in capsys.readouterr().err
     assert sorted(path.name for path in here.iterdir()) == ["a.csv", "a.tree"]
 
 
@@ -99,13 +101,13 @@ def test_the_shipped_tree_is_counted(capsys):
     assert rows[-1] == ["28", "1"]
 
 
-def test_there_are_no_levels_below_none(capsys):
+def test_negative_levels_are_refused(capsys):
     with pytest.raises(SystemExit):
         run("show imagenet1k --levels -3")
     assert "argument --levels: must be 0 or more; got -3" in capsys.readouterr().err
 
 
-def test_a_class_may_begin_as_a_comment_does(here):
+def test_a_class_may_start_with_a_number_sign(here):
     (here / "a.tree").write_text("n1 -1\nn2 -1\n")
     (here / "own.names").write_text("#1 sign\n")
     command = "map --tree a.tree --names own.names --out own.map"
@@ -116,7 +118,7 @@ def test_a_class_may_begin_as_a_comment_does(here):
     assert files.read_map("own.map", 2) == (1,)
 
 
-def test_ambiguous_classes_are_asked_for_in_a_file(here, capsys):
+def test_ambiguous_classes_are_decided_in_a_file(here, capsys):
     (here / "a.tree").write_text("animal -1\ntool -1\nn3 0\ndog 0\nn5 1\n")
     (here / "a.names").write_text("animal\ntool\nbat\ndog\nbat\n")
     (here / "own.names").write_text("Dogs\nbat\nzebu\n")
@@ -130,11 +132,11 @@ def test_ambiguous_classes_are_asked_for_in_a_file(here, capsys):
     )
     assert "Dogs = dog\n#   dog  animal > dog\n" in todo.read_text()
     assert run(command) == 1
-    assert "exists already; give it with --choices" in capsys.readouterr().err
+    assert "exists already; give it as --choices" in capsys.readouterr().err
 
     todo.write_text(todo.read_text().replace("bat = ?", "bat = n5"))
     assert run(f"{command} --choices own.map.todo") == 1
-    assert "own.map.todo: still to be decided: zebu." in capsys.readouterr().err
+    assert "own.map.todo: not decided yet: zebu." in capsys.readouterr().err
     todo.write_text(todo.read_text().replace("zebu = ?", "zebu = animal"))
     assert run(f"{command} --choices own.map.todo") == 0
     assert files.read_map("own.map", 5) == (3, 4, 0)
@@ -168,13 +170,13 @@ def test_a_wrong_choice_is_refused_with_its_line(here, capsys, line, message):
         ("build --csv a.csv --out x.txt", "--out must end in .tree"),
     ],
 )
-def test_misuse_is_told(here, monkeypatch, capsys, command, message):
+def test_misuse_is_refused(here, monkeypatch, capsys, command, message):
     monkeypatch.setenv("WORDNET_DIR", str(write_wordnet(here)))
     assert run(command) == 2
     assert message in capsys.readouterr().err
 
 
-def test_the_help_has_the_steps_and_the_words_of_the_paper(capsys):
+def test_help_lists_the_steps(capsys):
     with pytest.raises(SystemExit):
         run("build --help")
     out = " ".join(capsys.readouterr().out.split())

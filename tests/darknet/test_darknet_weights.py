@@ -8,7 +8,7 @@ import pytest
 
 from yolojax.darknet.cfg import read_cfg
 from yolojax.darknet.weights import load_weights, prefix_of, read_header, save_weights
-from yolojax.files import let_go
+from yolojax.files import release_mapped
 from yolojax.loading import on_device
 from yolojax.models.layers import Connected, Conv, Local, MaxPool, Route
 from yolojax.models.network import Network, variable_shapes
@@ -190,11 +190,11 @@ def test_a_file_is_not_held_in_memory_beside_what_is_made_of_it(tmp_path):
     assert resident(path) > size / 2  # it was read again, so the measurement is one
 
 
-def test_what_was_changed_in_a_map_of_ones_own_is_not_let_go(tmp_path):
+def test_changes_in_a_writable_map_are_not_released(tmp_path):
     np.save(tmp_path / "a.npy", np.ones(100_000, np.float32))
     changed = np.load(tmp_path / "a.npy", mmap_mode="c")
     changed[:] = 7
-    let_go(np.asarray(changed))
+    release_mapped(np.asarray(changed))
     assert (changed == 7).all()
 
 

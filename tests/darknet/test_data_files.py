@@ -27,7 +27,7 @@ def test_names(tmp_path):
         (b"cat\n" * 250_001, "longer than 1,000,000 bytes"),
     ],
 )
-def test_names_that_are_none(tmp_path, data, message):
+def test_bad_names_are_refused(tmp_path, data, message):
     (tmp_path / "my.names").write_bytes(data)
     with pytest.raises(ValueError, match=re.escape(message)):
         read_names(tmp_path / "my.names")
@@ -51,16 +51,16 @@ def test_data(tmp_path):
         ("a=1\na = 1\na=2", "my.data:3: a has another value already"),
     ],
 )
-def test_data_that_is_none(tmp_path, text, message):
+def test_bad_data_is_refused(tmp_path, text, message):
     (tmp_path / "my.data").write_text(text)
     with pytest.raises(ValueError, match=message):
         read_data(tmp_path / "my.data")
 
 
-def test_labels_are_mapped_by_names_that_differ(tmp_path):
+def test_labels_need_unique_names(tmp_path):
     (tmp_path / "my.names").write_text("crane\ndog\ncrane\n")
     assert read_names(tmp_path / "my.names") == ("crane", "dog", "crane")
-    message = r"must differ, these come twice: \['crane'\]"
+    message = r"must be unique, repeated: \['crane'\]"
     with pytest.raises(ValueError, match=message):
         read_unique_names(tmp_path / "my.names")
     with pytest.raises(ValueError, match=message):
@@ -70,7 +70,7 @@ def test_labels_are_mapped_by_names_that_differ(tmp_path):
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=60) | st.text(alphabet="ab =#\n\r[]é", max_size=40).map(str.encode))
 @pytest.mark.parametrize("read", [read_names, read_data])
-def test_any_bytes_are_values_or_a_value_error(tmp_path, read, data):
+def test_any_bytes_give_values_or_a_value_error(tmp_path, read, data):
     path = tmp_path / "file"
     path.write_bytes(data)
     try:

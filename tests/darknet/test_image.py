@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolojax.darknet.image import centre_crop, place, resize
-from yolojax.data.geometry import place_letterbox
+from yolojax.data.transforms import place_letterbox
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "image_synth.npz")
 IMAGE = np.ascontiguousarray(GOLDEN["crop_u8"].transpose(1, 2, 0))  # [61, 97, 3]
@@ -23,29 +23,29 @@ def column(*values):
 
 @pytest.mark.parametrize("name", ["resize_64x48", "resize_120x100", "resize_97x61"])
 def test_resize_is_darknets(name):
-    found = resize(IMAGE, golden(name).shape[:2])
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, golden(name), rtol=0, atol=1e-6)
+    output = resize(IMAGE, golden(name).shape[:2])
+    assert output.dtype == np.float32
+    np.testing.assert_allclose(output, golden(name), rtol=0, atol=1e-6)
 
 
-def test_the_last_row_is_the_pictures_where_darknet_draws_it_black():
-    found, expected = resize(IMAGE, (96, 32)), golden("resize_32x96")
-    np.testing.assert_allclose(found[:-1], expected[:-1], rtol=0, atol=1e-6)
+def test_the_last_row_is_not_black_as_darknets():
+    output, expected = resize(IMAGE, (96, 32)), golden("resize_32x96")
+    np.testing.assert_allclose(output[:-1], expected[:-1], rtol=0, atol=1e-6)
     assert expected[-1].max() < 1e-4 < IMAGE[-1].min()
-    np.testing.assert_array_equal(found[-1], resize(IMAGE[-1:], (1, 32))[0])
+    np.testing.assert_array_equal(output[-1], resize(IMAGE[-1:], (1, 32))[0])
 
 
 @pytest.mark.parametrize("name", ["letterbox_96x96", "letterbox_128x64", "letterbox_64x128"])
 def test_a_placed_picture_is_darknets_letterbox(name):
     size = golden(name).shape[:2]
-    found = place(IMAGE, place_letterbox(IMAGE.shape[:2], size).target, size)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, golden(name), rtol=0, atol=1e-6)
+    output = place(IMAGE, place_letterbox(IMAGE.shape[:2], size).target, size)
+    assert output.dtype == np.float32
+    np.testing.assert_allclose(output, golden(name), rtol=0, atol=1e-6)
 
 
-def test_corner_pixels_lie_on_corner_pixels():
-    found = resize(column(0, 100, 200), (5, 1))
-    np.testing.assert_allclose(found[:, 0, 0] * 255, [0, 50, 100, 150, 200], atol=1e-4)
+def test_corner_pixels_are_on_corner_pixels():
+    output = resize(column(0, 100, 200), (5, 1))
+    np.testing.assert_allclose(output[:, 0, 0] * 255, [0, 50, 100, 150, 200], atol=1e-4)
 
 
 def test_two_rows_of_many_are_the_first_and_the_last():
@@ -56,27 +56,27 @@ sides = st.integers(1, 200)
 
 
 @given(st.tuples(sides, sides), st.tuples(sides, sides), st.integers(0, 255))
-def test_a_plain_picture_stays_plain(picture, size, level):
+def test_a_uniform_picture_stays_uniform(picture, size, level):
     image = np.full((*picture, 3), level, np.uint8)
-    found = resize(image, size)
-    assert found.shape == (*size, 3)
-    np.testing.assert_allclose(found, level / 255, atol=1e-6)
+    output = resize(image, size)
+    assert output.shape == (*size, 3)
+    np.testing.assert_allclose(output, level / 255, atol=1e-6)
 
 
 @given(st.tuples(sides, sides), st.tuples(sides, sides))
 def test_the_corners_stay(picture, size):
     image = np.random.default_rng(0).integers(0, 256, (*picture, 3), np.uint8)
     first = [0 if side > 1 else n - 1 for n, side in zip(picture, size, strict=True)]
-    found = resize(image, size)
-    np.testing.assert_allclose(found[0, 0], image[*first] / 255, atol=1e-6)
-    np.testing.assert_allclose(found[-1, -1], image[-1, -1] / 255, atol=1e-6)
+    output = resize(image, size)
+    np.testing.assert_allclose(output[0, 0], image[*first] / 255, atol=1e-6)
+    np.testing.assert_allclose(output[-1, -1], image[-1, -1] / 255, atol=1e-6)
 
 
 def test_the_middle_of_a_wide_picture_is_cropped():
-    # 4 x 8 -> 2 x 4: its columns are 0, 7/3, 14/3 and 7, and the middle two are kept.
+    # 4 x 8 -> 2 x 4: its columns are 0, 7/3, 14/3 and 7, of which the middle two remain.
     image = np.broadcast_to(np.arange(8, dtype=np.uint8)[None, :, None] * 30, (4, 8, 3))
-    found = centre_crop(image, (2, 2))
-    np.testing.assert_allclose(found[:, :, 0] * 255, [[70, 140]] * 2, atol=1e-4)
+    output = centre_crop(image, (2, 2))
+    np.testing.assert_allclose(output[:, :, 0] * 255, [[70, 140]] * 2, atol=1e-4)
 
 
 def test_the_shorter_side_is_truncated_as_darknet_does():
@@ -86,5 +86,5 @@ def test_the_shorter_side_is_truncated_as_darknet_does():
 
 
 @given(st.tuples(sides, sides), st.tuples(sides, sides))
-def test_a_crop_has_the_size_asked_for(picture, size):
+def test_a_crop_has_the_given_size(picture, size):
     assert centre_crop(np.zeros((*picture, 3), np.uint8), size).shape == (*size, 3)

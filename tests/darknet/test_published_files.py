@@ -6,6 +6,7 @@ import pytest
 from yolojax.darknet import published_files
 from yolojax.darknet.cfg import parse_cfg
 from yolojax.darknet.config import config_from_cfg
+from yolojax.darknet.published_files import PUBLISHED_FILES
 from yolojax.darknet.weights import entries
 from yolojax.models import NETWORKS, build_network
 from yolojax.models.network import variable_shapes
@@ -27,7 +28,7 @@ CFGS = {  # published file: its .cfg
     "darknet.weights": "darknet",
     "tiny.weights": "tiny",
 }
-IDS = [entry.name for entry in published_files.ZOO]
+IDS = [entry.name for entry in PUBLISHED_FILES]
 
 
 def sparse(path, size):
@@ -37,10 +38,10 @@ def sparse(path, size):
 
 
 def named(name):
-    return next(entry for entry in published_files.ZOO if entry.name == name)
+    return next(entry for entry in PUBLISHED_FILES if entry.name == name)
 
 
-@pytest.mark.parametrize("entry", published_files.ZOO, ids=IDS)
+@pytest.mark.parametrize("entry", PUBLISHED_FILES, ids=IDS)
 def test_the_published_length_is_that_of_the_network_and_a_header(entry):
     published = PUBLISHED[entry.network]
     published = published._replace(boxes=entry.boxes or published.boxes)
@@ -50,7 +51,7 @@ def test_the_published_length_is_that_of_the_network_and_a_header(entry):
     assert entry.bytes - 4 * floats in (16, 20)
 
 
-@pytest.mark.parametrize("entry", published_files.ZOO, ids=IDS)
+@pytest.mark.parametrize("entry", PUBLISHED_FILES, ids=IDS)
 def test_a_file_is_recognised_by_its_length_and_name(entry, tmp_path):
     assert published_files.recognise(sparse(tmp_path / entry.name, entry.bytes)) is entry
 
@@ -74,7 +75,7 @@ def test_what_is_not_there_is_not_recognised(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "entry", [e for e in published_files.ZOO if "9000" not in e.name], ids=lambda e: e.name
+    "entry", [e for e in PUBLISHED_FILES if "9000" not in e.name], ids=lambda e: e.name
 )
 def test_every_config_builds_the_network_of_that_length(entry):
     config = published_files.config_of(entry)
@@ -138,10 +139,10 @@ def test_yolo9000_needs_its_cfg():
 
 
 def test_every_published_network_has_a_file():
-    assert {entry.network for entry in published_files.ZOO} == set(PUBLISHED)
+    assert {entry.network for entry in PUBLISHED_FILES} == set(PUBLISHED)
 
 
-@pytest.mark.parametrize("entry", published_files.ZOO, ids=IDS)
+@pytest.mark.parametrize("entry", PUBLISHED_FILES, ids=IDS)
 def test_the_page_has_every_file_with_its_length(entry):
     assert any(
         line.startswith(f"| {entry.name} ") and f"| {entry.bytes:,} " in line

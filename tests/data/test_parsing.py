@@ -62,7 +62,7 @@ def test_collect_stops_or_skips():
         return item
 
     assert collect(read, [1, 2, 3], "skip") == ([1, 3], ["two is bad."])
-    with pytest.raises(BadRecord, match=r"two is bad\. Mend it, or leave"):
+    with pytest.raises(BadRecord, match=r"two is bad\. Fix it, or skip"):
         collect(read, [1, 2, 3], "error")
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from yolojax.config import AugmentConfig
-from yolojax.data.augment import augment as augment_picture
-from yolojax.data.geometry import GREY, boxes_to_original, fitter, letterbox, squash
 from yolojax.data.loader import fingerprint
-from yolojax.data.pipeline import eval_loader, record_at, train_loader, train_sample
+from yolojax.data.pipeline import eval_loader, record_at, side_of, train_loader, train_sample
 from yolojax.data.records import BadRecord, Record
+from yolojax.data.transforms import GREY, boxes_to_original, fitter, letterbox, squash
+from yolojax.data.transforms import augment as augment_picture
 
 SIZE = (32, 64)
 
@@ -72,7 +72,7 @@ def prints(loader, count=6):
     return [fingerprint(batch) for batch in first(loader, count)]
 
 
-def test_batch_has_the_arrays_of_the_house():
+def test_batch_has_the_documented_arrays():
     (batch,) = first(training(), 1)
     seen = {name: (array.shape, array.dtype.name) for name, array in batch.items()}
     assert seen == {
@@ -84,14 +84,14 @@ def test_batch_has_the_arrays_of_the_house():
     }
 
 
-def test_rows_are_those_of_the_sample_function():
+def test_rows_are_made_by_the_sample_function():
     batch = first(training(), 2)[1]
     source = pictures()
-    for place in range(4):
+    for index in range(4):
         row = train_sample(
-            source, 4 + place, seed=3, size=SIZE, augment=AugmentConfig(), max_boxes=5
+            source, 4 + index, seed=3, size=SIZE, augment=AugmentConfig(), max_boxes=5
         )
-        assert fingerprint(row) == fingerprint({name: batch[name][place] for name in batch})
+        assert fingerprint(row) == fingerprint({name: batch[name][index] for name in batch})
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
@@ -115,7 +115,7 @@ def test_resumed_is_uninterrupted(start):
     assert prints(training(**sizes, start_batch=start), 8 - start) == whole[start:]
 
 
-def test_another_batch_size_goes_on_at_the_same_image():
+def test_another_batch_size_resumes_at_the_same_image():
     eights = first(training(batch_size=8), 3)[2]
     fours = first(training(start_batch=4), 2)
     joined = {name: np.concatenate([batch[name] for batch in fours]) for name in eights}
@@ -126,7 +126,7 @@ def test_seed_changes_the_run():
     assert not set(prints(training(seed=4))) & set(prints(training()))
 
 
-def test_a_resume_far_on_reads_nothing_before_it():
+def test_resuming_reads_no_earlier_records():
     read = []
 
     class Counting(Pictures):
@@ -163,7 +163,7 @@ def test_multiscale_changes_between_batches_only():
     assert {shape[1] for shape in shapes[9:]} == {96}
 
 
-def test_difficult_and_crowd_truths_are_not_trained_on():
+def test_difficult_and_crowd_boxes_are_not_trained_on():
     source = Pictures([record(0, None, (True, False, False), (False, False, True))])
     plain = AugmentConfig(geometry="none")
     row = train_sample(source, 0, seed=0, size=SIZE, augment=plain)
@@ -171,7 +171,7 @@ def test_difficult_and_crowd_truths_are_not_trained_on():
     assert row["labels"][0] == 1
 
 
-def test_truths_beyond_max_boxes_are_left_out():
+def test_boxes_beyond_max_boxes_are_dropped():
     sample = sample_of(AugmentConfig(geometry="none"), max_boxes=2)
     (batch,) = first(training(sample=sample), 1)
     assert batch["mask"].all()
@@ -199,22 +199,22 @@ def test_bad_picture_stops_the_run_and_is_named(threads):
 
 
 @pytest.mark.parametrize("threads", [0, 2])
-def test_bad_picture_is_replaced_by_the_next_and_told_once(threads):
+def test_bad_picture_is_replaced_by_the_next_with_one_warning(threads):
     source = pictures(bad=[2, 3])
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         batches = first(training(source, threads=threads, on_bad_record="skip"), 14)
     ids = np.concatenate([batch["image_id"] for batch in batches]).reshape(8, 7)
     order = [[record_at(source, 7 * epoch + k, seed=3) for k in range(7)] for epoch in range(8)]
     np.testing.assert_array_equal(ids, np.where(np.isin(order, [2, 3]), 4, order))
-    messages = sorted(str(warning.message) for warning in told)
+    messages = sorted(str(warning.message) for warning in caught)
     assert len(messages) == 2
-    assert messages[0].startswith("memory: left out, the 1. bad record")
-    assert messages[1].startswith("memory: left out, the 2. bad record")
+    assert messages[0].startswith("memory: skipped, bad record number 1")
+    assert messages[1].startswith("memory: skipped, bad record number 2")
 
 
 @pytest.mark.filterwarnings("ignore:memory")
-def test_nothing_but_bad_pictures():
+def test_only_bad_pictures_is_an_error():
     with pytest.raises(BadRecord, match="none of its 3 pictures"):
         first(training(pictures(3, bad=[0, 1, 2]), on_bad_record="skip"), 1)
 
@@ -259,14 +259,14 @@ def test_evaluation_gives_darknets_weights_darknets_input():
     assert (batches[1]["image"][3] == 0.5).all()
 
 
-def test_evaluation_carries_the_way_back():
+def test_evaluation_has_the_map_back_to_the_picture():
     whole = np.tile(np.array([-9, -9, 9, 9], np.float32), (4, 1, 1))
     first_batch, _ = evaluation()
     back = boxes_to_original(whole, first_batch["affine"], SIZE, first_batch["size"])
     np.testing.assert_allclose(back[:, 0], [[0, 0, 40, 30 + k] for k in range(4)])
 
 
-def test_hosts_evaluate_as_many_batches_of_the_same_whole():
+def test_hosts_evaluate_equally_many_batches():
     whole = evaluation(pictures(5))
     parts = [evaluation(pictures(5), host=host, hosts=2) for host in (0, 1)]
     assert [len(part) for part in parts] == [2, 2]
@@ -280,7 +280,7 @@ def test_evaluation_names_a_bad_picture():
         evaluation(pictures(bad=[1]))
 
 
-def test_evaluation_can_leave_a_bad_picture_out():
+def test_evaluation_can_skip_a_bad_picture():
     with pytest.warns(UserWarning, match="1: not a picture"):
         batches = evaluation(pictures(bad=[1]), on_bad_record="skip")
     assert batches[0]["image_id"].tolist() == [0, -1, 2, 3]
@@ -299,7 +299,7 @@ def test_fingerprint_sees_values_types_shapes_and_names():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"batch_size": 5, "hosts": 2}, "batch_size must be a multiple of hosts \\(2\\), got 5"),
         ({"batch_size": 0}, "batch_size"),
@@ -310,7 +310,47 @@ def test_fingerprint_sees_values_types_shapes_and_names():
         ({"source": Pictures([])}, "memory has no records"),
     ],
 )
-def test_bad_arguments_are_named_at_once(changes, said):
+def test_bad_arguments_are_named(changes, message):
     arguments = {"source": pictures(), "image_size": SIZE, "batch_size": 4, "seed": 0}
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         train_loader(**(arguments | {"sample": sample_of()} | changes))
+
+
+SIDES = tuple(range(320, 609, 32))  # paper, section 2
+
+
+def sides(batches, **changes):
+    arguments = {"seed": 0, "sizes": SIDES} | changes
+    return [side_of(batch, **arguments) for batch in batches]
+
+
+def test_side_holds_for_ten_batches():
+    for block in range(20):
+        assert len(set(sides(range(10 * block, 10 * block + 10)))) == 1
+
+
+def test_every_side_is_drawn():
+    assert set(sides(range(0, 2000, 10))) == set(SIDES)
+
+
+def test_side_depends_on_seed_and_block_only():
+    forward = sides(range(0, 500, 10))
+    backward = sides(range(490, -10, -10))[::-1]
+    assert forward == backward
+    assert forward != sides(range(0, 500, 10), seed=1)
+    assert forward == sides(range(50), every=1)
+
+
+def test_the_last_batches_have_the_largest_side():
+    drawn = sides(range(1000), total_batches=1000, last=200)
+    assert set(drawn[800:]) == {608}
+    assert drawn[:800] == sides(range(800))
+
+
+def test_an_unknown_end_has_no_last_batches():
+    assert set(sides(range(0, 3000, 10), total_batches=0, last=200)) == set(SIDES)
+
+
+def test_multiscale_every_must_be_positive():
+    with pytest.raises(ValueError, match="multiscale_every must be at least 1, got 0"):
+        sides([0], every=0)

@@ -1,10 +1,7 @@
-from argparse import ArgumentParser
-
 import cv2
 import numpy as np
 import pytest
 
-from yolojax.cli import prepare as command
 from yolojax.data.parsing import RecordList, make_record
 from yolojax.data.prepare import prepare_dataset
 from yolojax.data.records import BadRecord, load_image
@@ -40,13 +37,7 @@ def assert_same(read, written):
         np.testing.assert_array_equal(a, b)
 
 
-def run(*argv):
-    parser = ArgumentParser()
-    command.add_arguments(parser)
-    return command.run(parser.parse_args([str(arg) for arg in argv]))
-
-
-def test_what_is_written_is_read_back(tmp_path):
+def test_a_written_set_is_read_back(tmp_path):
     source = folder_source(tmp_path)
     out = tmp_path / "sets" / "My-Set"
     written = prepare_dataset({"train": source, "val": source}, out, shards=2)
@@ -116,39 +107,7 @@ def test_misuse_is_refused(tmp_path):
         prepare_dataset({"train": other}, tmp_path / "out")
 
 
-def write_yaml(root):
-    for split, stem in (("train", "a"), ("train", "b"), ("val", "c")):
-        (root / "images" / split).mkdir(parents=True, exist_ok=True)
-        (root / "labels" / split).mkdir(parents=True, exist_ok=True)
-        picture(root / "images" / split / f"{stem}.jpg", 0)
-        (root / "labels" / split / f"{stem}.txt").write_text("1 .5 .5 .5 .5\n")
-    names = "train: images/train\nval: images/val\nnames: [cat, dog]\n"
-    (root / "data.yaml").write_text(names)
-
-
-def test_the_command_writes_named_splits(tmp_path, capsys):
-    write_yaml(tmp_path)
-    (tmp_path / "labels/train/b.txt").write_text("9 .5 .5 .5 .5\n")
-    splits = ("train=darknet:data.yaml:train", "val=darknet:data.yaml:val")
-    flags = ("--dir", tmp_path, "--out", tmp_path / "out")
-    with pytest.raises(BadRecord, match=r"b\.txt:1"):
-        run(*splits, *flags)
-    assert run(*splits, *flags, "--on-bad-record", "skip") == 0
-    said = capsys.readouterr().out
-    assert "b.txt:1" in said
-    assert f"tfds:{tmp_path / 'out'}:train  1 images, 1 left out" in said
-    assert load_source(f"tfds:{tmp_path / 'out'}:train+val")[1].image_id == "c"
-
-
-def test_a_source_alone_is_the_split_train(tmp_path):
-    write_yaml(tmp_path)
-    assert run("darknet:data.yaml", "--dir", tmp_path, "--out", tmp_path / "out") == 0
-    assert len(load_source(f"tfds:{tmp_path / 'out'}:train")) == 3
-    with pytest.raises(ValueError, match="given twice"):
-        run("shapes:val", "train=shapes:val", "--out", tmp_path / "two")
-
-
-def test_a_corrupt_picture_stops_or_is_left_out(tmp_path):
+def test_a_corrupt_picture_stops_it_or_is_skipped(tmp_path):
     source = folder_source(tmp_path, "abc")
     source[1].image.write_bytes(b"no picture")
     with pytest.raises(BadRecord, match="not a picture"):
@@ -156,7 +115,7 @@ def test_a_corrupt_picture_stops_or_is_left_out(tmp_path):
     assert not (tmp_path / "out").exists()
     written = prepare_dataset({"train": source}, tmp_path / "out", on_bad_record="skip")
     assert written["train"].images == len(load_source(f"tfds:{tmp_path / 'out'}:train")) == 2
-    assert "not a picture" in written["train"].left_out[0]
+    assert "not a picture" in written["train"].skipped[0]
 
 
 def test_pictures_with_a_label_alone_are_refused(tmp_path):

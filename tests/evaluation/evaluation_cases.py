@@ -1,17 +1,17 @@
-"""Small truths and detections for the tests of this folder."""
+"""Small cases of ground truth and detections for the tests of this folder."""
 
 import numpy as np
 
-from yolojax.evaluation.evaluator import ImageDetections, ImageTruth
+from yolojax.evaluation.evaluator import GroundTruth, ImageDetections
 
 SQUARE = (0, 0, 10, 10)
 ELSEWHERE = (50, 50, 60, 60)
 
 
-def truth(image_id, boxes, labels=None, difficult=None, crowd=None):
+def image(image_id, boxes, labels=None, difficult=None, crowd=None):
     boxes = np.array(boxes, float).reshape(-1, 4)
     none = np.zeros(len(boxes), bool)
-    return ImageTruth(
+    return GroundTruth(
         image_id,
         500,
         500,
@@ -30,9 +30,9 @@ def detections(image_id, boxes, scores, labels=None):
 
 
 def random_case(seed, images=12, classes=4, difficult=0.15, crowd=0.1, whole_pixels=False):
-    """Truths, each found about twice with some error, and as much noise; no two equal scores.
+    """Ground truth, about two inexact detections of each box and as much noise; unique scores.
 
-    The last class has no truths; some images have none, some no detections.
+    The last class has no boxes. Some images have no boxes, some have no detections.
     """
     draw = np.random.default_rng(seed)
     cases = [_random_image(draw, i, classes, difficult, crowd) for i in range(images)]
@@ -44,7 +44,7 @@ def random_case(seed, images=12, classes=4, difficult=0.15, crowd=0.1, whole_pix
 def _random_image(draw, index, classes, difficult, crowd):
     n = draw.integers(0, 7)
     boxes, labels = _random_boxes(draw, n), draw.integers(0, max(1, classes - 1), n)
-    t = truth(str(index), boxes, labels, draw.random(n) < difficult, draw.random(n) < crowd)
+    t = image(str(index), boxes, labels, draw.random(n) < difficult, draw.random(n) < crowd)
     near = np.tile(boxes, (2, 1)) + draw.normal(0, 4, (2 * n, 4))
     near[:, 2:] = np.maximum(near[:, 2:], near[:, :2] + 2)
     k = 2 * n + 3 if draw.random() < 0.85 else 0

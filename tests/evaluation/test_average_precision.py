@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from evaluation_cases import ELSEWHERE, SQUARE, detections, random_case, truth
+from evaluation_cases import ELSEWHERE, SQUARE, detections, image, random_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,9 +14,9 @@ from yolojax.evaluation.average_precision import (
 from yolojax.evaluation.matches import overlap
 
 
-def both(truths, found, classes=1):
+def both(ground_truth, found, classes=1):
     """(11-point AP, all-point AP) of each class, [2, C]."""
-    matches = match_voc(truths, found, classes)
+    matches = match_voc(ground_truth, found, classes)
     return np.stack(
         [class_average_precision(matches, levels)[0] for levels in (VOC07_LEVELS, None)]
     )
@@ -50,21 +50,21 @@ def test_continuous_iou_is_the_devkits_with_its_plus_one(a, b):
     assert overlap(ours[:1], ours[1:])[0, 0] == devkit_iou(a, b)
 
 
-def test_hit_miss_hit_of_two_truths():
+def test_hit_miss_hit_of_two_boxes():
     # precision 1 at recall 1/2, 2/3 at recall 1: the area is 1/2 + 1/2 * 2/3 = 5/6;
     # the levels 0 ... .5 see 1, the other five 2/3: (6 + 10/3) / 11 = 28/33
-    truths = [truth("a", [SQUARE]), truth("b", [SQUARE])]
+    ground_truth = [image("a", [SQUARE]), image("b", [SQUARE])]
     found = [
         detections("a", [SQUARE, ELSEWHERE], [0.9, 0.8]),
         detections("b", [SQUARE], [0.7]),
     ]
-    np.testing.assert_allclose(both(truths, found)[:, 0], [28 / 33, 5 / 6], rtol=1e-12)
+    np.testing.assert_allclose(both(ground_truth, found)[:, 0], [28 / 33, 5 / 6], rtol=1e-12)
 
 
-def test_half_of_the_truths_found_without_a_miss():
-    truths = [truth("a", [SQUARE, ELSEWHERE])]
+def test_half_of_the_boxes_detected_without_a_miss():
+    ground_truth = [image("a", [SQUARE, ELSEWHERE])]
     found = [detections("a", [SQUARE], [0.9])]
-    np.testing.assert_allclose(both(truths, found)[:, 0], [6 / 11, 1 / 2], rtol=1e-12)
+    np.testing.assert_allclose(both(ground_truth, found)[:, 0], [6 / 11, 1 / 2], rtol=1e-12)
 
 
 def test_three_of_ten_reach_the_level_of_three_tenths():
@@ -75,68 +75,68 @@ def test_three_of_ten_reach_the_level_of_three_tenths():
 
 
 def test_duplicate_is_a_false_positive():
-    truths = [truth("a", [SQUARE]), truth("b", [SQUARE])]
+    ground_truth = [image("a", [SQUARE]), image("b", [SQUARE])]
     found = [detections("a", [SQUARE, SQUARE], [0.9, 0.8]), detections("b", [SQUARE], [0.7])]
-    matches = match_voc(truths, found, 1)
+    matches = match_voc(ground_truth, found, 1)
     assert matches.hits.tolist() == [[True, False, True]]
     assert matches.ignored.tolist() == [[False] * 3]
 
 
-def test_duplicate_does_not_move_on_to_the_truth_it_overlaps_less():
-    # the devkit looks at the best truth only; cocoeval would take the second
+def test_duplicate_is_not_matched_to_a_box_of_smaller_iou():
+    # the devkit considers the box of largest IoU only; cocoeval would take the second
     beside = (0, 0, 10, 8)
     matches = match_voc(
-        [truth("a", [SQUARE, beside])], [detections("a", [SQUARE, SQUARE], [0.9, 0.8])], 1
+        [image("a", [SQUARE, beside])], [detections("a", [SQUARE, SQUARE], [0.9, 0.8])], 1
     )
     assert matches.hits.tolist() == [[True, False]]
 
 
 @pytest.mark.parametrize("kind", ["difficult", "crowd"])
-def test_difficult_truth_is_neither_hit_nor_miss_however_often_it_is_found(kind):
-    truths = [truth("a", [SQUARE, ELSEWHERE], **{kind: [True, False]})]
+def test_detections_of_difficult_boxes_and_crowds_are_ignored(kind):
+    ground_truth = [image("a", [SQUARE, ELSEWHERE], **{kind: [True, False]})]
     found = [detections("a", [SQUARE, SQUARE, ELSEWHERE], [0.9, 0.8, 0.7])]
-    matches = match_voc(truths, found, 1)
+    matches = match_voc(ground_truth, found, 1)
     assert matches.ignored.tolist() == [[True, True, False]]
     assert matches.positives.tolist() == [[1]]
-    np.testing.assert_allclose(both(truths, found)[:, 0], 1, rtol=1e-12)
+    np.testing.assert_allclose(both(ground_truth, found)[:, 0], 1, rtol=1e-12)
 
 
 def test_equal_scores_keep_their_order():
     # the first of two equals is the hit: precision 1 at recall 1; the other way round 1/2
-    truths = [truth("a", [SQUARE])]
+    ground_truth = [image("a", [SQUARE])]
     hit_first = [detections("a", [SQUARE, ELSEWHERE], [0.5, 0.5])]
     miss_first = [detections("a", [ELSEWHERE, SQUARE], [0.5, 0.5])]
-    np.testing.assert_allclose(both(truths, hit_first)[:, 0], 1, rtol=1e-12)
-    np.testing.assert_allclose(both(truths, miss_first)[:, 0], 1 / 2, rtol=1e-12)
+    np.testing.assert_allclose(both(ground_truth, hit_first)[:, 0], 1, rtol=1e-12)
+    np.testing.assert_allclose(both(ground_truth, miss_first)[:, 0], 1 / 2, rtol=1e-12)
 
 
 def test_threshold_itself_counts():
     # half of the square: IoU exactly .5
     half = detections("a", [(0, 0, 10, 5)], [0.9])
-    assert match_voc([truth("a", [SQUARE])], [half], 1).hits.all()
-    assert not match_voc([truth("a", [SQUARE])], [half], 1, iou_threshold=0.51).hits.any()
+    assert match_voc([image("a", [SQUARE])], [half], 1).hits.all()
+    assert not match_voc([image("a", [SQUARE])], [half], 1, iou_threshold=0.51).hits.any()
 
 
-def test_nothing_found_is_zero_and_no_truths_is_undefined():
+def test_ap_is_zero_without_detections_and_undefined_without_boxes():
     nothing = [detections("a", [], [])]
-    np.testing.assert_array_equal(both([truth("a", [SQUARE])], nothing), [[0], [0]])
-    assert np.isnan(both([truth("a", [])], nothing)).all()
-    assert np.isnan(both([truth("a", [])], [detections("a", [SQUARE], [0.9])])).all()
+    np.testing.assert_array_equal(both([image("a", [SQUARE])], nothing), [[0], [0]])
+    assert np.isnan(both([image("a", [])], nothing)).all()
+    assert np.isnan(both([image("a", [])], [detections("a", [SQUARE], [0.9])])).all()
 
 
-def test_detection_in_an_image_without_truths_is_a_miss():
-    truths = [truth("a", []), truth("b", [SQUARE])]
+def test_detection_in_an_image_without_boxes_is_a_miss():
+    ground_truth = [image("a", []), image("b", [SQUARE])]
     found = [detections("a", [SQUARE], [0.9]), detections("b", [SQUARE], [0.8])]
-    np.testing.assert_allclose(both(truths, found)[:, 0], 1 / 2, rtol=1e-12)
+    np.testing.assert_allclose(both(ground_truth, found)[:, 0], 1 / 2, rtol=1e-12)
 
 
-def test_classes_do_not_meet():
-    truths = [truth("a", [SQUARE, ELSEWHERE], [0, 1])]
+def test_classes_are_matched_separately():
+    ground_truth = [image("a", [SQUARE, ELSEWHERE], [0, 1])]
     found = [detections("a", [SQUARE, ELSEWHERE], [0.9, 0.8], [1, 1])]
-    np.testing.assert_allclose(both(truths, found, 2), [[0, 1 / 2], [0, 1 / 2]], rtol=1e-12)
+    np.testing.assert_allclose(both(ground_truth, found, 2), [[0, 1 / 2], [0, 1 / 2]], rtol=1e-12)
 
 
-def by_the_definition(truths, found, label):
+def by_the_definition(ground_truth, found, label):
     """(11-point AP, all-point AP) in loops, from the text of the development kit."""
     rows = [
         (-s, i, box)
@@ -146,7 +146,7 @@ def by_the_definition(truths, found, label):
     ]
     taken, flags = set(), []
     for _, i, box in sorted(rows, key=lambda row: row[0]):
-        t = truths[i]
+        t = ground_truth[i]
         mine = [j for j, c in enumerate(t.labels) if c == label]
         ious = [overlap([box], [t.boxes_pixels[j]])[0, 0] for j in mine]
         j = mine[ious.index(max(ious))] if mine and max(ious) >= 0.5 else None
@@ -155,7 +155,7 @@ def by_the_definition(truths, found, label):
         elif not (t.difficult[j] or t.crowd[j]):
             taken.add((i, j))
             flags.append(True)
-    total = sum((t.labels == label)[~(t.difficult | t.crowd)].sum() for t in truths)
+    total = sum((t.labels == label)[~(t.difficult | t.crowd)].sum() for t in ground_truth)
     curve = [(sum(flags[:n]), n) for n in range(1, len(flags) + 1)]
     eleven = [max([h / n for h, n in curve if 10 * h >= k * total] or [0]) for k in range(11)]
     steps = [max([h / n for h, n in curve if h >= k] or [0]) for k in range(1, total + 1)]
@@ -165,25 +165,25 @@ def by_the_definition(truths, found, label):
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10**6))
 def test_equal_to_the_definition_in_loops(seed):
-    truths, found = random_case(seed, images=5, classes=3)
-    expected = np.transpose([by_the_definition(truths, found, c) for c in range(3)])
-    np.testing.assert_allclose(both(truths, found, 3), expected, atol=1e-12)
+    ground_truth, found = random_case(seed, images=5, classes=3)
+    expected = np.transpose([by_the_definition(ground_truth, found, c) for c in range(3)])
+    np.testing.assert_allclose(both(ground_truth, found, 3), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_equal_to_an_independent_package(seed):
-    # mean-average-precision counts difficult truths as missed, so there are none here; it takes
+    # mean-average-precision counts difficult boxes as missed, so there are none here; it takes
     # inclusive boxes, IoU > .5 and returns float32
     package = pytest.importorskip("mean_average_precision")
-    truths, found = random_case(seed, images=8, difficult=0, crowd=0, whole_pixels=True)
+    ground_truth, found = random_case(seed, images=8, difficult=0, crowd=0, whole_pixels=True)
     metric = package.MetricBuilder.build_evaluation_metric("map_2d", num_classes=4)
     inclusive = np.array([1, 1, 0, 0])
-    for t, d in zip(truths, found, strict=True):
+    for t, d in zip(ground_truth, found, strict=True):
         metric.add(
             np.column_stack([d.boxes_pixels + inclusive, d.labels, d.scores]),
             np.column_stack([t.boxes_pixels + inclusive, t.labels, np.zeros((len(t.labels), 2))]),
         )
-    ours = both(truths, found, 4)
+    ours = both(ground_truth, found, 4)
     assert np.isnan(ours[:, 3]).all()
     for row, levels in zip(ours, (VOC07_LEVELS, None), strict=True):
         theirs = metric.value(iou_thresholds=[0.5], recall_thresholds=levels)[0.5]

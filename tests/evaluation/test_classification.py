@@ -39,7 +39,7 @@ def test_hits_are_counted_over_all_and_by_class():
     }
 
 
-def test_the_interval_is_that_of_a_share_of_independent_pictures():
+def test_interval_is_binomial():
     share, images = 0.6, 2500
     hits = np.arange(images)[:, None] < np.array([share, 1]) * images
     found = numbers(hits, np.zeros(images, int), bootstrap=4000)
@@ -49,7 +49,7 @@ def test_the_interval_is_that_of_a_share_of_independent_pictures():
     assert everything["interval"] == [1.0, 1.0]
 
 
-def test_without_pictures_there_is_no_number():
+def test_accuracy_is_undefined_without_images():
     found = numbers(np.zeros((0, 2), bool), np.zeros(0, int), bootstrap=10)
     assert (found["top1"], found["top5"], found["interval"]) == (None, None, None)
     assert numbers()["interval"] is None
@@ -75,10 +75,10 @@ def fake_task(rank):
     """Ranks the true class of the known scenes at `rank`, by what the picture's mean is."""
     scenes = FewScenes()
     means = jnp.array([scenes[i].image.mean() / 255 for i in range(len(scenes))])
-    truth = jnp.array([scenes[i].label for i in range(len(scenes))])
+    labels = jnp.array([scenes[i].label for i in range(len(scenes))])
 
     def decode(means_seen):
-        label = truth[jnp.abs(means_seen[:, None] - means).argmin(1)]
+        label = labels[jnp.abs(means_seen[:, None] - means).argmin(1)]
         place = (jnp.arange(len(CLASSES)) - label[:, None] + rank) % len(CLASSES)
         return 1.0 - place / len(CLASSES)
 
@@ -109,6 +109,6 @@ def test_a_source_is_evaluated_and_written(rank, resize, top1, top5, tmp_path, c
     assert programs.top._cache_size() == 1
 
 
-def test_kinds_of_error_are_those_of_boxes(tmp_path):
-    with pytest.raises(ValueError, match="a classifier has none"):
+def test_error_analysis_needs_boxes(tmp_path):
+    with pytest.raises(ValueError, match="a classifier does not have"):
         evaluate_source(None, {}, FewScenes(), Config(), None, tmp_path, errors=True)

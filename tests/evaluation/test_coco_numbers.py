@@ -3,7 +3,7 @@ import io
 
 import numpy as np
 import pytest
-from evaluation_cases import ELSEWHERE, SQUARE, detections, random_case, truth
+from evaluation_cases import ELSEWHERE, SQUARE, detections, image, random_case
 
 from yolojax.evaluation import matches
 from yolojax.evaluation.average_precision import class_average_precision
@@ -12,14 +12,14 @@ from yolojax.evaluation.coco import IOU_THRESHOLDS, LEVELS, coco_numbers, match_
 EXACT = {"rtol": 0, "atol": 1e-12}
 
 
-def pycocotools_numbers(truths, found, classes):
+def pycocotools_numbers(ground_truth, found, classes):
     """(the twelve of summarize(), AP of each class), with ids and annotations made here."""
     coco, cocoeval = (pytest.importorskip(f"pycocotools.{name}") for name in ("coco", "cocoeval"))
     common = {
-        "images": [{"id": i + 1} for i in range(len(truths))],
+        "images": [{"id": i + 1} for i in range(len(ground_truth))],
         "categories": [{"id": c + 1} for c in range(classes)],
     }
-    rows = [annotations(truths, t_row), annotations(found, d_row)]
+    rows = [annotations(ground_truth, t_row), annotations(found, d_row)]
     with contextlib.redirect_stdout(io.StringIO()):
         sets = []
         for annotation in rows:
@@ -64,9 +64,9 @@ CASES = {
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("case", CASES)
 def test_equal_to_pycocotools(case, seed, capfd):
-    truths, found = random_case(seed, **CASES[case])
-    summary, per_class, _ = coco_numbers(truths, found, 4)
-    stats, their_classes = pycocotools_numbers(truths, found, 4)
+    ground_truth, found = random_case(seed, **CASES[case])
+    summary, per_class, _ = coco_numbers(ground_truth, found, 4)
+    stats, their_classes = pycocotools_numbers(ground_truth, found, 4)
     assert capfd.readouterr().out == ""
     ours = np.nan_to_num(list(summary.values()), nan=-1)
     np.testing.assert_allclose(ours, stats, **EXACT)
@@ -75,7 +75,7 @@ def test_equal_to_pycocotools(case, seed, capfd):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_more_than_a_hundred_detections_of_a_class_and_equal_scores(seed):
-    truths, found = random_case(seed, images=2, classes=2)
+    ground_truth, found = random_case(seed, images=2, classes=2)
     many = [
         d._replace(
             boxes_pixels=np.tile(d.boxes_pixels, (12, 1)),
@@ -84,20 +84,20 @@ def test_more_than_a_hundred_detections_of_a_class_and_equal_scores(seed):
         )
         for d in found
     ]
-    summary, per_class, _ = coco_numbers(truths, many, 2)
-    stats, _ = pycocotools_numbers(truths, many, 2)
+    summary, per_class, _ = coco_numbers(ground_truth, many, 2)
+    stats, _ = pycocotools_numbers(ground_truth, many, 2)
     np.testing.assert_allclose(np.nan_to_num(list(summary.values()), nan=-1), stats, **EXACT)
-    own = class_average_precision(match_coco(truths, many, 2), LEVELS)[0]
+    own = class_average_precision(match_coco(ground_truth, many, 2), LEVELS)[0]
     np.testing.assert_allclose(own, per_class, **EXACT)
 
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("case", CASES)
 def test_matches_for_the_bootstrap_give_the_same_numbers(case, seed):
-    truths, found = random_case(seed, **CASES[case])
-    _, ap, ap50 = coco_numbers(truths, found, 4)
+    ground_truth, found = random_case(seed, **CASES[case])
+    _, ap, ap50 = coco_numbers(ground_truth, found, 4)
     for thresholds, expected in ((IOU_THRESHOLDS, ap), ([0.5], ap50)):
-        own = class_average_precision(match_coco(truths, found, 4, thresholds), LEVELS)[0]
+        own = class_average_precision(match_coco(ground_truth, found, 4, thresholds), LEVELS)[0]
         np.testing.assert_allclose(own, expected, **EXACT)
 
 
@@ -117,8 +117,8 @@ def hard_image(draw, index):
     boxes = np.concatenate([corner, corner + size], axis=1)
     boxes[n // 2 :] = np.round(boxes[n // 2 :])  # overlaps that are thresholds
     boxes[: n // 4] = boxes[n // 2 : n // 2 + n // 4]  # the same box twice
-    labels = draw.integers(0, 5, n)  # of 6: the last has no truths
-    t = truth(str(index), boxes, labels, draw.random(n) < 0.2, draw.random(n) < 0.2)
+    labels = draw.integers(0, 5, n)  # of 6: the last has no boxes
+    t = image(str(index), boxes, labels, draw.random(n) < 0.2, draw.random(n) < 0.2)
     exact = draw.choice([0, 32.0**2, 96.0**2, 1e11], n)  # the borders of the sizes
     t = t._replace(area=np.where(draw.random(n) < 0.3, exact, t.area * draw.uniform(0.3, 1, n)))
     k = 0 if index == 4 else 1500 if index == 0 else draw.integers(0, 80)
@@ -134,37 +134,37 @@ def hard_image(draw, index):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_equal_to_pycocotools_where_it_is_hard(seed):
-    truths, found = hard_case(seed)
-    summary, per_class, _ = coco_numbers(truths, found, 6)
-    stats, their_classes = pycocotools_numbers(truths, found, 6)
+    ground_truth, found = hard_case(seed)
+    summary, per_class, _ = coco_numbers(ground_truth, found, 6)
+    stats, their_classes = pycocotools_numbers(ground_truth, found, 6)
     np.testing.assert_allclose(np.nan_to_num(list(summary.values()), nan=-1), stats, **EXACT)
     np.testing.assert_allclose(np.nan_to_num(per_class, nan=-1), their_classes, **EXACT)
-    own = class_average_precision(match_coco(truths, found, 6), LEVELS)[0]
+    own = class_average_precision(match_coco(ground_truth, found, 6), LEVELS)[0]
     np.testing.assert_array_equal(own, per_class)
 
 
-def test_of_two_truths_as_near_the_last_is_taken():
-    # the second detection is left with the first truth, of which it has 6 x 10 of 14 x 10
-    truths = [truth("a", [(0, 0, 10, 10), (4, 0, 14, 10)])]
+def test_of_two_boxes_of_equal_iou_the_last_is_matched():
+    # the second detection matches the first box, of which it has 6 x 10 of 14 x 10
+    ground_truth = [image("a", [(0, 0, 10, 10), (4, 0, 14, 10)])]
     found = [detections("a", [(2, 0, 12, 10), (4, 0, 14, 10)], [0.9, 0.8])]
-    assert match_coco(truths, found, 1, [0.5]).hits.tolist() == [[True, False]]
-    stats, _ = pycocotools_numbers(truths, found, 1)
-    np.testing.assert_allclose(coco_numbers(truths, found, 1)[0]["AP50"], stats[1], **EXACT)
+    assert match_coco(ground_truth, found, 1, [0.5]).hits.tolist() == [[True, False]]
+    stats, _ = pycocotools_numbers(ground_truth, found, 1)
+    np.testing.assert_allclose(coco_numbers(ground_truth, found, 1)[0]["AP50"], stats[1], **EXACT)
 
 
 def test_the_same_whatever_the_chunks_of_pairs(monkeypatch):
-    truths, found = hard_case(0)
-    expected = match_coco(truths, found, 6)
+    ground_truth, found = hard_case(0)
+    expected = match_coco(ground_truth, found, 6)
     monkeypatch.setattr(matches, "CHUNK", 7)
-    for ours, theirs in zip(match_coco(truths, found, 6), expected, strict=True):
+    for ours, theirs in zip(match_coco(ground_truth, found, 6), expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_everything_found_is_one():
-    truths = [truth("a", [SQUARE, (0, 0, 50, 50), (0, 0, 200, 200)])]
-    found = [detections("a", truths[0].boxes_pixels, [0.9, 0.8, 0.7])]
-    summary, per_class, ap50 = coco_numbers(truths, found, 2)
-    assert summary.pop("AR1") == pytest.approx(1 / 3)  # one detection for three truths
+    ground_truth = [image("a", [SQUARE, (0, 0, 50, 50), (0, 0, 200, 200)])]
+    found = [detections("a", ground_truth[0].boxes_pixels, [0.9, 0.8, 0.7])]
+    summary, per_class, ap50 = coco_numbers(ground_truth, found, 2)
+    assert summary.pop("AR1") == pytest.approx(1 / 3)  # one detection for three boxes
     assert list(summary.values()) == pytest.approx([1] * 11)
     np.testing.assert_allclose([per_class, ap50], [[1, np.nan]] * 2)
 
@@ -172,27 +172,27 @@ def test_everything_found_is_one():
 def test_three_quarters_of_the_box_count_at_six_of_ten_thresholds():
     # IoU .75 reaches .50 ... .75
     found = [detections("a", [(0, 0, 10, 7.5)], [0.9])]
-    summary, *_ = coco_numbers([truth("a", [SQUARE])], found, 1)
+    summary, *_ = coco_numbers([image("a", [SQUARE])], found, 1)
     assert (summary["AP"], summary["AP50"], summary["AP75"]) == pytest.approx((0.6, 1, 1))
 
 
 def test_difficult_excuses_one_detection_and_a_crowd_all():
     found = [detections("a", [SQUARE, SQUARE, ELSEWHERE], [0.9, 0.8, 0.7])]
     for kind, expected in (("difficult", 1 / 2), ("crowd", 1)):
-        truths = [truth("a", [SQUARE, ELSEWHERE], **{kind: [True, False]})]
-        assert coco_numbers(truths, found, 1)[0]["AP50"] == pytest.approx(expected)
+        ground_truth = [image("a", [SQUARE, ELSEWHERE], **{kind: [True, False]})]
+        assert coco_numbers(ground_truth, found, 1)[0]["AP50"] == pytest.approx(expected)
 
 
 def test_area_decides_the_size_not_the_box():
     # a thin object in a large box: COCO takes the area of the mask
-    large = truth("a", [(0, 0, 200, 200)])._replace(area=np.array([900.0]))
+    large = image("a", [(0, 0, 200, 200)])._replace(area=np.array([900.0]))
     found = [detections("a", large.boxes_pixels, [0.9])]
     summary, *_ = coco_numbers([large], found, 1)
     assert summary["APs"] == pytest.approx(1)
     assert np.isnan(summary["APl"])
 
 
-def test_nothing_found_and_no_truths():
+def test_without_detections_and_without_boxes():
     nothing = [detections("a", [], [])]
-    assert coco_numbers([truth("a", [SQUARE])], nothing, 1)[0]["AP"] == 0
-    assert np.isnan(coco_numbers([truth("a", [])], nothing, 1)[0]["AP"])
+    assert coco_numbers([image("a", [SQUARE])], nothing, 1)[0]["AP"] == 0
+    assert np.isnan(coco_numbers([image("a", [])], nothing, 1)[0]["AP"])

@@ -8,7 +8,7 @@ import pytest
 from evaluated_runs import CLASSES, make_classifier_run, make_run
 
 from yolojax.config import Config
-from yolojax.evaluation.compare import compare, config_differences, flatten
+from yolojax.evaluation.compare import OLD_TEXTS, compare, config_differences, flatten
 
 IMAGES = 40
 ALL = np.ones((IMAGES, 2), bool)
@@ -131,6 +131,18 @@ def test_other_images_are_refused(tmp_path):
     assert command_in(error)[0] == f"--workdir={second}"
 
 
+def test_a_result_of_an_older_version_is_compared(tmp_path):
+    first, second = make_run(tmp_path / "a", HALF), make_run(tmp_path / "b", ALL)
+    path = first / "eval" / "val.json"
+    result = json.loads(path.read_text())
+    for old, new in OLD_TEXTS.items():
+        result["protocol"] = {k: old if v == new else v for k, v in result["protocol"].items()}
+    result["protocol"]["kept"] = "score > 0.005, at most 100 an image"
+    assert "excuses" in result["protocol"]["coco"]
+    path.write_text(json.dumps(result))
+    assert compare([first, second], resamples=5)["differences"]["b"]["all"]["difference"] > 0
+
+
 @pytest.mark.parametrize("content", ["{broken", "[1]"])
 def test_a_broken_result_is_named(content, tmp_path):
     first, second = make_run(tmp_path / "a", ALL), make_run(tmp_path / "b", ALL)
@@ -160,5 +172,5 @@ def test_classifiers(tmp_path):
     make_classifier_run(second, labels < 2, 1 - labels)
     with pytest.raises(ValueError, match="images or their labels"):
         compare([first, second])
-    with pytest.raises(ValueError, match="the same classes in the same way"):
+    with pytest.raises(ValueError, match="the same classes and the same kind"):
         compare([first, make_run(tmp_path / "c", ALL, source="folder:x:val", metric="top1")])

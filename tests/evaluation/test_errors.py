@@ -1,7 +1,7 @@
 import pytest
-from evaluation_cases import ELSEWHERE, SQUARE, detections, random_case, truth
+from evaluation_cases import ELSEWHERE, SQUARE, detections, image, random_case
 
-from yolojax.data.sources.voc import VOC_CLASSES
+from yolojax.data.class_names import VOC_CLASSES
 from yolojax.evaluation.errors import KINDS, error_mix, format_errors, similar_classes
 from yolojax.evaluation.matches import overlap
 
@@ -11,9 +11,9 @@ EDGE = (0, 0, 10, 20)  # IoU exactly 1/2
 FAR = (100, 100, 110, 110)
 
 
-def kinds(truths, found, classes=CLASSES, **options):
+def kinds(ground_truth, found, classes=CLASSES, **options):
     """{kind: number} over all classes, without the zeros."""
-    counts = error_mix(truths, found, classes, **options)["all"]["counts"]
+    counts = error_mix(ground_truth, found, classes, **options)["all"]["counts"]
     return {kind: n for kind, n in counts.items() if n}
 
 
@@ -31,72 +31,74 @@ def kinds(truths, found, classes=CLASSES, **options):
     ],
 )
 def test_one_detection_of_a_cat(box, label, kind):
-    # The truths of the other classes are far away; they let their detections be looked at.
-    truths = [truth("a", [SQUARE, ELSEWHERE, ELSEWHERE], [0, 1, 2])]
-    assert kinds(truths, [detections("a", [box], [0.9], [label])]) == {kind: 1}
+    # The boxes of the other classes are far away; with them, detections of all classes count.
+    ground_truth = [image("a", [SQUARE, ELSEWHERE, ELSEWHERE], [0, 1, 2])]
+    assert kinds(ground_truth, [detections("a", [box], [0.9], [label])]) == {kind: 1}
 
 
-def test_the_second_detection_of_a_truth_is_badly_localised():
-    truths = [truth("a", [SQUARE, ELSEWHERE])]
+def test_second_detection_of_a_box_is_a_localisation_error():
+    ground_truth = [image("a", [SQUARE, ELSEWHERE])]
     found = [detections("a", [SQUARE, SQUARE], [0.8, 0.9])]
-    assert kinds(truths, found) == {"correct": 1, "localisation": 1}
+    assert kinds(ground_truth, found) == {"correct": 1, "localisation": 1}
 
 
-def test_of_the_free_truths_the_nearest_is_taken():
+def test_detection_matches_the_unmatched_box_of_largest_iou():
     # Both lie on EDGE with IoU 1/2 or more; the first takes the nearer one, the second the other.
-    truths = [truth("a", [SQUARE, (0, 0, 10, 19)])]
+    ground_truth = [image("a", [SQUARE, (0, 0, 10, 19)])]
     found = [detections("a", [EDGE, EDGE], [0.9, 0.8])]
-    assert kinds(truths, found) == {"correct": 2}
+    assert kinds(ground_truth, found) == {"correct": 2}
 
 
-def test_as_many_as_there_are_truths_are_looked_at():
-    truths = [truth("a", [SQUARE]), truth("b", [SQUARE], [1])]
+def test_as_many_detections_as_boxes_are_classified():
+    ground_truth = [image("a", [SQUARE]), image("b", [SQUARE], [1])]
     surest = [detections("a", [FAR, SQUARE], [0.9, 0.8]), detections("b", [], [])]
-    row = error_mix(truths, surest, CLASSES)["per_class"]["cat"]
-    assert (row["truths"], row["detections"], row["background"], row["recall"]) == (1, 1, 1.0, 1.0)
+    row = error_mix(ground_truth, surest, CLASSES)["per_class"]["cat"]
+    assert (row["objects"], row["detections"], row["background"], row["recall"]) == (1, 1, 1.0, 1.0)
 
 
 def test_the_largest_overlap_decides_between_similar_and_other():
-    truths = [truth("a", [SHIFTED, SQUARE, ELSEWHERE], [1, 2, 0])]
-    assert kinds(truths, [detections("a", [SQUARE], [0.9], [0])]) == {"other": 1}
-    assert kinds(truths, [detections("a", [SHIFTED], [0.9], [0])]) == {"similar": 1}
+    ground_truth = [image("a", [SHIFTED, SQUARE, ELSEWHERE], [1, 2, 0])]
+    assert kinds(ground_truth, [detections("a", [SQUARE], [0.9], [0])]) == {"other": 1}
+    assert kinds(ground_truth, [detections("a", [SHIFTED], [0.9], [0])]) == {"similar": 1}
 
 
-def test_difficult_truths_are_not_counted_but_detecting_one_is_correct():
-    truths = [truth("a", [SQUARE, ELSEWHERE], difficult=[True, False])]
-    result = error_mix(truths, [detections("a", [SQUARE, FAR], [0.9, 0.8])], CLASSES)
-    assert result["all"]["counts"]["correct"] == result["all"]["truths"] == 1
+def test_difficult_boxes_are_not_counted_but_detecting_one_is_correct():
+    ground_truth = [image("a", [SQUARE, ELSEWHERE], difficult=[True, False])]
+    result = error_mix(ground_truth, [detections("a", [SQUARE, FAR], [0.9, 0.8])], CLASSES)
+    assert result["all"]["counts"]["correct"] == result["all"]["objects"] == 1
     assert result["all"]["detections"] == 1
     assert result["all"]["recall"] == 0
 
 
 def test_the_mean_weighs_classes_alike_and_leaves_out_the_empty():
-    truths = [truth("a", [SQUARE, ELSEWHERE, FAR, SQUARE], [0, 0, 0, 1])]
+    ground_truth = [image("a", [SQUARE, ELSEWHERE, FAR, SQUARE], [0, 0, 0, 1])]
     found = [detections("a", [SQUARE, ELSEWHERE, FAR, SHIFTED], [0.9] * 4, [0, 0, 0, 1])]
-    result = error_mix(truths, found, CLASSES)
+    result = error_mix(ground_truth, found, CLASSES)
     assert result["mean"]["correct"] == result["mean"]["localisation"] == 0.5
     assert result["all"]["correct"] == 0.75
     assert result["per_class"]["sofa"]["correct"] is None
 
 
-def test_recall_of_all_and_of_the_sure_ones():
-    truths = [truth("a", [SQUARE, ELSEWHERE, FAR])]
-    row = error_mix(truths, [detections("a", [SQUARE, ELSEWHERE], [0.25, 0.26])], CLASSES)["mean"]
+def test_recall_of_all_and_of_confident_detections():
+    ground_truth = [image("a", [SQUARE, ELSEWHERE, FAR])]
+    row = error_mix(ground_truth, [detections("a", [SQUARE, ELSEWHERE], [0.25, 0.26])], CLASSES)[
+        "mean"
+    ]
     assert (row["recall"], row["recall_sure"]) == (2 / 3, 1 / 3)
 
 
 def test_groups_are_those_of_voc_only_for_classes_of_voc():
-    truths = [truth("a", [SQUARE, ELSEWHERE], [0, 1])]
+    ground_truth = [image("a", [SQUARE, ELSEWHERE], [0, 1])]
     found = [detections("a", [SQUARE], [0.9], [1])]
-    assert kinds(truths, found, ("cat", "dog", "unicorn")) == {"other": 1}
-    assert kinds(truths, found, groups=[("dog", "sofa")]) == {"other": 1}
-    assert kinds(truths, found, groups=[("dog", "sofa"), ("dog", "cat")]) == {"similar": 1}
-    with pytest.raises(ValueError, match="groups must hold names of classes, got 'dgo'"):
-        error_mix(truths, found, CLASSES, groups=[("cat", "dgo")])
+    assert kinds(ground_truth, found, ("cat", "dog", "unicorn")) == {"other": 1}
+    assert kinds(ground_truth, found, groups=[("dog", "sofa")]) == {"other": 1}
+    assert kinds(ground_truth, found, groups=[("dog", "sofa"), ("dog", "cat")]) == {"similar": 1}
+    with pytest.raises(ValueError, match="groups must have names of classes, got 'dgo'"):
+        error_mix(ground_truth, found, CLASSES, groups=[("cat", "dgo")])
 
 
 def test_an_aeroplane_is_like_a_bird_and_a_bird_like_a_cat_but_a_cat_not_like_an_aeroplane():
-    groups = error_mix([truth("a", [SQUARE])], [detections("a", [], [])], VOC_CLASSES)["groups"]
+    groups = error_mix([image("a", [SQUARE])], [detections("a", [], [])], VOC_CLASSES)["groups"]
     similar = similar_classes(VOC_CLASSES, groups)
     aeroplane, bird, cat = (VOC_CLASSES.index(name) for name in ("aeroplane", "bird", "cat"))
     assert similar[aeroplane, bird]
@@ -106,15 +108,15 @@ def test_an_aeroplane_is_like_a_bird_and_a_bird_like_a_cat_but_a_cat_not_like_an
     assert not similar[VOC_CLASSES.index("bottle")].any()
 
 
-def counted_one_by_one(truths, found, label, similar):
+def counted_one_by_one(ground_truth, found, label, similar):
     """The protocol with loops, over all images, for one class."""
     rows = [(-d.scores[i], n, i) for n, d in enumerate(found) for i in range(len(d.scores))]
     rows = [row for row in sorted(rows) if found[row[1]].labels[row[2]] == label]
-    total = sum((~(t.difficult | t.crowd) & (t.labels == label)).sum() for t in truths)
+    total = sum((~(t.difficult | t.crowd) & (t.labels == label)).sum() for t in ground_truth)
     taken, counts = set(), dict.fromkeys(KINDS, 0)
     for _, n, i in rows[:total]:
-        iou = overlap(found[n].boxes_pixels[i], truths[n].boxes_pixels)[0]
-        own = [j for j in range(len(iou)) if truths[n].labels[j] == label]
+        iou = overlap(found[n].boxes_pixels[i], ground_truth[n].boxes_pixels)[0]
+        own = [j for j in range(len(iou)) if ground_truth[n].labels[j] == label]
         free = [j for j in own if iou[j] >= 0.5 and (n, j) not in taken]
         rest = [j for j in range(len(iou)) if j not in own and iou[j] >= 0.1]
         if free:
@@ -124,7 +126,7 @@ def counted_one_by_one(truths, found, label, similar):
             kind = "localisation"
         elif rest:
             nearest = max(rest, key=lambda j: iou[j])
-            kind = "similar" if similar[label, truths[n].labels[nearest]] else "other"
+            kind = "similar" if similar[label, ground_truth[n].labels[nearest]] else "other"
         else:
             kind = "background"
         counts[kind] += 1
@@ -133,27 +135,27 @@ def counted_one_by_one(truths, found, label, similar):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_the_same_counts_as_loops_give(seed):
-    truths, found = random_case(seed, images=30)
+    ground_truth, found = random_case(seed, images=30)
     classes, groups = ("a", "b", "c", "d"), [("a", "b")]
-    result = error_mix(truths, found, classes, groups=groups)
+    result = error_mix(ground_truth, found, classes, groups=groups)
     similar = similar_classes(classes, groups)
     for label, name in enumerate(classes):
         row = result["per_class"][name]
-        assert row["counts"] == counted_one_by_one(truths, found, label, similar)
-        assert sum(row["counts"].values()) == row["detections"] <= row["truths"]
+        assert row["counts"] == counted_one_by_one(ground_truth, found, label, similar)
+        assert sum(row["counts"].values()) == row["detections"] <= row["objects"]
 
 
 def test_lists_must_be_of_the_same_images():
     with pytest.raises(ValueError, match="same images in the same order"):
-        error_mix([truth("a", [SQUARE])], [detections("b", [], [])], CLASSES)
+        error_mix([image("a", [SQUARE])], [detections("b", [], [])], CLASSES)
     with pytest.raises(ValueError, match="at least one, got 0 and 0"):
         error_mix([], [], CLASSES)
 
 
 def test_the_table_has_a_line_for_each_class_and_two_for_all():
-    truths = [truth("a", [SQUARE, ELSEWHERE], [0, 1])]
+    ground_truth = [image("a", [SQUARE, ELSEWHERE], [0, 1])]
     found = [detections("a", [SQUARE], [0.9])]
-    lines = format_errors(error_mix(truths, found, CLASSES)).splitlines()
+    lines = format_errors(error_mix(ground_truth, found, CLASSES)).splitlines()
     assert [line.split()[0] for line in lines] == ["class", *CLASSES, "mean", "all"]
     cells = [" ".join(line.split()) for line in lines]
     assert cells[1] == "cat 100.0 0.0 0.0 0.0 0.0 100.0 100.0 1 1"
@@ -162,9 +164,9 @@ def test_the_table_has_a_line_for_each_class_and_two_for_all():
 
 
 def test_copies_of_all_images_change_no_share():
-    truths, found = random_case(0, images=40)
-    more = [t._replace(image_id=str(i)) for i, t in enumerate(truths * 25)]
+    ground_truth, found = random_case(0, images=40)
+    more = [t._replace(image_id=str(i)) for i, t in enumerate(ground_truth * 25)]
     their = [d._replace(image_id=str(i)) for i, d in enumerate(found * 25)]
-    once, often = (error_mix(*pair, "abcd") for pair in ((truths, found), (more, their)))
+    once, often = (error_mix(*pair, "abcd") for pair in ((ground_truth, found), (more, their)))
     assert often["all"]["counts"] == {k: 25 * n for k, n in once["all"]["counts"].items()}
     assert often["mean"] == pytest.approx(once["mean"])

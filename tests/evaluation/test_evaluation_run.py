@@ -9,8 +9,7 @@ from PIL import Image
 from yolojax.config import Config, DataConfig, EvalConfig, ModelConfig
 from yolojax.data.records import Record
 from yolojax.distributed.sharding import make_mesh
-from yolojax.evaluation.detect import make_programs
-from yolojax.evaluation.run import evaluate_source
+from yolojax.evaluation.detection import evaluate_source, make_programs
 from yolojax.evaluation.significance import paired_difference, read_matches
 from yolojax.heads.predictions import Predictions
 from yolojax.tasks import Task

@@ -3,13 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolojax.evaluation.evaluator import ImageDetections, ImageTruth
+from yolojax.evaluation.evaluator import GroundTruth, ImageDetections
 from yolojax.evaluation.hierarchy import (
     accuracy_by_depth,
-    among,
     format_numbers,
     hierarchical_precision,
     related,
+    select_nodes,
     split_means,
     tree_numbers,
 )
@@ -21,11 +21,11 @@ BOX = (10.0, 10.0, 50.0, 50.0)
 FAR = (60.0, 60.0, 90.0, 90.0)
 
 
-def truth(labels, boxes, difficult=None, crowd=None):
+def image(labels, boxes, difficult=None, crowd=None):
     n = len(labels)
     hard, many = (np.zeros(n, bool) if x is None else np.array(x) for x in (difficult, crowd))
     pixels = np.array(boxes, np.float64).reshape(n, 4)
-    return ImageTruth("a", 100, 100, pixels, np.array(labels, int), hard, many, np.ones(n))
+    return GroundTruth("a", 100, 100, pixels, np.array(labels, int), hard, many, np.ones(n))
 
 
 def found(*rows):
@@ -40,31 +40,31 @@ def found(*rows):
     [(2, 1, 1), (1, 1, 2 / 3), (0, 1, 1 / 3), (3, 2 / 3, 2 / 3), (4, 0, 0)],
 )
 def test_the_shared_part_of_the_path_counts(label, precision, recall):
-    """The truth is a terrier: animal > dog > terrier."""
-    result = hierarchical_precision([truth([2], [BOX])], [found((label, 0.9, BOX))], PARENTS)
+    """The box is a terrier: animal > dog > terrier."""
+    result = hierarchical_precision([image([2], [BOX])], [found((label, 0.9, BOX))], PARENTS)
     assert result == pytest.approx(
         {"hierarchical_precision": precision, "hierarchical_recall": recall}
     )
 
 
-def test_a_truth_is_taken_once_and_a_miss_counts_nothing():
+def test_a_box_is_matched_once_and_a_miss_has_precision_zero():
     detections = [found((1, 0.9, BOX), (1, 0.8, BOX), (1, 0.7, FAR), (1, 0.1, BOX))]
-    result = hierarchical_precision([truth([1, 4], [BOX, (0, 0, 5, 5)])], detections, PARENTS)
+    result = hierarchical_precision([image([1, 4], [BOX, (0, 0, 5, 5)])], detections, PARENTS)
     assert result["hierarchical_precision"] == pytest.approx(1 / 3)  # .1 is below the threshold
     assert result["hierarchical_recall"] == pytest.approx(1 / 2)
 
 
-def test_difficult_truths_neither_help_nor_harm():
-    truths = [truth([1, 4], [BOX, FAR], difficult=[False, True])]
-    result = hierarchical_precision(truths, [found((1, 0.9, BOX), (0, 0.8, FAR))], PARENTS)
+def test_difficult_boxes_are_ignored():
+    ground_truth = [image([1, 4], [BOX, FAR], difficult=[False, True])]
+    result = hierarchical_precision(ground_truth, [found((1, 0.9, BOX), (0, 0.8, FAR))], PARENTS)
     assert result == {"hierarchical_precision": 1, "hierarchical_recall": 1}
 
 
-def test_difficult_truths_and_crowds_excuse_any_number():
+def test_any_number_of_detections_of_difficult_boxes_and_crowds_is_ignored():
     """Three in the crowd, which is ten times as large as each; two of the difficult one."""
     inside = [(x, 0.0, x + 10, 10.0) for x in (0.0, 30.0, 60.0)]
-    truths = [
-        truth(
+    ground_truth = [
+        image(
             [1, 2, 4],
             [BOX, FAR, (0, 0, 100, 10)],
             difficult=[False, True, False],
@@ -72,14 +72,14 @@ def test_difficult_truths_and_crowds_excuse_any_number():
         )
     ]
     rows = [(4, 0.9, box) for box in inside] + [(0, 0.8, FAR), (0, 0.7, FAR), (1, 0.6, BOX)]
-    result = hierarchical_precision(truths, [found(*rows)], PARENTS)
+    result = hierarchical_precision(ground_truth, [found(*rows)], PARENTS)
     assert result == {"hierarchical_precision": 1, "hierarchical_recall": 1}
 
 
-def test_a_truth_to_be_found_comes_before_a_crowd_around_it():
-    truths = [truth([1, 1], [BOX, (0, 0, 100, 100)], crowd=[False, True])]
-    near = (10.0, 10.0, 50.0, 60.0)  # an IoU of .8 with the truth, all of it in the crowd
-    result = hierarchical_precision(truths, [found((1, 0.9, near), (1, 0.8, near))], PARENTS)
+def test_a_box_is_matched_before_a_crowd_around_it():
+    ground_truth = [image([1, 1], [BOX, (0, 0, 100, 100)], crowd=[False, True])]
+    near = (10.0, 10.0, 50.0, 60.0)  # IoU .8 with the box, all of it in the crowd
+    result = hierarchical_precision(ground_truth, [found((1, 0.9, near), (1, 0.8, near))], PARENTS)
     assert result == {"hierarchical_precision": 1, "hierarchical_recall": 1}
 
 
@@ -96,9 +96,9 @@ def test_accuracy_at_a_depth_is_of_the_labels_that_reach_it():
     assert len(accuracy_by_depth(labels[3:], labels[3:], parents)) == 1  # no label is deeper
 
 
-def test_without_anything_there_is_no_number():
+def test_numbers_are_undefined_without_boxes_and_detections():
     nothing = {"hierarchical_precision": None, "hierarchical_recall": None}
-    assert hierarchical_precision([truth([], [])], [found()], PARENTS) == nothing
+    assert hierarchical_precision([image([], [])], [found()], PARENTS) == nothing
 
 
 def test_classes_without_boxes_have_their_own_mean():
@@ -116,18 +116,18 @@ def test_classes_without_boxes_have_their_own_mean():
     }
 
 
-def test_labels_count_through_the_nodes_of_the_data():
-    truths, detections = among(
-        [truth([2, 4], [BOX, FAR])],
+def test_labels_become_indices_of_the_selected_nodes():
+    ground_truth, detections = select_nodes(
+        [image([2, 4], [BOX, FAR])],
         [found((4, 0.9, FAR), (1, 0.8, BOX), (2, 0.7, BOX))],
         nodes=(4, 0, 2),
     )
-    assert truths[0].labels.tolist() == [2, 0]
+    assert ground_truth[0].labels.tolist() == [2, 0]
     assert detections[0].labels.tolist() == [0, 2]  # the dog is none of them
     assert detections[0].scores.tolist() == [0.9, 0.7]
 
 
-def test_a_class_is_related_to_what_is_above_and_below_it():
+def test_a_class_is_related_to_ancestors_and_descendants():
     assert related(range(5), [1], PARENTS) == {0, 1, 2, 3}
     assert related(range(5), [2], PARENTS) == {0, 1, 2}
     assert related([3, 4], [2], PARENTS) == set()
@@ -140,17 +140,17 @@ def test_the_headline_is_split_in_both_readings():
     }
     classes = {"dog": 1, "poodle": 3, "thing": 4}
     numbers = tree_numbers(
-        result, [truth([1], [BOX])], [found((1, 0.9, BOX))], PARENTS, classes=classes, seen=(1,)
+        result, [image([1], [BOX])], [found((1, 0.9, BOX))], PARENTS, classes=classes, seen=(1,)
     )
     assert (numbers["strict"]["seen"], numbers["strict"]["unseen"]) == (0.6, 0.25)
     assert (numbers["related"]["seen"], numbers["related"]["unseen"]) == (0.5, 0.1)
-    said = format_numbers(numbers)
-    assert "hierarchical precision 100.00" in said
-    assert "voc10 60.00 of 1 classes where it had boxes in training, 25.00 of the other 2" in said
+    text = format_numbers(numbers)
+    assert "hierarchical precision 100.00" in text
+    assert "voc10 60.00 of 1 classes where it had boxes in training, 25.00 of the other 2" in text
 
 
 @pytest.mark.skipif(not WORDTREE.is_dir(), reason="needs ../shared/data/wordtree")
-def test_what_imagenet_s_classes_share_with_coco_s():
+def test_classes_that_imagenet_shares_with_coco():
     """The paper says 44 of 200; with the authors' maps it is 38, or 57 with kin."""
     tree = read_tree(WORDTREE / "9k.tree")
     det, coco = (read_map(WORDTREE / f"{name}9k.map", 9418) for name in ("inet", "coco"))

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from evaluation_cases import ELSEWHERE, SQUARE, detections, random_case, truth
+from evaluation_cases import ELSEWHERE, SQUARE, detections, image, random_case
 
 from yolojax.evaluation import bootstrap
 from yolojax.evaluation.average_precision import VOC07_LEVELS, class_average_precision, match_voc
@@ -19,15 +19,15 @@ from yolojax.evaluation.significance import (
 )
 from yolojax.evaluation.writers import write_hits, write_matches
 
-CLASSES = ("a", "b", "c", "d")  # of random_case; the last has no truths
+CLASSES = ("a", "b", "c", "d")  # of random_case; the last has no boxes
 
 
 def finds(images, missing=()):
-    """One truth an image, found in all but those `missing`: AP is the share found."""
-    truths = [truth(str(i), [SQUARE]) for i in range(images)]
-    found = [detections(t.image_id, [SQUARE], [0.9]) for t in truths]
+    """One box per image, detected in all but those `missing`: AP is the recall."""
+    ground_truth = [image(str(i), [SQUARE]) for i in range(images)]
+    found = [detections(t.image_id, [SQUARE], [0.9]) for t in ground_truth]
     found = [detections(str(i), [], []) if i in missing else d for i, d in enumerate(found)]
-    return match_voc(truths, found, 1)
+    return match_voc(ground_truth, found, 1)
 
 
 def worse(found, seed=0):
@@ -38,8 +38,8 @@ def worse(found, seed=0):
 
 
 def test_a_run_does_not_differ_from_itself():
-    truths, found = random_case(0, images=20)
-    runs = [match_voc(truths, found, 4), match_voc(truths, worse(found), 4)]
+    ground_truth, found = random_case(0, images=20)
+    runs = [match_voc(ground_truth, found, 4), match_voc(ground_truth, worse(found), 4)]
     for number in (1, 2):
         same = paired_difference(runs[:number], runs[:number], None, resamples=50)
         assert (same.difference, same.interval, same.above) == (0, [0, 0], 0.5)
@@ -73,8 +73,8 @@ def test_the_interval_is_that_of_a_difference_of_shares():
 
 
 def test_pairing_is_narrower_than_two_intervals():
-    truths, found = random_case(2, images=40)
-    runs = [match_voc(truths, d, 4) for d in (found, worse(found, 1))]
+    ground_truth, found = random_case(2, images=40)
+    runs = [match_voc(ground_truth, d, 4) for d in (found, worse(found, 1))]
     low, high = paired_difference(runs[:1], runs[1:], None).interval
     alone = [bootstrap.interval(run, None, resamples=1000, seed=0) for run in runs]
     assert high - low < 0.9 * math.hypot(*(high - low for low, high in alone))
@@ -82,18 +82,18 @@ def test_pairing_is_narrower_than_two_intervals():
 
 @pytest.mark.parametrize("levels", [None, VOC07_LEVELS])
 def test_against_evaluating_lists_of_resampled_images(levels):
-    truths, found = random_case(3, images=8)
+    ground_truth, found = random_case(3, images=8)
     ours, theirs = [found, worse(found, 1)], [worse(found, 2)]
     draw, differences = np.random.default_rng(5), []
     for counts in draw.multinomial(8, np.full(8, 1 / 8), size=30):
         chosen = np.repeat(np.arange(8), counts)
 
         def number(run, chosen=chosen):
-            matches = match_voc([truths[i] for i in chosen], [run[i] for i in chosen], 4)
+            matches = match_voc([ground_truth[i] for i in chosen], [run[i] for i in chosen], 4)
             return np.nanmean(class_average_precision(matches, levels))
 
         differences.append(np.mean([number(run) for run in ours]) - number(theirs[0]))
-    ours, theirs = ([match_voc(truths, run, 4) for run in runs] for runs in (ours, theirs))
+    ours, theirs = ([match_voc(ground_truth, run, 4) for run in runs] for runs in (ours, theirs))
     result = paired_difference(ours, theirs, levels, resamples=30, seed=5)
     np.testing.assert_allclose(result.interval, np.percentile(differences, [2.5, 97.5]))
     assert result.above == pytest.approx(np.mean(np.array(differences) > 0))
@@ -125,8 +125,8 @@ def test_seeds_are_paired_where_there_are_equally_many():
 
 
 def test_classes_by_themselves():
-    truths, found = random_case(4, images=15)
-    runs = [match_voc(truths, d, 4) for d in (found, worse(found))]
+    ground_truth, found = random_case(4, images=15)
+    runs = [match_voc(ground_truth, d, 4) for d in (found, worse(found))]
     by_class = class_differences(runs[:1], runs[1:], None, CLASSES, resamples=40)
     expected = class_average_precision(runs[0], None)[0] - class_average_precision(runs[1], None)[0]
     np.testing.assert_allclose([d.difference for d in by_class.values()], expected)
@@ -153,8 +153,8 @@ def named(*ids):
     [
         ([named("x", "y", "z")], [named("x", "w", "z")], "id of image 1 is 'y' and 'w'"),
         ([named("x", "y")], [named("x", "y"), named("x", "y", "z")], "image 2 is none and 'z'"),
-        ([finds(2)], [finds(3)], "truths of each class of image 2"),
-        ([], [finds(2)], "got none on one"),
+        ([finds(2)], [finds(3)], "objects of each class of image 2"),
+        ([], [finds(2)], "at least one run on each side"),
     ],
 )
 def test_other_images_are_an_error(ours, theirs, message):
@@ -164,24 +164,26 @@ def test_other_images_are_an_error(ours, theirs, message):
         class_differences(ours, theirs, None, ["a"], resamples=5)
 
 
-def test_other_truths_in_an_image_are_an_error():
-    truths = [truth("0", [SQUARE]), truth("1", [SQUARE, ELSEWHERE])]
-    other = match_voc(truths, [detections(t.image_id, [], []) for t in truths], 1)
-    with pytest.raises(ValueError, match="truths of each class of image 1"):
+def test_other_ground_truth_is_an_error():
+    ground_truth = [image("0", [SQUARE]), image("1", [SQUARE, ELSEWHERE])]
+    other = match_voc(ground_truth, [detections(t.image_id, [], []) for t in ground_truth], 1)
+    with pytest.raises(ValueError, match="objects of each class of image 1"):
         paired_difference([finds(2)], [other], None, resamples=5)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_what_was_written_gives_every_metric(metric, tmp_path):
-    truths, found = random_case(5)
-    path, ids = tmp_path / "val_matches.npz", [t.image_id for t in truths]
-    write_matches(path, ids, CLASSES, match_voc(truths, found, 4), match_coco(truths, found, 4))
+    ground_truth, found = random_case(5)
+    path, ids = tmp_path / "val_matches.npz", [t.image_id for t in ground_truth]
+    write_matches(
+        path, ids, CLASSES, match_voc(ground_truth, found, 4), match_coco(ground_truth, found, 4)
+    )
     matching, levels = METRICS[metric]
     read = read_matches(path, metric)
     assert read.ids == tuple(ids)
     np.testing.assert_array_equal(
         class_average_precision(read, levels),
-        class_average_precision(matching(truths, found, 4), levels),
+        class_average_precision(matching(ground_truth, found, 4), levels),
     )
 
 
@@ -202,8 +204,8 @@ def test_a_file_of_something_else_is_named(tmp_path):
         read_matches(path, "voc11")
     for content in (b"", b"PK\3\4broken", b"no arrays"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"val_matches\.npz: not what eval\.py writes"):
+        with pytest.raises(ValueError, match=r"val_matches\.npz: not written by eval\.py"):
             read_matches(path, "voc10")
     np.savez(path, scores=np.array([{}], object))
-    with pytest.raises(ValueError, match="not what"):
+    with pytest.raises(ValueError, match="not written"):
         read_matches(path, "voc10")

@@ -13,8 +13,7 @@ from yolojax.config import Config, DataConfig, EvalConfig, ModelConfig
 from yolojax.data.records import Record
 from yolojax.data.tree_labels import MappedSource, nodes_of
 from yolojax.distributed.sharding import make_mesh
-from yolojax.evaluation import detect
-from yolojax.evaluation.kinds import CLASSIFICATION, DETECTION
+from yolojax.evaluation import classification, detection
 from yolojax.evaluation.significance import read_hits, read_matches
 from yolojax.heads import yolo9000
 from yolojax.tasks import Task
@@ -89,7 +88,7 @@ def detected(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     box = np.tile(np.float32([0, 0, 0, 0, 10]), (3, 1))  # x, y, w, h; an objectness of nearly 1
     raw = np.concatenate([box, class_logits()], axis=1)[:, None, None]
-    return evaluated(DETECTION, DECODE, raw, folder, seen=(4, 3), tree_threshold=0.7), folder
+    return evaluated(detection, DECODE, raw, folder, seen=(4, 3), tree_threshold=0.7), folder
 
 
 def test_classes_keep_the_order_and_names_of_their_data(detected):
@@ -121,8 +120,8 @@ def test_an_ancestor_is_seen_where_the_descent_stops(detected):
 
 def test_only_a_tree_of_a_data_set_takes_a_second_program():
     task = task_of(DECODE, np.zeros((3, 1, 1, 11)))
-    assert detect.make_programs(task, EvalConfig()).descend is None
-    assert detect.make_programs(task, EvalConfig(), (3, 4)).descend is not None
+    assert detection.make_programs(task, EvalConfig()).descend is None
+    assert detection.make_programs(task, EvalConfig(), (3, 4)).descend is not None
 
 
 def test_settings_of_the_tree_are_those_of_the_evaluation():
@@ -130,8 +129,8 @@ def test_settings_of_the_tree_are_those_of_the_evaluation():
     task = task_of(DECODE, np.zeros((3, 1, 1, 11)))
     settings = EvalConfig(nodes=(3,), tree_threshold=0.1, tree_semantics="darknet")
     given = {"nodes": (3,), "tree_threshold": 0.1, "tree_semantics": "darknet"}
-    assert given.items() <= detect.decode_at(task, settings, (4, 5)).keywords.items()
-    assert detect.decode_at(task, EvalConfig(), (4, 5)).keywords["nodes"] == (4, 5)
+    assert given.items() <= detection.decode_at(task, settings, (4, 5)).keywords.items()
+    assert detection.decode_at(task, EvalConfig(), (4, 5)).keywords["nodes"] == (4, 5)
 
 
 @pytest.mark.parametrize(
@@ -150,20 +149,20 @@ def test_wrong_settings_are_refused_before_a_picture_is_read(settings, message, 
 
     source = MappedSource(Unread(), NODES, tuple(OF_CLASS.values()))
     with pytest.raises(ValueError, match=message):
-        evaluated(DETECTION, DECODE, np.zeros((3, 1, 1, 11)), tmp_path, source, **settings)
+        evaluated(detection, DECODE, np.zeros((3, 1, 1, 11)), tmp_path, source, **settings)
 
 
 def test_a_classifier_is_right_so_far_down_the_tree(tmp_path, capsys):
     """The cat is called a dog: right at two depths of three."""
     logits = class_logits()
     logits[2] = logits[0]
-    result = evaluated(CLASSIFICATION, yolo9000.decode_classes, logits, tmp_path, metric="top1")
+    result = evaluated(classification, yolo9000.decode_classes, logits, tmp_path, metric="top1")
     assert result["depths"] == [
         {"top1": 1.0, "images": 3}, {"top1": 1.0, "images": 3}, {"top1": 0.5, "images": 2},
     ]  # fmt: skip
     assert {name: row["top1"] for name, row in result["per_class"].items()} == {
         "dog": 1.0, "cow": 1.0, "cat": 0.0,
     }  # fmt: skip
-    assert "right at depth 0: 100.00, 1: 100.00, 2: 50.00" in capsys.readouterr().out
+    assert "correct at depth 0: 100.00, 1: 100.00, 2: 50.00" in capsys.readouterr().out
     hits, labels, _ = read_hits(tmp_path / "eval" / "val_hits.npz", "top1")
     assert (hits.tolist(), labels.tolist()) == ([True, True, False], [0, 1, 2])

@@ -90,32 +90,32 @@ def test_classes_by_themselves_learn_without_one_another():
 
 def test_darknets_cost_is_told_only_of_darknets_terms():
     assert "darknet_cost" in run()[1]
-    for other in ({"box": "giou"}, {"objectness": "bce"}, {"classes": "squared"}):
+    for other in ({"box_loss": "giou"}, {"objectness_loss": "bce"}, {"class_loss": "squared"}):
         assert "darknet_cost" not in run(**other)[1]
 
 
 def test_gamma_of_none_is_the_cross_entropy():
-    bce = slope(objectness="bce", rescore=False)
+    bce = slope(objectness_loss="bce", rescore=False)
     np.testing.assert_allclose(
-        slope(objectness="focal", focal_gamma=0.0, rescore=False), bce, rtol=1e-5, atol=1e-7
+        slope(objectness_loss="focal", focal_gamma=0.0, rescore=False), bce, rtol=1e-5, atol=1e-7
     )
-    assert np.abs(slope(objectness="focal", rescore=False) - bce).max() > 0.1
+    assert np.abs(slope(objectness_loss="focal", rescore=False) - bce).max() > 0.1
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"box": "jiou"}, "config.loss.box_loss is 'jiou'; known: squared"),
-        ({"objectness": "hinge"}, "config.loss.objectness_loss"),
-        ({"classes": "hinge"}, "config.loss.class_loss"),
+        ({"box_loss": "jiou"}, "config.loss.box_loss is 'jiou'; known: squared"),
+        ({"objectness_loss": "hinge"}, "config.loss.objectness_loss"),
+        ({"class_loss": "hinge"}, "config.loss.class_loss"),
         ({"assignment": "all"}, "config.loss.assignment"),
         ({"ignore": "all"}, "config.loss.ignore"),
-        ({"objectness": "quality_focal", "focal_gamma": 0.5}, "focal_gamma must be 1 or more"),
-        ({"objectness": "focal", "focal_gamma": -1.0}, "focal_gamma must be 0 or more"),
+        ({"objectness_loss": "quality_focal", "focal_gamma": 0.5}, "focal_gamma must be 1 or more"),
+        ({"objectness_loss": "focal", "focal_gamma": -1.0}, "focal_gamma must be 0 or more"),
         ({"label_smoothing": 1.0}, "label_smoothing"),
         ({"class_weights": (1.0,)}, "class_weights must be 3 numbers"),
         ({"class_weights": (1.0, -1.0, 1.0)}, "class_weights must be 3 numbers"),
-        ({"tree": (-1, 0, 0), "classes": "squared"}, "classes of a tree"),
+        ({"tree": (-1, 0, 0), "class_loss": "squared"}, "classes of a tree"),
     ],
 )
 def test_what_is_refused(options, message):

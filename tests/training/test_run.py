@@ -17,7 +17,7 @@ import train as script
 from configs.yolov2_voc import smoke
 from yolojax.config import Config
 from yolojax.distributed.sharding import make_mesh, to_devices
-from yolojax.evaluation.kinds import kind_of
+from yolojax.evaluation import detection
 from yolojax.tasks import build
 from yolojax.training import checkpoint
 from yolojax.training.goodput import account, read_ledger
@@ -223,9 +223,7 @@ def test_what_was_trained_is_saved_though_it_cannot_be_evaluated(tmp_path, monke
     def fail(*_, **__):
         raise ValueError("the evaluation is broken")
 
-    monkeypatch.setattr(
-        script, "kind_of", lambda task: kind_of(task)._replace(evaluate_source=fail)
-    )
+    monkeypatch.setattr(detection, "evaluate_source", fail)
     with pytest.raises(ValueError, match="is broken"):
         train(tiny(), tmp_path)
     assert int(state_of(tmp_path).step) == 6

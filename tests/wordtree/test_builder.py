@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from wordtree_cases import write_wordnet
 
 from yolojax.data.class_names import imagenet_wnids
-from yolojax.wordtree import builder, files, survey, wordnet
-from yolojax.wordtree.hierarchy import named_hierarchy, rehang
+from yolojax.wordtree import builder, files, hierarchy
+from yolojax.wordtree.hierarchy import WORDNET_ROOT, named_hierarchy, rehang
 
 SHARED = Path(__file__).parents[3] / "shared"
 DARKNET = Path("/usr/share/darknet/data")  # Debian's package darknet
@@ -26,47 +26,47 @@ def build(pairs, labels, **options):
     return parents(builder.build_tree(named_hierarchy(edges, "test"), labels.split(), **options))
 
 
-def test_concepts_with_one_path_come_first_and_decide_for_the_others():
+def test_concepts_with_one_path_are_added_first():
     # c is a kind of x and of y; d, a kind of y alone, has brought y in: y needs one node, x two.
     pairs = ("x r", "y r", "c x", "c y", "d y", "e r")
     assert build(pairs, "c d e", root="r") == {"y": None, "e": None, "c": "y", "d": "y"}
     assert build(pairs, "c d e", root="r", without=["growth"])["c"] is None  # x: first, contracted
 
 
-def test_the_path_that_adds_less_is_taken_though_it_is_longer():
+def test_the_path_that_adds_fewer_nodes_wins_over_a_shorter_one():
     # The paper's example: three edges against one.
     pairs = ("l1 r", "l2 l1", "l3 l2", "known l3", "c l3", "s1 r", "c s1")
     assert build(pairs, "known c", root="r") == {"l3": None, "known": "l3", "c": "l3"}
 
 
-def test_every_round_adds_what_grows_the_tree_least():
+def test_each_round_adds_the_labels_that_need_fewest_nodes():
     # y (one node) comes before a, though a is the first label: then y is the shorter way for a.
     pairs = ("k r", "x r", "y r", "y k", "a x", "a y")
     tree = build(pairs, "k a y", root="r", without=["contraction"])
     assert tree == {"k": None, "y": None, "a": "y"}
 
 
-def test_equal_growth_takes_the_first_path():
+def test_the_first_of_equal_paths_is_taken():
     assert build(("x r", "y r", "c x", "c y"), "c", root="r", without=["contraction"]) == {
         "x": None,
         "c": "x",
     }
 
 
-def test_only_what_is_no_label_gives_way_to_its_only_child():
+def test_contraction_removes_only_nodes_that_are_no_labels():
     pairs = ("a r", "b a", "c b", "d b", "e a2", "a2 r")
     assert build(pairs, "c d e", root="r") == {"b": None, "e": None, "c": "b", "d": "b"}
-    kept = build(pairs, "c d e a", root="r")
-    assert kept == {"a": None, "e": None, "b": "a", "c": "b", "d": "b"}
+    with_a = build(pairs, "c d e a", root="r")
+    assert with_a == {"a": None, "e": None, "b": "a", "c": "b", "d": "b"}
 
 
-def test_a_class_stays_below_the_class_that_it_is_a_kind_of():
-    # Else pictures of a sorrel would teach that they show no horse.
+def test_without_promotion_a_label_stays_below_a_label():
+    # Otherwise a picture of a sorrel would be a negative of horse.
     tree = build(("horse r", "sorrel horse", "cow r"), "horse sorrel cow", root="r")
     assert tree == {"horse": None, "sorrel": "horse", "cow": None}
 
 
-def test_promoted_a_leaf_that_is_the_only_child_of_a_label_becomes_its_sibling():
+def test_promotion_makes_an_only_child_a_sibling():
     # gamecock, cock, bird (docs/wordtree.md); the hen has a child that is no leaf, which stays.
     pairs = (
         "bird r",
@@ -84,7 +84,7 @@ def test_promoted_a_leaf_that_is_the_only_child_of_a_label_becomes_its_sibling()
     assert tree == {"cock": None, "gamecock": None}
 
 
-def test_siblings_stand_together_before_what_is_below_them():
+def test_siblings_are_numbered_before_their_descendants():
     edges = [("b", "a"), ("c", "a"), ("d", "b"), ("e", "b"), ("f", "c"), ("g", "c"), ("h", "")]
     tree = builder.build_tree(named_hierarchy(edges, "test"), ("g", "f", "e", "d", "h"))
     assert tree == (("a", "h", "b", "c", "d", "e", "f", "g"), (-1, -1, 0, 0, 2, 2, 3, 3))
@@ -94,13 +94,13 @@ def test_siblings_stand_together_before_what_is_below_them():
     ("labels", "message"),
     [
         ("", "no labels"),
-        ("dog cat dog", "dog comes twice"),
+        ("dog cat dog", "dog is repeated"),
         ("dg", r"dg is not in test\. Did you mean 'dog'"),
         ("dog idea", r"1 of 2 labels are not below the root thing \(thing\) in test: idea"),
         ("thing", r"1 of 1 labels are not below the root"),
     ],
 )
-def test_labels_that_have_no_place_are_named(labels, message):
+def test_unusable_labels_are_named(labels, message):
     edges = [("dog", "thing"), ("cat", "thing"), ("idea", "")]
     with pytest.raises(ValueError, match=message):
         builder.build_tree(named_hierarchy(edges, "test"), labels.split(), root="thing")
@@ -108,7 +108,7 @@ def test_labels_that_have_no_place_are_named(labels, message):
 
 @st.composite
 def hierarchies(draw):
-    """Concepts 1, 2, ..., each a kind of up to three with lower numbers; some are labels."""
+    """Concepts 1, 2, ..., each with up to three parents of lower number; some are labels."""
     edges = [("0", "")]
     for child in range(1, draw(st.integers(2, 14))):
         for parent in draw(st.sets(st.integers(0, child - 1), min_size=1, max_size=3)):
@@ -120,9 +120,9 @@ def hierarchies(draw):
 
 
 @given(hierarchies())
-def test_a_tree_has_all_labels_and_nothing_that_could_go(case):
-    hierarchy, labels = case
-    tree = builder.build_tree(hierarchy, labels, root="0", promotion=True)
+def test_a_tree_has_all_labels_and_no_superfluous_node(case):
+    concepts, labels = case
+    tree = builder.build_tree(concepts, labels, root="0", promotion=True)
     files.check_tree(tree, "built")
     assert set(labels) <= set(tree.wnids)
     for node, wnid in enumerate(tree.wnids):
@@ -135,19 +135,19 @@ def test_a_tree_has_all_labels_and_nothing_that_could_go(case):
 
 @given(hierarchies())
 def test_a_parent_is_an_ancestor(case):
-    hierarchy, labels = case
-    tree = builder.build_tree(hierarchy, labels, root="0")
+    concepts, labels = case
+    tree = builder.build_tree(concepts, labels, root="0")
     for child, parent in parents(tree).items():
-        assert (parent or "0") in ancestors(hierarchy, child)
+        assert (parent or "0") in ancestors(concepts, child)
 
 
-def ancestors(hierarchy, concept):
-    """All that `concept` is a kind of."""
-    above, left = set(), [concept]
-    while left:
-        new = hierarchy.parents[left.pop()]
+def ancestors(concepts, concept):
+    """All concepts above `concept`."""
+    above, pending = set(), [concept]
+    while pending:
+        new = concepts.parents[pending.pop()]
         above.update(new)
-        left += new
+        pending += new
     return above
 
 
@@ -158,10 +158,10 @@ def test_a_hierarchy_may_be_deep():
 
 
 def test_wordnet_gives_the_tree_of_its_labels(tmp_path):
-    hierarchy = wordnet.read_wordnet(write_wordnet(tmp_path))
+    concepts = hierarchy.read_wordnet(write_wordnet(tmp_path))
     labels = [f"n000000{i}" for i in (15, 16, 17, 22)]
     # canine > terriers, wolf; animal, dog, tool and saw have one child each.
-    assert parents(builder.build_tree(hierarchy, labels, root=THING)) == {
+    assert parents(builder.build_tree(concepts, labels, root=THING)) == {
         "n00000012": None,
         "n00000022": None,
         "n00000014": "n00000012",
@@ -174,42 +174,42 @@ def test_wordnet_gives_the_tree_of_its_labels(tmp_path):
 @pytest.fixture(scope="module")
 def real():
     try:
-        found = wordnet.read_wordnet(wordnet.find_wordnet())
+        concepts = hierarchy.read_wordnet(hierarchy.find_wordnet())
     except FileNotFoundError as error:
         pytest.skip(str(error))
-    return rehang(found, wordnet.PATCHES)
+    return rehang(concepts, hierarchy.WORDNET_PATCHES)
 
 
 def test_ilsvrc_gives_the_shipped_tree(real):
-    built = builder.build_tree(real, imagenet_wnids(), root=wordnet.ROOT)
+    built = builder.build_tree(real, imagenet_wnids(), root=WORDNET_ROOT)
     path = files.find_tree("imagenet1k")
     shipped = files.read_tree(path)
     assert built == shipped
     assert len(built.wnids) == 1369  # the paper, section 4
     assert len(set(built.parents)) == 370
     names = tuple(real.names[wnid][0] for wnid in built.wnids)
-    assert names == files.names_beside(path, shipped)
+    assert names == files.read_names_of(path, shipped)
 
 
-def test_coco_s_classes_are_above_those_of_ilsvrc_that_are_kinds_of_them(real):
+def test_coco_classes_are_above_their_kinds_in_ilsvrc(real):
     path = files.find_tree("coco_imagenet1k")
     shipped = files.read_tree(path)
     coco = [shipped.wnids[n] for n in files.read_map(path.with_suffix(".map"), 1411)]
     built = builder.build_tree(
-        real, list(dict.fromkeys([*imagenet_wnids(), *coco])), root=wordnet.ROOT
+        real, list(dict.fromkeys([*imagenet_wnids(), *coco])), root=WORDNET_ROOT
     )
     assert built == shipped
     names = tuple(real.names[wnid][0] for wnid in built.wnids)
-    assert names == files.names_beside(path, shipped)
+    assert names == files.read_names_of(path, shipped)
     kinds = {w: ancestors(real, w).intersection(coco) for w in imagenet_wnids() if w not in coco}
     kinds = {wnid: above for wnid, above in kinds.items() if above}
     for wnid, above in kinds.items():  # a minivan is a car and a truck; the tree has one of them
-        line = survey.lineage(shipped, shipped.wnids.index(wnid))
+        line = files.lineage(shipped, shipped.wnids.index(wnid))
         assert above.intersection(shipped.wnids[node] for node in line), wnid
     assert len(kinds) == 281
 
 
-def test_coco_s_nodes_are_those_of_the_authors():
+def test_coco_nodes_are_the_authors():
     if not DARKNET.is_dir():
         pytest.skip(f"needs {DARKNET}")
     path = files.find_tree("coco_imagenet1k")
@@ -220,9 +220,9 @@ def test_coco_s_nodes_are_those_of_the_authors():
 
 
 def test_three_labels_need_the_patches(real):
-    unpatched = wordnet.read_wordnet(wordnet.find_wordnet())
+    unpatched = hierarchy.read_wordnet(hierarchy.find_wordnet())
     with pytest.raises(ValueError, match=r"3 of 1000 labels .*street sign"):
-        builder.build_tree(unpatched, imagenet_wnids(), root=wordnet.ROOT)
+        builder.build_tree(unpatched, imagenet_wnids(), root=WORDNET_ROOT)
 
 
 def test_ilsvrc_agrees_with_an_independent_build():
@@ -231,8 +231,8 @@ def test_ilsvrc_agrees_with_an_independent_build():
         pytest.skip(f"needs {golden}")
     reference = json.loads(golden.read_text())
     shipped = parents(files.read_tree(files.find_tree("imagenet1k")))
-    assert reference.pop(wordnet.ROOT) is None  # the implicit root
-    assert {node: parent or wordnet.ROOT for node, parent in shipped.items()} == reference
+    assert reference.pop(WORDNET_ROOT) is None  # the implicit root
+    assert {node: parent or WORDNET_ROOT for node, parent in shipped.items()} == reference
 
 
 def test_the_tree_of_the_authors_is_nearly_rebuilt(real):
@@ -243,7 +243,7 @@ def test_the_tree_of_the_authors_is_nearly_rebuilt(real):
     # Which nodes were labels is not published; 269 have no pictures in ImageNet and were not.
     labels = sorted(set(authors).intersection(files.read_labels(listed)))
     assert len(labels) == 9149
-    built = parents(builder.build_tree(real, labels, root=wordnet.ROOT, promotion=True))
+    built = parents(builder.build_tree(real, labels, root=WORDNET_ROOT, promotion=True))
     same = sum(built.get(node, "") == parent for node, parent in authors.items())
     assert same / len(authors) >= 0.993
     assert len(built.keys() & authors.keys()) == 9414

@@ -1,24 +1,24 @@
 import pytest
 from wordtree_cases import SYNSETS, write_wordnet
 
-from yolojax.wordtree import hierarchy, wordnet
+from yolojax.wordtree import hierarchy
 
 
 def test_wordnet_is_read(tmp_path):
-    found = wordnet.read_wordnet(write_wordnet(tmp_path))
-    assert list(found.parents) == list(SYNSETS)
-    assert found.names["n00000015"] == ("Yorkshire terrier",)
-    assert found.names["n00000010"] == ("animal", "beast")
-    assert found.parents["n00000001"] == ()
-    assert found.parents["n00000013"] == ("n00000012", "n00000011")  # by name: canine, pet
+    concepts = hierarchy.read_wordnet(write_wordnet(tmp_path))
+    assert list(concepts.parents) == list(SYNSETS)
+    assert concepts.names["n00000015"] == ("Yorkshire terrier",)
+    assert concepts.names["n00000010"] == ("animal", "beast")
+    assert concepts.parents["n00000001"] == ()
+    assert concepts.parents["n00000013"] == ("n00000012", "n00000011")  # by name: canine, pet
 
 
-def test_instances_are_kinds_and_parts_are_not(tmp_path):
+def test_instances_have_parents_and_parts_do_not(tmp_path):
     text = (
         "00000001 03 n 01 river 0 000 | a stream\n00000002 03 n 01 Rhine 0 002 @i 00000001 n 0000"
     )
     (tmp_path / "data.noun").write_text(f"{text} #p 00000001 n 0000 | a river @ 00000009\n")
-    assert wordnet.read_wordnet(tmp_path).parents["n00000002"] == ("n00000001",)
+    assert hierarchy.read_wordnet(tmp_path).parents["n00000002"] == ("n00000001",)
 
 
 @pytest.mark.parametrize(
@@ -33,20 +33,20 @@ def test_instances_are_kinds_and_parts_are_not(tmp_path):
 def test_other_files_are_refused(tmp_path, text, message):
     (tmp_path / "data.noun").write_text(text + "\n")
     with pytest.raises(ValueError, match=message):
-        wordnet.read_wordnet(tmp_path)
+        hierarchy.read_wordnet(tmp_path)
 
 
-def test_wordnet_is_found_where_it_is_said_to_be(tmp_path, monkeypatch):
+def test_wordnet_is_found_in_the_given_folder(tmp_path, monkeypatch):
     write_wordnet(tmp_path)
-    assert wordnet.find_wordnet(tmp_path) == tmp_path
+    assert hierarchy.find_wordnet(tmp_path) == tmp_path
     monkeypatch.setenv("WORDNET_DIR", str(tmp_path))
-    assert wordnet.find_wordnet() == tmp_path
+    assert hierarchy.find_wordnet() == tmp_path
     monkeypatch.setenv("WORDNET_DIR", str(tmp_path / "none"))
     with pytest.raises(FileNotFoundError, match=r"no data\.noun .*none; install it"):
-        wordnet.find_wordnet()
+        hierarchy.find_wordnet()
 
 
-def test_csv_and_nested_names_say_the_same(tmp_path):
+def test_csv_yaml_and_json_are_equivalent(tmp_path):
     (tmp_path / "a.csv").write_text(
         'child,parent\nanimal,\nbig cat,animal\n"lion",big cat\ntiger,big cat\ndog,animal\n'
     )
@@ -59,13 +59,13 @@ def test_csv_and_nested_names_say_the_same(tmp_path):
         "tiger": ("big_cat",),
         "dog": ("animal",),
     }
-    for found in (
+    for concepts in (
         hierarchy.read_csv(tmp_path / "a.csv"),
         hierarchy.read_nested(tmp_path / "a.yaml"),
         hierarchy.read_nested(tmp_path / "a.json"),
     ):
-        assert found.parents == expected
-        assert found.names["big_cat"] == ("big cat",)
+        assert concepts.parents == expected
+        assert concepts.names["big_cat"] == ("big cat",)
 
 
 def test_several_lines_are_several_parents(tmp_path):
@@ -73,10 +73,10 @@ def test_several_lines_are_several_parents(tmp_path):
     assert hierarchy.read_csv(tmp_path / "a.csv").parents["dog"] == ("canine", "pet")
 
 
-def test_words_that_yaml_takes_for_values_are_names(tmp_path):
+def test_yaml_values_are_read_as_names(tmp_path):
     (tmp_path / "a.yaml").write_text("no: [1, yes, null]\n")
-    found = hierarchy.read_nested(tmp_path / "a.yaml")
-    assert found.parents == {"no": (), "1": ("no",), "yes": ("no",)}
+    concepts = hierarchy.read_nested(tmp_path / "a.yaml")
+    assert concepts.parents == {"no": (), "1": ("no",), "yes": ("no",)}
 
 
 @pytest.mark.parametrize(
@@ -84,29 +84,29 @@ def test_words_that_yaml_takes_for_values_are_names(tmp_path):
     [
         ("a.csv", "dog,animal\ndog\n", r"a\.csv:2: must be `child,parent`; got 'dog'"),
         ("a.csv", ",animal\n", r"a\.csv:1: must be"),
-        ("a.csv", "child,parent\n", r"a\.csv: names nothing"),
-        ("a.csv", "a,b\nb,c\nc,a\n", r"a\.csv: nothing may be its own ancestor: "),
+        ("a.csv", "child,parent\n", r"a\.csv: no concepts"),
+        ("a.csv", "a,b\nb,c\nc,a\n", r"a\.csv: a concept must not be its own ancestor: "),
         (
             "a.yaml",
             "dog: dog\n",
-            r"a\.yaml:1: 'dog' stands in line 1 \(at the top\) and in line 1 \(a k",
+            r"a\.yaml:1: 'dog' is in line 1 \(at the top\) and in line 1 \(below dog",
         ),
         (
             "a.yaml",
             "a:\n  b:\n  c:\n  b:\n",
-            r"a\.yaml:4: 'b' stands in line 2 \(a kind of a\) and in line 4",
+            r"a\.yaml:4: 'b' is in line 2 \(below a\) and in line 4",
         ),
         ("a.yaml", "a: [b\n", r"a\.yaml: not valid YAML or JSON"),
         (
             "a.yaml",
             "bird:\n  crane:\nmachine: [lift, crane]\n",
-            r"a\.yaml:3: 'crane' stands in line 2 \(a kind of bird\) and in line 3 \(a kind of mach"
-            r"ine\); give two concepts two names .* or write a CSV",
+            r"a\.yaml:3: 'crane' is in line 2 \(below bird\) and in line 3 \(below machine\)\. "
+            r"Give two concepts two names .* or write a CSV",
         ),
-        ("a.json", '["big cat", "big_cat"]', r"a\.json:1: 'big_cat' stands in"),
-        ("a.yaml", "a: &x [b]\nc: *x\n", r"a\.yaml:1: 'b' stands in line 1 \(a kind of a\)"),
+        ("a.json", '["big cat", "big_cat"]', r"a\.json:1: 'big_cat' is in"),
+        ("a.yaml", "a: &x [b]\nc: *x\n", r"a\.yaml:1: 'b' is in line 1 \(below a\)"),
         ("a.yaml", "[a]: b\n", r"a\.yaml:1: a key must be the name"),
-        ("a.yaml", "", r"a\.yaml: names nothing"),
+        ("a.yaml", "", r"a\.yaml: no concepts"),
         ("a.yaml", "a: &x [*x]\n", r"a\.yaml: is nested too deeply"),
     ],
 )
@@ -117,9 +117,9 @@ def test_a_broken_hierarchy_is_refused(tmp_path, name, text, message):
         read(tmp_path / name)
 
 
-def test_concepts_can_hang_elsewhere():
-    found = hierarchy.named_hierarchy([("dog", "canine"), ("canine", ""), ("pet", "")], "test")
-    moved = hierarchy.rehang(found, {"dog": ("pet",), "unknown": ("pet",)})
+def test_rehang_replaces_parents():
+    concepts = hierarchy.named_hierarchy([("dog", "canine"), ("canine", ""), ("pet", "")], "test")
+    moved = hierarchy.rehang(concepts, {"dog": ("pet",), "unknown": ("pet",)})
     assert moved.parents == {"canine": (), "dog": ("pet",), "pet": ()}
     with pytest.raises(ValueError, match="own ancestor"):
-        hierarchy.rehang(found, {"canine": ("dog",)})
+        hierarchy.rehang(concepts, {"canine": ("dog",)})

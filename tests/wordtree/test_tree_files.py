@@ -20,18 +20,18 @@ def trees(draw):
 
 
 @given(trees())
-def test_what_is_written_is_read_again(tmp_path_factory, tree):
+def test_a_written_tree_is_read_back(tmp_path_factory, tree):
     path = tmp_path_factory.mktemp("tree") / "a.tree"
     files.write_tree(path, tree)
     assert files.read_tree(path) == tree
 
 
-def test_the_text_is_that_of_darknet(tmp_path):
+def test_text_is_darknets(tmp_path):
     files.write_tree(tmp_path / "a.tree", ANIMALS)
     assert (tmp_path / "a.tree").read_text() == "animal -1\ncar -1\ndog 0\ncat 0\nterrier 2\n"
 
 
-def test_lines_may_end_as_on_windows(tmp_path):
+def test_windows_line_ends_are_read(tmp_path):
     (tmp_path / "a.tree").write_bytes(b"animal -1\r\ndog 0\r\n\r\n")
     assert files.read_tree(tmp_path / "a.tree") == (("animal", "dog"), (-1, 0))
 
@@ -42,7 +42,7 @@ def test_lines_may_end_as_on_windows(tmp_path):
         ("a -1\nb 0\nc 3\nd 2\n", r":3: node 2 is its own ancestor 3"),
         ("a -1\nb 1\n", r":2: node 1 is its own ancestor 1"),
         ("a -1\nb 2\nc 0\n", r":2: node 1 comes before its parent 2"),
-        ("a -1\nb 0\nc 1\nd 0\n", r":4: the children of 0 .* the one before is in line 2"),
+        ("a -1\nb 0\nc 1\nd 0\n", r":4: the children of 0 .* the previous child is in line 2"),
         ("a -1\nb 0\nc -1\n", r":3: the children of -1 must be on successive lines"),
         ("a -1\nb 0\na 0\n", r":3: a is already in line 1"),
         ("a -1\nb 9\n", r":2: the parent must be -1 or one of 0..1"),
@@ -78,7 +78,7 @@ def test_a_map_has_a_node_of_each_class(tmp_path):
         files.read_map(tmp_path / "b.map", 4)
 
 
-def test_labels_differ_and_are_words(tmp_path):
+def test_labels_are_unique_words(tmp_path):
     path = tmp_path / "a.labels"
     files.write_names(path, ANIMALS.wnids)
     assert files.read_labels(path) == ANIMALS.wnids
@@ -90,12 +90,12 @@ def test_labels_differ_and_are_words(tmp_path):
         files.read_labels(path)
 
 
-def test_names_stand_beside_the_tree(tmp_path):
+def test_names_are_read_next_to_the_tree(tmp_path):
     path = tmp_path / "a.tree"
     tree = TreeFile(("big_cat", "n2"), (-1, 0))
-    assert files.names_beside(path, tree) == ("big cat", "n2")
+    assert files.read_names_of(path, tree) == ("big cat", "n2")
     files.write_names(tmp_path / "a.names", ["printer", "printer"])  # two senses
-    assert files.names_beside(path, tree) == ("printer", "printer")
+    assert files.read_names_of(path, tree) == ("printer", "printer")
     with pytest.raises(ValueError, match=r"a\.names: must have a line for each of 3 nodes; has 2"):
         files.read_node_names(tmp_path / "a.names", 3)
     (tmp_path / "a.names").write_text("printer\n\nprinter\n")
@@ -103,7 +103,7 @@ def test_names_stand_beside_the_tree(tmp_path):
         files.read_node_names(tmp_path / "a.names", 3)
 
 
-def test_names_that_would_break_the_lines_are_not_written(tmp_path):
+def test_names_with_line_breaks_are_refused(tmp_path):
     with pytest.raises(ValueError, match=":2: a name must be one line"):
         files.write_names(tmp_path / "a.names", ["dog", "big\ncat"])
 
@@ -112,11 +112,25 @@ def test_the_shipped_tree_is_found_by_name():
     path = files.find_tree("imagenet1k")
     tree = files.read_tree(path)
     assert len(tree.wnids) == 1369  # the paper, section 4
-    assert len(files.names_beside(path, tree)) == 1369
+    assert len(files.read_names_of(path, tree)) == 1369
     licence = (path.parent / "README.md").read_text()
-    assert "WordNet 3.0 Copyright 2006 by Princeton University." in licence  # must stand by it
+    assert (
+        "WordNet 3.0 Copyright 2006 by Princeton University." in licence
+    )  # the licence requires it
 
 
-def test_a_missing_tree_names_those_that_are_shipped():
+def test_a_missing_tree_lists_the_shipped_ones():
     with pytest.raises(FileNotFoundError, match=r"none\.tree: no such file.*imagenet1k"):
         files.find_tree("none.tree")
+
+
+def test_statistics_count_nodes_leaves_and_groups():
+    leaves = {0: 1, 1: 1, 2: 1}
+    assert files.statistics(ANIMALS) == (5, 3, {1: 1, 2: 2}, {0: 2, 1: 2, 2: 1}, leaves)
+
+
+def test_lineage_and_subtree():
+    assert files.lineage(ANIMALS, 4) == (0, 2, 4)
+    assert list(files.subtree(ANIMALS)) == [(0, 0), (1, 2), (2, 4), (1, 3), (0, 1)]
+    assert list(files.subtree(ANIMALS, 0, levels=1)) == [(0, 0), (1, 2), (1, 3)]
+    assert list(files.subtree(ANIMALS, 4)) == [(0, 4)]

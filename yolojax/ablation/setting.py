@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from yolojax.cli.flags import field_names
 from yolojax.config import Config, from_dict, to_dict
-from yolojax.data.sources.load import FORMS, JOINT, SPLIT, load_source
+from yolojax.data.sources.load import FORMS, JOIN, SPLIT, load_source
 from yolojax.suggestions import did_you_mean
 
 SPLITS = ("train", "test")  # trained on and evaluated on, of a SOURCE that has splits
@@ -32,7 +32,7 @@ def two_sources(
         raise ValueError(f"--splits must be TRAIN,TEST; got {','.join(splits)!r}.")
     scheme, _, rest = data.partition(":")
     way_out = "name both parts, --data=TRAIN_SOURCE --test=TEST_SOURCE"
-    if len(JOINT.split(data)) > 1 or "SPLIT" not in FORMS.get(scheme, "SPLIT"):
+    if len(JOIN.split(data)) > 1 or "SPLIT" not in FORMS.get(scheme, "SPLIT"):
         raise ValueError(f"--data={data}: has no splits to take; {way_out}.")
     given = rest if scheme == "shapes" else rest.partition(":")[2]
     if given and SPLIT.fullmatch(given):

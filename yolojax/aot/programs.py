@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from yolojax.config import Config
-from yolojax.data.geometry import blank
+from yolojax.data.transforms import blank
 from yolojax.distributed.sharding import check_batch_size, places_of, split
-from yolojax.evaluation.detect import batch_size
-from yolojax.evaluation.kinds import kind_of
+from yolojax.evaluation.detection import batch_size
+from yolojax.evaluation.dispatch import evaluation_of
 from yolojax.tasks import Task, forward_flops
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.programs import abstract_batch
@@ -63,7 +63,7 @@ def eval_programs(config: Config, task: Task, mesh: Mesh) -> Iterator[Program]:
     Of a tree of classes it is the one that goes down the tree: which nodes a data set tells apart
     is not known without it. `raw` lies on the devices as the images that it comes from.
     """
-    programs = kind_of(task).make_programs(task, config.eval)._asdict()
+    programs = evaluation_of(task).make_programs(task, config.eval)._asdict()
     size, place = tuple(config.data.image_size), split(mesh)
     shape = (batch_size(config, mesh), *size, 3)
     image = jax.ShapeDtypeStruct(shape, blank(config.data.resize, ()).dtype, sharding=place)

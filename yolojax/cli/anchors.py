@@ -1,8 +1,8 @@
-"""Cluster the box shapes of a data set into anchors, and tell whether they pay.
+"""Cluster the box shapes of a data set into anchors, and compare them with the published priors.
 
-Shapes are measured in grid cells (32 pixels) after the letterbox of --image-size: a picture of
-w x h pixels is scaled by min(W / w, H / h) in both directions. The table shows the mean IoU of a
-box with its nearest anchor, and how many boxes have an anchor with an IoU above 0.5.
+Shapes are measured in grid cells (32 pixels) after the letterbox to --image-size: a picture of
+w x h pixels is scaled by min(W / w, H / h). The table shows the mean IoU of a box with its nearest
+anchor, and the percentage of boxes with an IoU above 0.5.
 
 examples:
   yolojax anchors voc:VOCdevkit/VOC2007:trainval -k 5
@@ -18,12 +18,12 @@ import numpy as np
 
 from yolojax.text_table import text_table
 
-MOST = 10  # anchors in the table
-WORTH = 0.02  # gain in mean IoU below which own anchors are not worth a deviation
+MAX_K = 10  # anchors in the table
+MIN_GAIN = 0.02  # of mean IoU; below it the published priors are recommended
 
 
 class Fit(NamedTuple):
-    """How well some anchors stand for the boxes of a data set."""
+    """The IoUs of the boxes of a data set with their nearest anchors."""
 
     anchors: np.ndarray  # [k, 2]
     mean_iou: float
@@ -31,21 +31,26 @@ class Fit(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `yolojax anchors`."""
+    """Add the options of `yolojax anchors`."""
     add = parser.add_argument
     add("source", help="the data set, as in config.data.train")
     add("-k", type=int, default=5, help="number of anchors (default: %(default)s)")
     add("--image-size", type=int, nargs=2, default=(416, 416), metavar=("H", "W"))
     add("--update", choices=("mean", "median"), default="mean", help="centre of a cluster")
-    add("--restarts", type=int, default=10, help="runs, the best is kept (default: %(default)s)")
+    add(
+        "--restarts",
+        type=int,
+        default=10,
+        help="runs of k-means, of which the best counts (default: %(default)s)",
+    )
     add("--seed", type=int, default=0)
     add("--dir", default="", help="folder that relative paths in SOURCE start from")
-    add("--plot", metavar="FILE", help="picture of the shapes, the anchors and the gain with k")
+    add("--plot", metavar="FILE", help="plot of the shapes, the anchors and the mean IoU by k")
     add("--json", action="store_true", help="print JSON instead of text")
 
 
 def run(args) -> int:
-    """Cluster, compare with the published priors, print."""
+    """Cluster, compare with the published priors and print."""
     from yolojax.data.inspect.box_shapes import grid_shapes
     from yolojax.data.sources.load import load_source
     from yolojax.ops.anchors import PUBLISHED_PRIORS, kmeans
@@ -54,46 +59,46 @@ def run(args) -> int:
         raise argparse.ArgumentError(None, f"-k must be 1 or more; got {args.k}.")
     source = load_source(args.source, dir=args.dir)
     shapes = grid_shapes(source, tuple(args.image_size))
-    limit = min(max(MOST, args.k), len(np.unique(shapes, axis=0)))
+    limit = min(max(MAX_K, args.k), len(np.unique(shapes, axis=0)))
     options = {"update": args.update, "restarts": args.restarts, "seed": args.seed}
     own = {k: fit(shapes, kmeans(shapes, k, **options)) for k in {*range(1, limit + 1), args.k}}
-    named = reversed(PUBLISHED_PRIORS.items())  # where two share their priors, the first stays
+    named = reversed(PUBLISHED_PRIORS.items())  # of two with the same priors, the first stays
     distinct = {priors: name for name, priors in named}
     published = {name: fit(shapes, priors) for priors, name in distinct.items()}
-    rival = best_rival(published, args.k)
+    best = best_published(published, args.k)
     if args.plot:
-        _plot(args.plot, shapes, own, args.k, rival)
+        _plot(args.plot, shapes, own, args.k, best)
     report = _as_json if args.json else _as_text
-    print(report(args, (len(source), len(shapes)), own, published, verdict(own[args.k], rival)))
+    print(report(args, (len(source), len(shapes)), own, published, verdict(own[args.k], best)))
     return 0
 
 
 def fit(shapes, anchors) -> Fit:
-    """Measure `anchors` [k, 2] on `shapes` [n, 2]."""
+    """Measure how well `anchors` [k, 2] fit `shapes` [n, 2]."""
     from yolojax.ops.anchors import best_ious
 
     ious = best_ious(shapes, anchors)
     return Fit(np.asarray(anchors), float(ious.mean()), float((ious > 0.5).mean()))
 
 
-def best_rival(published: dict[str, Fit], k: int) -> tuple[str, Fit]:
-    """The best of the published priors with `k` anchors; of all where none has so many."""
+def best_published(published: dict[str, Fit], k: int) -> tuple[str, Fit]:
+    """Choose the best published priors with `k` anchors, or of all if none has `k`."""
     same = {name: one for name, one in published.items() if len(one.anchors) == k}
     return max((same or published).items(), key=lambda item: item[1].mean_iou)
 
 
-def verdict(own: Fit, rival: tuple[str, Fit]) -> str:
-    """What to do, in words."""
-    name, other = rival
+def verdict(own: Fit, best: tuple[str, Fit]) -> str:
+    """Recommend the own anchors or the published priors."""
+    name, other = best
     gain = 100 * (own.mean_iou - other.mean_iou)
     than = f"{gain:+.1f} points of mean IoU against {name} ({len(other.anchors)} anchors)"
-    if gain < 100 * WORTH:
-        return f"{than}: not worth bothering; keep the published priors."
-    return f"{than}: own anchors pay. The last layer must be trained with them."
+    if gain < 100 * MIN_GAIN:
+        return f"{than}: too little gain; use the published priors."
+    return f"{than}: use your own anchors. The last layer must be trained with them."
 
 
 def config_line(anchors) -> str:
-    """`anchors` as a line for a config file."""
+    """Format `anchors` as a line for a config file."""
     pairs = ", ".join(f"({w:.4g}, {h:.4g})" for w, h in anchors)
     return f"config.model.anchors = ({pairs},)"
 
@@ -145,8 +150,8 @@ def _numbers(one: Fit) -> dict[str, float]:
     return {"mean_iou": round(one.mean_iou, 4), "above_half": round(one.above_half, 4)}
 
 
-def _plot(path, shapes, own, k, rival) -> None:
+def _plot(path, shapes, own, k, best) -> None:
     from yolojax.visual.report import plot_anchors
 
     gains = {number: own[number].mean_iou for number in sorted(own)}
-    plot_anchors(shapes, own[k].anchors, gains, path, published=rival[0])
+    plot_anchors(shapes, own[k].anchors, gains, path, published=best[0])

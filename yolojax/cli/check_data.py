@@ -1,11 +1,11 @@
-"""Is a data set fit to train on? Reads all of it; the exit status is 1 if there are errors.
+"""Check a data set before training. Reads all of it; the exit status is 1 if there are errors.
 
-Errors: annotations that cannot be used, classes the config does not have, pictures that cannot be
-decoded, boxes that leave the picture or have no area. Warnings: pictures cut short, the same box
-twice, boxes with a side below 1 % of the input, more boxes in a picture than max_boxes, classes
-that never occur. Then what there is, and the recall that the grids of YOLOv1 and YOLOv2 allow at
-most: a truth that shares its cell (YOLOv1), or its cell and anchor (YOLOv2), with another one is
-not trained on.
+Errors: annotations that cannot be used, classes that the config does not have, pictures that cannot
+be decoded, boxes that exceed the picture or have no area. Warnings: pictures cut short, duplicate
+boxes, boxes with a side below 1 % of the input, more boxes in a picture than max_boxes, classes
+that never occur. Then follow statistics, and the upper bound of recall of the grids of YOLOv1 and
+YOLOv2: of several objects in a cell (YOLOv1), or in a cell with the same nearest anchor (YOLOv2),
+only one is trained on.
 
 examples:
   yolojax check-data voc:VOCdevkit/VOC2007:trainval
@@ -18,21 +18,25 @@ import json
 
 from yolojax.text_table import text_table
 
-SHOWN = 3  # messages of each kind; --json has all
+MAX_MESSAGES = 3  # of each kind; --json has all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `yolojax check-data`."""
+    """Add the options of `yolojax check-data`."""
     add = parser.add_argument
     add("source", help="the data set, as in config.data.train")
     add("--config", metavar="FILE", help="a config: classes, input, anchors, side, max_boxes, dir")
     add("--dir", help="folder that relative paths in SOURCE start from")
-    add("--plot", metavar="FILE", help="picture of classes, box sizes, crowding and places")
+    add(
+        "--plot",
+        metavar="FILE",
+        help="plot of classes, box sizes, objects per picture and their centres",
+    )
     add("--json", action="store_true", help="print JSON instead of text")
 
 
 def run(args) -> int:
-    """Check, print, plot -> 1 if there are errors."""
+    """Check, print and plot -> 1 if there are errors."""
     from yolojax.config import Config, read_config
     from yolojax.data.inspect.check import check_source
     from yolojax.data.sources.load import load_source
@@ -42,7 +46,7 @@ def run(args) -> int:
     data, model = config.data, config.model
     place = data.dir if args.dir is None else args.dir
     source = load_source(args.source, dir=place, on_bad_record="skip", classes=model.classes)
-    report, census = check_source(
+    report, summary = check_source(
         source,
         image_size=data.image_size,
         letterbox=data.letterbox,
@@ -53,12 +57,12 @@ def run(args) -> int:
     )
     print(json.dumps(report, indent=2) if args.json else format_report(report))
     if args.plot:
-        _plot(args.plot, report, census)
+        _plot(args.plot, report, summary)
     return 1 if report["errors"] else 0
 
 
 def format_report(report: dict) -> str:
-    """The report of `data.inspect.check.check_source` as text."""
+    """Format the report of `data.inspect.check.check_source` as text."""
     return "\n".join(
         [
             *_head(report),
@@ -78,20 +82,20 @@ def format_report(report: dict) -> str:
 def _head(report) -> list[str]:
     height, width = report["settings"]["image_size"]
     how = "letterboxed" if report["settings"]["letterbox"] else "stretched"
-    ignored = f" and {report['ignored']} difficult ones or crowds" if report["ignored"] else ""
+    ignored = f" and {report['ignored']} difficult or crowd ones" if report["ignored"] else ""
     return [
         f"{report['source']}: {report['pictures']} pictures, {report['objects']} objects{ignored}",
         f"{how} to {height} x {width} (h x w)",
     ]
 
 
-def _findings(title: str, found: dict[str, list[str]]) -> list[str]:
-    lines = [title if found else f"{title}: none"]
-    for kind, messages in found.items():
+def _findings(title: str, findings: dict[str, list[str]]) -> list[str]:
+    lines = [title if findings else f"{title}: none"]
+    for kind, messages in findings.items():
         lines.append(f"  {kind}: {len(messages)}")
-        lines += [f"    {message}" for message in messages[:SHOWN]]
-        if len(messages) > SHOWN:
-            lines.append(f"    ... and {len(messages) - SHOWN} more; --json has all")
+        lines += [f"    {message}" for message in messages[:MAX_MESSAGES]]
+        if len(messages) > MAX_MESSAGES:
+            lines.append(f"    ... and {len(messages) - MAX_MESSAGES} more; --json has all")
     return lines
 
 
@@ -106,46 +110,45 @@ def _classes(report) -> list[str]:
 
 
 def _sizes(report) -> list[str]:
-    sizes, crowding = report["picture_sizes"], report["boxes_per_picture"]
+    sizes, numbers = report["picture_sizes"], report["boxes_per_picture"]
     most = ", ".join(f"{size} ({n})" for size, n in [*sizes["most"].items()][:4])
     lines = [f"sizes of pictures: {sizes['distinct']}, most often {most}"]
     if report["objects"]:
         pixels = report["box_pixels"]
         rows = ([f"  {name}", *(f"{x:.1f}" for x in row.values())] for name, row in pixels.items())
         lines.append(text_table(["boxes, pixels of the input", *pixels["width"]], rows))
-    cut = crowding["beyond_max_boxes"]
     lines.append(
-        f"objects in a picture: mean {crowding['mean']:.1f}, most {crowding['most']}; "
-        f"{crowding['without']} pictures without"
+        f"objects in a picture: mean {numbers['mean']:.1f}, most {numbers['most']}; "
+        f"{numbers['without']} pictures without"
     )
-    return lines + [f"  beyond max_boxes {report['settings']['max_boxes']}: {cut} objects"] * bool(
-        cut
-    )
+    if dropped := numbers["beyond_max_boxes"]:
+        lines.append(f"  beyond max_boxes {report['settings']['max_boxes']}: {dropped} objects")
+    return lines
 
 
 def _limits(limits) -> list[str]:
     v1, v2 = limits["yolov1"], limits["yolov2"]
-    if not v1["truths"]:
-        return ["no boxes, so no limits of recall"]
-    names = {
+    if not v1["objects"]:
+        return ["no boxes, so no upper bound of recall"]
+    grids = {
         f"YOLOv1 {v1['grid'][0]} x {v1['grid'][1]}": v1,
         f"YOLOv2 {v2['grid'][0]} x {v2['grid'][1]} x {v2['anchors']}": v2,
     }
-    return ["recall that the grid allows at most"] + [
-        f"  {name:<20} {bound['recall']:6.1%}  {bound['truths'] - bound['kept']} objects lost, "
-        f"in {bound['pictures']} pictures"
-        for name, bound in names.items()
-    ]
+    rows = []
+    for name, bound in grids.items():
+        lost = bound["objects"] - bound["assigned"]
+        rows.append([name, f"{bound['recall']:.1%}", str(lost), str(bound["pictures"])])
+    return [text_table(["grid", "recall at most", "objects lost", "in pictures"], rows)]
 
 
-def _plot(path, report, census) -> None:
-    from yolojax.data.inspect.statistics import per_picture
+def _plot(path, report, summary) -> None:
+    from yolojax.data.inspect.statistics import boxes_per_picture
     from yolojax.ops.boxes import xyxy_to_cxcywh
     from yolojax.visual.data_report import plot_data
 
     unit = "objects" if report["objects"] else "pictures"
     counts = {name: row[unit] for name, row in report["classes"].items()}
     height, width = report["settings"]["image_size"]
-    sides = xyxy_to_cxcywh(census.boxes_input)[:, 2:] * (width, height)
-    centres = xyxy_to_cxcywh(census.boxes)[:, :2]
-    plot_data(counts, sides, per_picture(census), centres, path)
+    sides = xyxy_to_cxcywh(summary.boxes_input)[:, 2:] * (width, height)
+    centres = xyxy_to_cxcywh(summary.boxes)[:, :2]
+    plot_data(counts, sides, boxes_per_picture(summary), centres, path)

@@ -154,7 +154,7 @@ def verify(args, model, picture) -> int:
     A form may compute in another dtype or normalise by another epsilon than its source. Both are
     compared in one mode, and what this mode changes of the source is a line of its own.
     """
-    from yolojax.data.geometry import fitter
+    from yolojax.data.transforms import fitter
     from yolojax.export.verify import LIMIT, Mode, format_differences, format_mode, worst
 
     data = model.config.data

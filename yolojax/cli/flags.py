@@ -7,7 +7,7 @@ import traceback
 import cv2
 from absl import app, flags, logging
 
-from yolojax.config import Config
+from yolojax.config import OLD_FIELDS, Config
 from yolojax.distributed import heartbeat, processes, xla_flags
 from yolojax.suggestions import did_you_mean
 
@@ -36,6 +36,8 @@ def unknown_overrides(argv: list[str]) -> list[str]:
 
 
 def _suggest(name: str, known: list[str]) -> str:
+    if name in OLD_FIELDS:
+        return f"--config.{name} is now --config.{OLD_FIELDS[name]}."
     last = [field for field in known if field.split(".")[-1] == name.split(".")[-1]]
     hint = did_you_mean(last[0] if last else name, known, "--config.{}")
     return f"--config.{name}: there is no such field.{hint}"

@@ -22,9 +22,8 @@ import os
 import sys
 from pathlib import Path
 
-from yolojax.files import write_text
+from yolojax.files import PICTURE_SUFFIXES, is_picture, write_text
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 BATCH = 8  # pictures that go through the network together, where there are so many
 BOX_OPTIONS = ("threshold", "iou", "max_detections")  # where not given, those of Detector.stream
 TREE_OPTIONS = ("tree_threshold", "tree_semantics")  # where not given, those of config.eval
@@ -163,16 +162,16 @@ def find_pictures(paths: list[str]) -> list[str]:
     found: dict[str, None] = {}
     for path in paths:
         if Path(path).is_dir():
-            inside = sorted(p for p in Path(path).rglob("*") if p.suffix.lower() in SUFFIXES)
+            inside = sorted(p for p in Path(path).rglob("*") if is_picture(p))
             found.update(dict.fromkeys(str(p) for p in inside))
         elif glob.has_magic(path) and not Path(path).exists():
             inside = sorted(glob.glob(path, recursive=True))
-            found.update(dict.fromkeys(p for p in inside if Path(p).suffix.lower() in SUFFIXES))
+            found.update(dict.fromkeys(p for p in inside if is_picture(p)))
         else:
             found[path] = None
     if not found:
         raise argparse.ArgumentError(
-            None, f"no pictures ({', '.join(SUFFIXES)}) in: {' '.join(paths)}"
+            None, f"no pictures ({', '.join(PICTURE_SUFFIXES)}) in: {' '.join(paths)}"
         )
     return list(found)
 
@@ -186,9 +185,7 @@ def plan_outputs(paths: list[str], out: Path, txt: bool) -> dict[str, Path]:
     inputs = {path: Path(os.path.abspath(path)) for path in paths}
     common = os.path.commonpath([p.parent for p in inputs.values()])
     targets = {path: out / p.relative_to(common) for path, p in inputs.items()}
-    targets = {
-        k: t if t.suffix.lower() in SUFFIXES else Path(f"{t}.png") for k, t in targets.items()
-    }
+    targets = {k: t if is_picture(t) else Path(f"{t}.png") for k, t in targets.items()}
     taken: dict[Path, str] = {}
     originals = {p.resolve() for p in inputs.values()}
     for path, target in targets.items():

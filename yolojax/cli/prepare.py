@@ -1,7 +1,7 @@
 """Write data sets as ArrayRecord shards that tfds reads, for pods and buckets.
 
-Encoded pictures go in as they are. Each source becomes a split of the new set, which is read back
-as tfds:OUT:SPLIT.
+Encoded pictures are written unchanged. Each source becomes a split of the new set, to be read as
+tfds:OUT:SPLIT.
 
 examples:
   yolojax prepare train=voc:bccd:train val=voc:bccd:val --out prepared/bccd
@@ -15,12 +15,12 @@ from pathlib import Path
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the flags of this command."""
+    """Add the options of `yolojax prepare`."""
     parser.add_argument(
         "sources",
         nargs="+",
         metavar="[SPLIT=]SOURCE",
-        help="e.g. train=voc:bccd:train val=voc:bccd:val; SPLIT is train if left out",
+        help="e.g. train=voc:bccd:train val=voc:bccd:val; SPLIT is train by default",
     )
     parser.add_argument("--out", required=True, help="folder of the new dataset, read as tfds:OUT")
     parser.add_argument("--dir", default="", help="where relative paths in a SOURCE start")
@@ -31,7 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Write the dataset and say how it is read; 0 when it is there."""
+    """Write the data set and print how to read it."""
     from yolojax.data.prepare import prepare_dataset
 
     options = {"shards": args.shards, "overwrite": args.overwrite}
@@ -46,7 +46,7 @@ def run(args: Namespace) -> int:
 
 
 def load_splits(args: Namespace) -> dict:
-    """{split: Source}; the first one's classes are those of all."""
+    """Open the sources -> {split: Source}; all get the classes of the first one."""
     from yolojax.data.sources.load import load_source
 
     splits, classes = {}, ()
@@ -61,16 +61,16 @@ def load_splits(args: Namespace) -> dict:
 
 
 def as_text(report: dict) -> str:
-    """A line a split, and one a record that was left out."""
+    """Format one line per split, and one per skipped record."""
     lines = []
     for row in report.values():
-        lines += [f"left out: {message}" for message in row["left_out"]]
-        lines += [f"{row['source']}  {row['images']} images, {len(row['left_out'])} left out"]
+        lines += [f"skipped: {message}" for message in row["skipped"]]
+        lines += [f"{row['source']}  {row['images']} images, {len(row['skipped'])} skipped"]
     return "\n".join(lines)
 
 
 def split_and_source(item: str) -> tuple[str, str]:
-    """[SPLIT=]SOURCE -> split, SOURCE."""
+    """Parse [SPLIT=]SOURCE -> split, SOURCE."""
     match = re.fullmatch(r"(?:(\w+)=)?(.+)", item)
     if not match:
         raise ValueError(f"must be [SPLIT=]SOURCE, got {item!r}.")

@@ -1,4 +1,4 @@
-"""Make, look at and use trees of classes (WordTree, as in YOLO9000).
+"""Build, show and use trees of classes (WordTree, as in YOLO9000).
 
 examples:
   yolojax tree build --labels imagenet1k --out imagenet1k.tree
@@ -8,31 +8,37 @@ examples:
   yolojax tree stats 9k.tree
   yolojax tree map --tree 9k.tree --names coco.names --wordnet --out coco.map
 
-A TREE is a .tree file, names of nodes beside it as .names, or imagenet1k: the tree of the 1000
-classes of ILSVRC, shipped. `yolojax tree VERB --help` says more of each.
+A TREE is a .tree file (with the names of its nodes in a .names file next to it), or the name of a
+shipped tree: imagenet1k has the 1000 classes of ILSVRC, coco_imagenet1k those of COCO too.
+`yolojax tree VERB --help` has the details of each verb.
 """
 
 import argparse
+import sys
 import textwrap
 from pathlib import Path
 
-from yolojax.cli import tree_map
 from yolojax.files import check_absent
 from yolojax.text_table import text_table
 
-BUILD = """Build the tree of a list of labels (YOLO9000, section 4), OUT, and the names OUT.names.
+BUILD = """Build the tree of a list of labels (YOLO9000, section 4) and write it with its names.
 
-The hierarchy is WordNet 3.0, by default where Debian's wordnet-base has it or $WORDNET_DIR says; or
-a CSV of child,parent names; or a YAML or JSON file of names within names.
-The paper takes all paths of each label to the root, and those that grow the tree least. Steps that
---without leaves out:
+The hierarchy is WordNet 3.0 (from --wordnet, $WORDNET_DIR or Debian's wordnet-base), a CSV of
+child,parent names, or a YAML or JSON file of nested names.
+As in the paper, each label gets the path to the root that adds the fewest nodes to the tree. Steps
+that --without skips:
 
 {steps}"""
+MAP = """Propose the node of each class by its wnid or name, and write the node numbers to OUT.
+
+NAMES has one class per line. If some classes are ambiguous or unknown, OUT.todo is written instead,
+with the candidates of every class, and the exit status is 1. Edit OUT.todo and run again with
+--choices OUT.todo."""
 ILSVRC = "imagenet1k"  # the labels and the tree
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `yolojax tree`."""
+    """Add the options of `yolojax tree`."""
     from yolojax.wordtree.builder import STEPS
 
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -41,9 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_build(_verb(verbs, "build", "make a tree from labels", BUILD.format(steps=steps)), STEPS)
     _add_show(_verb(verbs, "show", "print a tree, or a part of it, with names"))
     _verb(verbs, "stats", "count nodes, leaves, groups and depths").add_argument("tree")
-    tree_map.add_arguments(
-        _verb(verbs, "map", "propose the nodes of other classes by name", tree_map.__doc__)
-    )
+    _add_map(_verb(verbs, "map", "propose the nodes of other classes by name", MAP))
 
 
 def _verb(verbs, name: str, text: str, description: str | None = None) -> argparse.ArgumentParser:
@@ -61,15 +65,19 @@ def _add_build(parser, steps) -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--wordnet", metavar="DIR", help="folder with data.noun of WordNet 3.0")
     source.add_argument("--csv", metavar="FILE", help="lines of child,parent")
-    source.add_argument("--nested", metavar="FILE", help="YAML or JSON, names within names")
+    source.add_argument("--nested", metavar="FILE", help="YAML or JSON of nested names")
     add(
         "--labels",
         nargs="+",
         metavar="FILE",
-        help=f"ids, one a line, or {ILSVRC}; of several files all; else all that has no kinds",
+        help=f"files of ids, one per line, or {ILSVRC} (default: all concepts without children)",
     )
     add("--out", required=True, metavar="OUT", help="the .tree to write")
-    add("--root", metavar="ID", help="what all is below (default for WordNet: physical entity)")
+    add(
+        "--root",
+        metavar="ID",
+        help="concept above all labels (default for WordNet: physical entity)",
+    )
     add("--rehang", metavar="FILE", help="CSV of child,parent ids that replace the parents")
     add("--without", nargs="+", default=(), choices=steps, metavar="STEP", help=", ".join(steps))
     add(
@@ -89,6 +97,16 @@ def _add_show(parser) -> None:
     )
 
 
+def _add_map(parser) -> None:
+    add = parser.add_argument
+    add("--tree", required=True)
+    add("--names", required=True, help="the classes, one per line")
+    add("--out", required=True, help="the .map to write")
+    add("--wordnet", nargs="?", const="", metavar="DIR", help="use the synonyms of WordNet 3.0 too")
+    add("--choices", metavar="FILE", help="lines `class = node`, as in OUT.todo")
+    add("--force", action="store_true", help="replace a file that exists")
+
+
 def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be 0 or more; got {text}")
@@ -96,8 +114,9 @@ def _count(text: str) -> int:
 
 
 def run(args) -> int:
-    """Run the chosen part -> 1 where `map` has classes left to decide."""
-    return {"build": build, "show": show, "stats": stats, "map": tree_map.run}[args.verb](args)
+    """Run the chosen verb; `map` returns 1 if classes are undecided."""
+    verbs = {"build": build, "show": show, "stats": stats, "map": map_classes}
+    return verbs[args.verb](args)
 
 
 def build(args) -> int:
@@ -120,37 +139,37 @@ def build(args) -> int:
     )
     write_tree(out, tree, [hierarchy.names[wnid][0] for wnid in tree.wnids])
     between = len(tree.wnids) - len(labels)
-    print(f"{out}: {len(labels)} labels and {between} nodes above and between them")
+    print(f"{out}: {len(labels)} labels and {between} nodes that connect them")
     print(summary(tree))
     return 0
 
 
 def read_source(args):
-    """The hierarchy that `args` name, patched -> (Hierarchy, its usual root or None)."""
-    from yolojax.wordtree import hierarchy, wordnet
+    """Read the hierarchy that `args` name -> (Hierarchy with patches, its default root or None)."""
+    from yolojax.wordtree import hierarchy
 
     if args.csv:
-        found, root, patches = hierarchy.read_csv(args.csv), None, {}
+        concepts, root, patches = hierarchy.read_csv(args.csv), None, {}
     elif args.nested:
-        found, root, patches = hierarchy.read_nested(args.nested), None, {}
+        concepts, root, patches = hierarchy.read_nested(args.nested), None, {}
     else:
-        found = wordnet.read_wordnet(wordnet.find_wordnet(args.wordnet))
-        root, patches = wordnet.ROOT, wordnet.PATCHES
+        concepts = hierarchy.read_wordnet(hierarchy.find_wordnet(args.wordnet))
+        root, patches = hierarchy.WORDNET_ROOT, hierarchy.WORDNET_PATCHES
     patches = {} if "patches" in args.without else patches
-    own = hierarchy.read_patches(args.rehang, found) if args.rehang else {}
-    return hierarchy.rehang(found, {**patches, **own}), root
+    own = hierarchy.read_patches(args.rehang, concepts) if args.rehang else {}
+    return hierarchy.rehang(concepts, {**patches, **own}), root
 
 
 def read_label_ids(args, hierarchy) -> tuple[str, ...]:
-    """The ids of --labels, each once, or of all concepts that nothing is a kind of.
+    """Read the ids of --labels without repeats; without --labels, of all leaf concepts.
 
     Raises:
-        argparse.ArgumentError: WordNet without --labels.
+        argparse.ArgumentError: WordNet is used without --labels.
     """
     if args.labels:
         return tuple(dict.fromkeys(label for file in args.labels for label in _label_ids(file)))
     if not (args.csv or args.nested):
-        raise argparse.ArgumentError(None, "--labels is needed with WordNet: which of its nouns?")
+        raise argparse.ArgumentError(None, "--labels is needed with WordNet; give a file of wnids.")
     inner = {parent for above in hierarchy.parents.values() for parent in above}
     return tuple(concept for concept in hierarchy.parents if concept not in inner)
 
@@ -164,8 +183,8 @@ def _label_ids(file: str) -> tuple[str, ...]:
 
 
 def summary(tree) -> str:
-    """Nodes, leaves, groups and depth of `tree` in a line."""
-    from yolojax.wordtree.survey import statistics
+    """Format the numbers of nodes, leaves, groups and levels of `tree` in one line."""
+    from yolojax.wordtree.files import statistics
 
     counted = statistics(tree)
     groups = sum(counted.group_sizes.values())
@@ -176,32 +195,62 @@ def summary(tree) -> str:
 
 
 def show(args) -> int:
-    """Print what is below a node, and the way to it."""
-    from yolojax.wordtree.files import read_named_tree
-    from yolojax.wordtree.survey import below, find_nodes, way
+    """Print the path to a node and its descendants."""
+    from yolojax.wordtree.files import read_named_tree, subtree
+    from yolojax.wordtree.matching import find_nodes, path_text
 
     tree, names = read_named_tree(args.tree)
     for start in find_nodes(tree, names, args.node) if args.node else [None]:
         if start is not None and tree.parents[start] >= 0:
-            print(way(tree, names, start))
-        for level, node in below(tree, start, args.levels):
+            print(path_text(tree, names, start))
+        for level, node in subtree(tree, start, args.levels):
             print(f"{'  ' * level}{names[node]}  {tree.wnids[node]} {node}")
     return 0
 
 
 def stats(args) -> int:
-    """Print how many nodes there are at each depth, and groups of each size."""
-    from yolojax.wordtree.files import read_named_tree
-    from yolojax.wordtree.survey import statistics
+    """Print the number of nodes at each depth, and of groups of each size."""
+    from yolojax.wordtree.files import read_named_tree, statistics
 
     tree, _ = read_named_tree(args.tree)
     counted = statistics(tree)
+    leaves = counted.leaf_depths
+    depths = [(str(d), str(n), str(leaves.get(d, 0))) for d, n in counted.depths.items()]
+    sizes = [(str(size), str(groups)) for size, groups in counted.group_sizes.items()]
     print(summary(tree))
-    depths = (
-        map(str, (depth, nodes, counted.leaf_depths.get(depth, 0)))
-        for depth, nodes in counted.depths.items()
-    )
-    print(f"\n{text_table(['depth', 'nodes', 'leaves'], depths, '>')}")
-    groups = (map(str, row) for row in counted.group_sizes.items())
-    print(f"\n{text_table(['group', 'groups'], groups, '>')}")
+    print("\n" + text_table(("depth", "nodes", "leaves"), depths, ">"))
+    print("\n" + text_table(("siblings", "groups"), sizes, ">"))
+    return 0
+
+
+def map_classes(args) -> int:
+    """Write the node of each class, or the classes to decide -> 1 if there are any."""
+    from yolojax.data.parsing import read_names
+    from yolojax.wordtree import hierarchy, matching
+    from yolojax.wordtree.files import read_named_tree, write_map
+
+    check_absent(Path(args.out), force=args.force)
+    tree, names = read_named_tree(args.tree)
+    classes = read_names(Path(args.names))
+    concepts = None
+    if args.wordnet is not None:
+        concepts = hierarchy.read_wordnet(hierarchy.find_wordnet(args.wordnet))
+    matches = matching.match_classes(classes, tree, names, concepts)
+    chosen = matching.read_choices(args.choices, classes, tree, names) if args.choices else {}
+    nodes = matching.decide(classes, matches, chosen)
+    undecided = [name for name, node in nodes.items() if node is None]
+    if undecided and args.choices:
+        raise ValueError(f"{args.choices}: not decided yet: {', '.join(undecided)}.")
+    if undecided:
+        todo = f"{args.out}.todo"
+        matching.write_choices(todo, matching.choices_text(classes, matches, tree, names))
+        print(
+            f"{len(classes) - len(undecided)} of {len(classes)} classes have one clear node; choose"
+            f" the others in {todo}, and run again with --choices {todo}.",
+            file=sys.stderr,
+        )
+        return 1
+    write_map(args.out, list(nodes.values()))
+    rows = ((name, str(n), matching.path_text(tree, names, n)) for name, n in nodes.items())
+    print(text_table((), rows, "<><"))
     return 0

@@ -1,4 +1,4 @@
-"""Darknet's .names, class names one a line, and .data, key = value lines that name files."""
+"""Darknet's .names files (one class name per line) and .data files (`key = value` lines)."""
 
 import re
 from pathlib import Path
@@ -9,11 +9,11 @@ LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:
-    """The class names in `path`, in the order of the labels; two may be the same.
+    """Read class names in the order of the labels; two may be the same.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no text in UTF-8, too long, empty, or has an empty line between names.
+        ValueError: it is not UTF-8 text, too long, empty, or has an empty line between names.
     """
     names = [line.strip() for line in LINE_END.split(_utf8(path, "a .names").rstrip())]
     for number, name in enumerate(names, 1):
@@ -22,18 +22,18 @@ def read_names(path: str | Path) -> tuple[str, ...]:
                 f"{path}:{number}: an empty line; each line names one class, in order."
             )
     if not names[0]:
-        raise ValueError(f"{path}: no names; a .names file has one a line.")
+        raise ValueError(f"{path}: no names; a .names file has one name per line.")
     return tuple(names)
 
 
 def read_data(path: str | Path) -> dict[str, str]:
-    """The values in a .data file: classes, train, valid, names, labels, map, ...
+    """Read the values of a .data file: classes, train, valid, names, labels, map, ...
 
     Lines that start with # or ; are comments.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a line is not key = value, or a key has two values.
+        ValueError: a line is not `key = value`, or a key has two values.
     """
     values: dict[str, str] = {}
     for number, line in enumerate(LINE_END.split(_utf8(path, "a .data")), 1):
@@ -45,7 +45,7 @@ def read_data(path: str | Path) -> dict[str, str]:
         if values.setdefault(key, text) != text:
             raise ValueError(
                 f"{path}:{number}: {key[:60]} has another value already (Darknet takes the first); "
-                "leave one of them out."
+                "remove one of them."
             )
     if not values:
         raise ValueError(f"{path}: no values; a .data file has lines such as names = FILE.names.")
@@ -55,5 +55,5 @@ def read_data(path: str | Path) -> dict[str, str]:
 def _utf8(path: str | Path, what: str) -> str:
     text = read_text(path, what)
     if "\ufffd" in text:
-        raise ValueError(f"{path}: must be {what} file in UTF-8; save it anew in this encoding.")
+        raise ValueError(f"{path}: must be {what} file in UTF-8; save it in this encoding.")
     return text

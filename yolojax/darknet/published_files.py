@@ -7,8 +7,7 @@ from yolojax.config import Config
 from yolojax.darknet.cfg import Cfg
 from yolojax.darknet.config import config_from_cfg
 from yolojax.darknet.published_recipes import HEADS, NETS, OWN_HEADS
-from yolojax.data.class_names import COCO_CLASSES
-from yolojax.data.sources.voc import VOC_CLASSES
+from yolojax.data.class_names import COCO_CLASSES, VOC_CLASSES
 from yolojax.models import NETWORKS
 from yolojax.models.published import PUBLISHED
 from yolojax.ops.anchors import PUBLISHED_PRIORS
@@ -31,7 +30,7 @@ class Weights(NamedTuple):
     upto: int | None = None  # holds the layers before this Darknet index alone
 
 
-ZOO = (
+PUBLISHED_FILES = (
     Weights("yolov1.weights", 789_312_988, "yolov1"),
     Weights("yolov1.weights (2016)", 777_018_888, "yolov1", boxes=2),
     Weights("tiny-yolov1.weights", 108_399_816, "yolov1_tiny"),
@@ -56,7 +55,7 @@ ZOO = (
 
 def of_size(size: int) -> list[Weights]:
     """The published files of `size` bytes."""
-    return [entry for entry in ZOO if entry.bytes == size]
+    return [entry for entry in PUBLISHED_FILES if entry.bytes == size]
 
 
 def recognise(path: str | Path) -> Weights | None:

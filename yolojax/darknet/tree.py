@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from yolojax.config import ModelConfig
-from yolojax.data.tree_labels import tree_fields
 from yolojax.models.layers import WITH_PARAMETERS, Table
-from yolojax.wordtree.files import TreeFile, tree_text
+from yolojax.wordtree.files import TreeFile, tree_fields, tree_text
 from yolojax.wordtree.tree import bucket_layout, make_tree
 
 

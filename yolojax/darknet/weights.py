@@ -10,7 +10,7 @@ import numpy as np
 
 from yolojax.darknet import published_files
 from yolojax.darknet.header import VERSION, Header, header_bytes, read_header
-from yolojax.files import let_go, open_whole
+from yolojax.files import open_atomic, release_mapped
 from yolojax.models.layers import WITH_PARAMETERS, Connected, Conv, Layer, Local, Table
 from yolojax.models.network import Network, variable_shapes
 
@@ -102,7 +102,7 @@ def load_weights(
     for part, end in zip(parts, ends, strict=True):
         values = floats[end - part.size : end]
         _check_values(path, part, values)
-        let_go(values)  # looked at once; a large file need not be in memory as a whole
+        release_mapped(values)  # looked at once; a large file need not be in memory as a whole
         layer = variables[part.collection].setdefault(part.layer, {})
         layer[part.leaf] = part.from_file(values)
     return variables, header.seen
@@ -136,7 +136,7 @@ def save_weights(
     transposed = Header(version, seen).transposed
     every = list(entries(model.table[:upto], variables, transposed=transposed))
     parts = _before(every, upto, model.table)
-    with open_whole(path) as file:
+    with open_atomic(path) as file:
         file.write(start)
         for part in parts:
             leaf = np.asarray(variables[part.collection][part.layer][part.leaf])

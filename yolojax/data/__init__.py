@@ -1,1 +1,1 @@
-"""From files to padded batches."""
+"""Data sets: sources of records, transforms, and loaders of padded batches."""

@@ -1,6 +1,12 @@
-"""Class names in the order in which published weights number them."""
+"""Class names in the order of the labels of published weights."""
 
 from importlib import resources
+
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa",
+    "train", "tvmonitor",
+)  # fmt: skip
 
 COCO_CLASSES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
@@ -15,11 +21,11 @@ COCO_CLASSES = (
     "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
 )  # fmt: skip
 
-# The ids of the same classes in COCO's own files: 1 to 90 with ten left out.
+# Their ids in COCO's files: 1 to 90, of which ten are not used.
 COCO_CATEGORY_IDS = tuple(sorted({*range(1, 91)} - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}))
 
 
 def imagenet_wnids() -> tuple[str, ...]:
-    """The WordNet ids of the 1000 classes of ILSVRC 2012, sorted, as tfds numbers them."""
+    """Return the WordNet ids of the 1000 classes of ILSVRC 2012, sorted as in tfds."""
     package = resources.files("tensorflow_datasets") / "datasets" / "imagenet2012"
     return tuple((package / "labels.txt").read_text().split())

@@ -1,4 +1,4 @@
-"""Pictures with one class each -> batches for a classifier, augmented as Darknet does (data.c).
+"""From pictures with one class each to a classifier's batches, augmented as in Darknet's data.c.
 
 Row i of a training is a pure function of (seed, i), as in `pipeline`.
 """
@@ -11,11 +11,10 @@ import numpy as np
 
 from yolojax.config import ClassifierAugmentConfig
 from yolojax.darknet import image as darknet_image
-from yolojax.data.augment import distort, random_factor
-from yolojax.data.geometry import Placement, Size, render
 from yolojax.data.loader import Batch, Handler, batches, check, handler
 from yolojax.data.pipeline import draw
 from yolojax.data.records import BadRecord, Source, load_image
+from yolojax.data.transforms import Placement, Size, distort, random_factor, render
 
 
 def train_sample(
@@ -27,7 +26,7 @@ def train_sample(
     augment: ClassifierAugmentConfig,
     on_bad: Handler,
 ) -> Batch:
-    """Row `position` of a classifier's training, counted in images from its start.
+    """Make row `position` of a classifier's training, counted in images from its start.
 
     Returns:
         {"image": uint8 [H, W, 3], "label": int32, "image_id": int32}.
@@ -53,12 +52,12 @@ def random_view(
     saturation: float = 0.75,
     exposure: float = 0.75,
 ) -> np.ndarray:
-    """uint8 RGB [h, w, 3] -> uint8 [*size, 3]: scaled, turned, moved, mirrored, recoloured.
+    """Scale, rotate, move, mirror and recolour uint8 RGB [h, w, 3] at random -> uint8 [*size, 3].
 
-    random_augment_args and rotate_crop_image (image.c): outside of the picture it is black.
+    random_augment_args and rotate_crop_image (image.c). Outside the picture the view is black.
 
     Raises:
-        ValueError: `scales` are not two positive numbers in order, or a factor is not positive.
+        ValueError: `scales` are not positive and ordered, or a factor is not positive.
     """
     if not 0 < scales[0] <= scales[1]:
         raise ValueError(f"classifier.scales must be 0 < low <= high, got {scales}.")
@@ -66,7 +65,7 @@ def random_view(
     ratio = random_factor(generator, aspect, "aspect")
     scale = generator.uniform(*scales) * min(size) / min(h, w * ratio)
     radians = math.radians(generator.uniform(-angle, angle))
-    # As far as the picture reaches beyond the input, or falls short of it.
+    # At most half of the difference between the scaled picture and the input.
     move_x = (w * scale / ratio - width) / 2 * generator.uniform(-1, 1)
     move_y = (h * scale - height) / 2 * generator.uniform(-1, 1)
     view = rotate_crop(image, radians, scale, size, (move_x, move_y), ratio)
@@ -88,9 +87,9 @@ def rotate_crop(
     move: tuple[float, float],
     aspect: float,
 ) -> np.ndarray:
-    """The view of `image` that rotate_crop_image (image.c) takes: uint8 [*size, 3], bilinear.
+    """Cut out a rotated view, bilinear, as rotate_crop_image (image.c) -> uint8 [*size, 3].
 
-    The middle of the view, moved by `move` (x, y) pixels of it, shows the middle of the image.
+    The middle of the image is at the middle of the view, moved by `move` (x, y) pixels of the view.
     """
     (h, w), (height, width) = image.shape[:2], size
     cos, sin = math.cos(radians), math.sin(radians)
@@ -113,13 +112,13 @@ def eval_loader(
     threads: int = 2,
     on_bad_record: str = "error",
 ) -> Iterator[Batch]:
-    """Every picture of `source` once, in order: its middle, the shorter side made to fit.
+    """Yield the centre crop of every picture of `source` once, in order.
+
+    The arguments are those of `pipeline.eval_loader`, and so are the errors.
 
     Returns:
         Iterator of {"image": [b, H, W, 3], "label": int32 [b], "image_id": int32 [b]}. Rows that
-        fill up the last batch, and with "skip" those of unreadable pictures, have `image_id` -1.
-
-    Raises: as `pipeline.eval_loader`.
+        pad the last batch, and with "skip" those of unreadable pictures, have `image_id` -1.
     """
     check(source, batch_size, host, hosts, threads, on_bad_record)
     check_labelled(source)
@@ -140,7 +139,7 @@ def eval_loader(
 
 
 def centre_crop(image: np.ndarray, size: Size) -> np.ndarray:
-    """uint8 [h, w, 3] -> uint8 [*size, 3]: scaled until it just covers `size`, then its middle.
+    """Scale uint8 [h, w, 3] until it covers `size`, then crop its middle -> uint8 [*size, 3].
 
     resize_min and crop_image, as in validate_classifier_single (classifier.c).
     """
@@ -155,7 +154,7 @@ CROPS = {"opencv": centre_crop, "darknet": darknet_image.centre_crop}
 
 
 def cropper(resize: str) -> Callable[[np.ndarray, Size], np.ndarray]:
-    """The function that cuts the middle out of a picture; `resize` as in `geometry.fitter`.
+    """Choose the function that crops the middle of a picture; `resize` as in `transforms.fitter`.
 
     Raises:
         ValueError: `resize` is not a key of CROPS.
@@ -166,9 +165,9 @@ def cropper(resize: str) -> Callable[[np.ndarray, Size], np.ndarray]:
 
 
 def check_labelled(source: Source) -> None:
-    """Raises ValueError where the pictures of `source` have no class of their own."""
+    """Raise ValueError if the pictures of `source` have boxes instead of a label."""
     if source[0].label < 0:
         raise ValueError(
-            f"{source.name}: its pictures have boxes, not one class each; a classifier is trained "
-            "on folder:ROOT, or on a tfds set with a label."
+            f"{source.name}: its pictures have boxes, not one class each; train a classifier on "
+            "folder:ROOT, or on a tfds set with a label."
         )

@@ -1,4 +1,4 @@
-"""Where the config enters the data: sources and loaders as a `Config` describes them."""
+"""Sources and loaders as a `Config` describes them."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,11 +14,11 @@ from yolojax.data.loader import Batch
 from yolojax.data.pipeline import Sample, eval_loader, train_loader, train_sample
 from yolojax.data.records import Source
 from yolojax.data.sources.load import load_source
-from yolojax.data.tree_labels import find_map, to_nodes, tree_fields
+from yolojax.data.tree_labels import to_nodes
 from yolojax.ops.anchors import kmeans
-from yolojax.wordtree.files import read_map
+from yolojax.wordtree.files import find_map, read_map, tree_fields
 
-OF_A_TREE = {  # fields that do nothing without one
+TREE_FIELDS = {  # fields that have no effect without a tree
     "data": ("map", "val_map", "labelled_map"),
     "loss": ("image_semantics",),
     "eval": ("nodes", "seen", "seen_map", "tree_threshold", "tree_semantics", "max_slots"),
@@ -26,13 +26,13 @@ OF_A_TREE = {  # fields that do nothing without one
 
 
 def with_tree(config: Config) -> Config:
-    """`config` with the tree in its model.tree_file, the nodes in its eval.seen_map, and no files.
+    """Replace model.tree_file and eval.seen_map by the tree and the nodes that they hold.
 
-    So a run folder holds both itself, and goes on without the files.
+    The config of a run then resumes without these files.
 
     Raises:
         FileNotFoundError: there is no such tree or map.
-        ValueError: one of them or the names are damaged, or a field of a tree is set without one.
+        ValueError: one of them or the names are malformed, or a field of a tree is set without one.
     """
     if config.model.tree_file:
         fields = tree_fields(config.model.tree_file)
@@ -46,25 +46,25 @@ def with_tree(config: Config) -> Config:
 
 
 def _check_tree_fields(config: Config) -> None:
-    """Raises ValueError where a field would do nothing, as there is no tree."""
+    """Raise ValueError if a field of TREE_FIELDS is set but there is no tree."""
     if config.model.tree:
         return
-    usual = Config()
-    for part, names in OF_A_TREE.items():
+    defaults = Config()
+    for part, names in TREE_FIELDS.items():
         for name in names:
-            value, default = (getattr(getattr(c, part), name) for c in (config, usual))
+            value, default = (getattr(getattr(c, part), name) for c in (config, defaults))
             if value != default:
                 raise ValueError(
                     f"config.{part}.{name} is {value!r}, but the classes of {config.model.name} "
-                    f"form no tree: name one as --config.model.tree_file, or leave it {default!r}."
+                    f"form no tree: set --config.model.tree_file, or leave it {default!r}."
                 )
 
 
 def open_source(spec: str, config: Config) -> Source:
-    """The SOURCE `spec` with the labels of config.model.classes; raises as `load_source`.
+    """Open a SOURCE with the labels of config.model.classes; raises as `load_source` does.
 
-    Where these are the nodes of a tree, the source's own classes find theirs as config.data.map
-    says or, of a source other than config.data.train, val_map; raises as `to_nodes` too.
+    With a tree, the classes of the source are mapped to nodes by config.data.map, or for a source
+    other than config.data.train by val_map; raises as `to_nodes` does too.
     """
     data = config.data
     if spec == data.train:
@@ -73,12 +73,12 @@ def open_source(spec: str, config: Config) -> Source:
 
 
 def data_priors(config: Config, k: int) -> tuple[tuple[float, float], ...]:
-    """`k` anchors (w, h) in cells, from the boxes of config.data.train (paper, section 2).
+    """Cluster the boxes of config.data.train into `k` anchors (w, h) in cells (paper, section 2).
 
-    k-means under IoU, as `yolojax anchors` does it; the same at every call.
+    k-means with the IoU as distance, as in `yolojax anchors`; deterministic.
 
     Raises:
-        ValueError: there are less than `k` shapes of boxes; and as `open_source`.
+        ValueError: there are fewer than `k` shapes of boxes; and as `open_source`.
         FileNotFoundError, BadRecord: as `open_source`.
     """
     data = config.data
@@ -88,10 +88,10 @@ def data_priors(config: Config, k: int) -> tuple[tuple[float, float], ...]:
 
 
 def open_train_source(config: Config, head: str) -> Source | JointSource:
-    """What config.data.train, labelled and mix say, for a network with this `head`.
+    """Open config.data.train and, if set, config.data.labelled, for a network with this `head`.
 
     Raises:
-        ValueError: there are labelled pictures to mix in, but no tree, or no boxes to predict.
+        ValueError: `labelled` is set, but there is no tree or the network predicts no boxes.
         FileNotFoundError, BadRecord: as `open_source`.
     """
     data, source = config.data, open_source(config.data.train, config)
@@ -100,29 +100,31 @@ def open_train_source(config: Config, head: str) -> Source | JointSource:
     if head != "region" or not config.model.tree:
         raise ValueError(
             f"config.data.labelled is {data.labelled!r}, but only a YOLOv2 or YOLO9000 with a "
-            f"config.model.tree learns from both kinds; {config.model.name} here does not."
+            f"config.model.tree trains on both kinds of picture; {config.model.name} here does not."
         )
     return JointSource(
         source, _open(data.labelled, config, data.labelled_map, "labelled_map"), data.mix
     )
 
 
-def _open(spec: str, config: Config, map: str, field: str) -> Source:
+def _open(spec: str, config: Config, map_file: str, field: str) -> Source:
     data, model = config.data, config.model
     own = () if model.tree else model.classes
     source = load_source(spec, dir=data.dir, on_bad_record=data.on_bad_record, classes=own)
-    left_out = f", {len(source.skipped)} records left out" if source.skipped else ""
-    print(f"{source.name}: {len(source)} pictures{left_out}")
-    return to_nodes(source, model.classes, model.shown, map, field) if model.tree else source
+    skipped = f", {len(source.skipped)} records skipped" if source.skipped else ""
+    print(f"{source.name}: {len(source)} pictures{skipped}")
+    if not model.tree:
+        return source
+    return to_nodes(source, model.classes, model.shown, map_file, field)
 
 
 def train_batches(
     source: Source | JointSource, config: Config, head: str, *, start_batch: int
 ) -> Iterator[Batch]:
-    """This host's training batches from number `start_batch` on, for a network with this `head`.
+    """Yield this host's training batches from number `start_batch` on.
 
-    See `pipeline.train_loader`, and of what is in them the `train_sample` of `pipeline`,
-    `classification` or, for a JointSource, `joint`.
+    See `pipeline.train_loader`; the batches hold rows of the `train_sample` of `pipeline`, of
+    `classification` (for the head "classes") or of `joint` (for a JointSource).
     """
     data, settings = config.data, config.optimizer
     return train_loader(
@@ -136,15 +138,21 @@ def train_batches(
         sizes_last=data.multiscale_last,
         total_batches=settings.images // settings.batch_size,
         start_batch=start_batch,
-        host=jax.process_index(),
-        hosts=jax.process_count(),
-        threads=data.threads,
-        on_bad_record=data.on_bad_record,
+        **_host_options(config),
     )
 
 
+def _host_options(config: Config) -> dict:
+    return {
+        "host": jax.process_index(),
+        "hosts": jax.process_count(),
+        "threads": config.data.threads,
+        "on_bad_record": config.data.on_bad_record,
+    }
+
+
 def _sample(source: Source | JointSource, config: Config, head: str) -> Sample:
-    """What makes a row of the training."""
+    """Choose the function that makes a row of the training."""
     data = config.data
     if head == "classes":
         classification.check_labelled(source)
@@ -154,29 +162,23 @@ def _sample(source: Source | JointSource, config: Config, head: str) -> Sample:
 
 
 def eval_batches(source: Source, config: Config, batch_size: int) -> Iterator[Batch]:
-    """This host's part of every picture of `source`; see `pipeline.eval_loader`."""
+    """Yield this host's part of every picture of `source`; see `pipeline.eval_loader`."""
     return eval_loader(
         source,
         image_size=config.data.image_size,
         letterbox=config.data.letterbox,
         resize=config.data.resize,
         batch_size=batch_size,
-        host=jax.process_index(),
-        hosts=jax.process_count(),
-        threads=config.data.threads,
-        on_bad_record=config.data.on_bad_record,
+        **_host_options(config),
     )
 
 
 def eval_label_batches(source: Source, config: Config, batch_size: int) -> Iterator[Batch]:
-    """The same, each with its class; see `classification.eval_loader`."""
+    """Yield the same for a classifier; see `classification.eval_loader`."""
     return classification.eval_loader(
         source,
         image_size=config.data.image_size,
         resize=config.data.resize,
         batch_size=batch_size,
-        host=jax.process_index(),
-        hosts=jax.process_count(),
-        threads=config.data.threads,
-        on_bad_record=config.data.on_bad_record,
+        **_host_options(config),
     )

@@ -1,4 +1,4 @@
-"""How rows become batches: threads, read-ahead and bad records. Grain does the work."""
+"""From rows to batches: threads, read-ahead and bad records. Grain does the work."""
 
 import hashlib
 import sys
@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 import grain
 import numpy as np
 
-from yolojax.data.records import BadRecord, load_image
+from yolojax.data.records import BadRecord, check_on_bad_record, load_image
 
 Batch = dict[str, np.ndarray]
-Handler = Callable[[BadRecord], None]  # returns where the record is to be passed over
+Handler = Callable[[BadRecord], None]  # returns if the record is to be skipped
 
 
 def fingerprint(batch: Mapping[str, np.ndarray]) -> str:
-    """12 hexadecimal digits that differ as soon as any name, type, shape or value does."""
+    """Hash a batch to 12 hexadecimal digits; every name, type, shape and value counts."""
     digest = hashlib.sha256()
     for name in sorted(batch):
         array = np.ascontiguousarray(batch[name])
@@ -26,9 +26,9 @@ def fingerprint(batch: Mapping[str, np.ndarray]) -> str:
 
 
 def row_digests(batch: Mapping[str, np.ndarray]) -> np.ndarray:
-    """uint8 [b, 6], the `fingerprint` of each row of a batch.
+    """Compute the `fingerprint` of each row of a batch, uint8 [b, 6].
 
-    Those of all hosts together do not depend on how many hosts there are.
+    The digests of all hosts together do not depend on the number of hosts.
     """
     names = [fingerprint({k: v[i] for k, v in batch.items()}) for i in range(_length(batch))]
     return np.frombuffer(bytes.fromhex("".join(names)), np.uint8).reshape(len(names), -1)
@@ -41,15 +41,15 @@ def _length(batch):
 def batches(
     row: Callable[[int], Batch], first, last, batch_size, host, hosts, threads
 ) -> Iterator[Batch]:
-    """This host's part of the global batches `first` up to `last` (None: for ever).
+    """Yield this host's part of the global batches `first` to `last` (exclusive; None: no end).
 
-    The global batch t is made of the rows t * batch_size ...; host h has the h-th run of them.
+    Global batch t has the rows t * batch_size, ...; host h gets the h-th run of them.
     """
     share = batch_size // hosts
 
     def local_row(k):
-        batch, place = divmod(k, share)
-        return row(batch * batch_size + host * share + place)
+        batch, index = divmod(k, share)
+        return row(batch * batch_size + host * share + index)
 
     stop = sys.maxsize if last is None else last * share
     rows = grain.MapDataset.range(first * share, stop).map(local_row)
@@ -62,12 +62,16 @@ def _until_closed(dataset):
     iterator = iter(dataset)
     try:
         yield from iterator
-    finally:  # also where the caller stops early: the threads end with the generator
+    finally:  # ends the threads if the caller stops early too
         iterator.close()
 
 
 def read_good(source, index, on_bad):
-    """(index, Record, picture) of record `index` or, where `on_bad` lets it pass, of the next."""
+    """Read record `index`, or the next readable one if `on_bad` skips it -> (index, Record, image).
+
+    Raises:
+        BadRecord: `on_bad` raises, or no record of `source` is readable.
+    """
     for candidate in range(index, index + len(source)):
         candidate %= len(source)
         try:
@@ -79,27 +83,28 @@ def read_good(source, index, on_bad):
 
 
 def refuse(error: BadRecord):
-    """The Handler that lets nothing pass."""
+    """Raise every bad record; a Handler."""
     raise error
 
 
 def handler(source, on_bad_record) -> Handler:
-    """What to do with a BadRecord: raise it, or warn the first time that it is met."""
-    met, lock = set(), threading.Lock()
+    """Choose the handler: "error" raises a bad record, "skip" warns once about each."""
+    known, lock = set(), threading.Lock()
 
-    def note(error):
+    def warn(error):
         with lock:
-            known = str(error) in met
-            met.add(str(error))
-        if not known:
-            message = f"{source.name}: left out, the {len(met)}. bad record so far: {error}"
+            is_new = str(error) not in known
+            known.add(str(error))
+            number = len(known)
+        if is_new:
+            message = f"{source.name}: skipped, bad record number {number}: {error}"
             warnings.warn(message, stacklevel=2)
 
-    return note if on_bad_record == "skip" else refuse
+    return warn if on_bad_record == "skip" else refuse
 
 
 def check(source, batch_size, host, hosts, threads, on_bad_record):
-    """Raises ValueError where a loader's argument is out of its range."""
+    """Raise ValueError if an argument of a loader is out of its range."""
     if not len(source):
         raise ValueError(f"{source.name} has no records; check its split and directory.")
     if not 0 <= host < hosts:
@@ -108,5 +113,4 @@ def check(source, batch_size, host, hosts, threads, on_bad_record):
         raise ValueError(f"batch_size must be a multiple of hosts ({hosts}), got {batch_size}.")
     if threads < 0:
         raise ValueError(f"threads must be at least 0, got {threads}.")
-    if on_bad_record not in ("error", "skip"):
-        raise ValueError(f'on_bad_record must be "error" or "skip", got {on_bad_record!r}.')
+    check_on_bad_record(on_bad_record)

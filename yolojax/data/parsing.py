@@ -1,4 +1,4 @@
-"""From annotations to records: what the readers of VOC, COCO, Darknet and TFDS sets share."""
+"""From annotations to records: shared by the readers of all data sets."""
 
 import struct
 from collections import Counter
@@ -10,22 +10,28 @@ from typing import Any
 import numpy as np
 
 from yolojax.darknet import data_files
-from yolojax.data.records import BadRecord, Record, decode_image, read_bytes
+from yolojax.data.records import (
+    BadRecord,
+    Record,
+    check_on_bad_record,
+    decode_image,
+    read_bytes,
+)
 from yolojax.suggestions import did_you_mean
 
-EDGE_PIXELS = 1.0  # tools count pixels from 0 or from 1: so far a box may reach beyond the picture
-HEADER_BYTES = 1 << 18  # the size stands in the first few hundred, unless EXIF carries a preview
+EDGE_PIXELS = 1.0  # a box may exceed the picture so far, as tools count from 0 or from 1
+HEADER_BYTES = 1 << 18  # the size is in the first few hundred, unless EXIF has a preview
 
 
 @dataclass(frozen=True)
 class RecordList:
-    """A Source whose records are in memory (their pictures still in files)."""
+    """A Source with its records in memory; their pictures may be in files."""
 
     name: str
     classes: tuple[str, ...]
     records: Sequence[Record]
     skipped: list[str] = field(default_factory=list)
-    category_ids: tuple[int, ...] = ()  # COCO: the id of each class in the file, -1 if it has none
+    category_ids: tuple[int, ...] = ()  # COCO: the id of each class in the file, or -1
 
     def __len__(self) -> int:
         return len(self.records)
@@ -35,10 +41,10 @@ class RecordList:
 
 
 def image_size(image: Path | bytes, name: Path | str) -> tuple[int, int]:
-    """(width, height) as stored (EXIF not applied): from the header, without decoding if possible.
+    """Read (width, height) as stored (EXIF not applied), from the header if possible.
 
     Raises:
-        BadRecord: no size in the header and OpenCV does not read it either.
+        BadRecord: the header has no size and OpenCV cannot decode the picture.
     """
     data = read_bytes(image, HEADER_BYTES) if isinstance(image, Path) else image
     if size := _png_size(data) or _jpeg_size(data):
@@ -49,13 +55,13 @@ def image_size(image: Path | bytes, name: Path | str) -> tuple[int, int]:
 
 
 def _png_size(data: bytes) -> tuple[int, int] | None:
-    """From the IHDR chunk, which always comes first."""
+    """Read the IHDR chunk, which is always the first."""
     is_png = data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24
     return struct.unpack(">II", data[16:24]) if is_png else None
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """From the frame header: segment FFC0..FFCF other than C4, C8, CC (ITU-T T.81, B.2.2)."""
+    """Read the frame header: segment FFC0..FFCF other than C4, C8, CC (ITU-T T.81, B.2.2)."""
     at = 2
     while data[:2] == b"\xff\xd8" and at + 9 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
@@ -68,15 +74,15 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 
 def clip_box(box: Sequence[float], width: float, height: float, place: str) -> tuple[float, ...]:
-    """`box` (xyxy, pixels) with edges that overshoot the picture by up to a pixel drawn back.
+    """Clip a box (xyxy, pixels) that exceeds the picture by up to a pixel.
 
     Raises:
-        BadRecord: it reaches further out, has no area, or is not finite; named by `place`.
+        BadRecord: it exceeds the picture further, has no area, or is not finite; `place` names it.
     """
     x1, y1, x2, y2 = box
     low, right, bottom = -EDGE_PIXELS, width + EDGE_PIXELS, height + EDGE_PIXELS
     text = f"{place}: box ({x1:g}, {y1:g}, {x2:g}, {y2:g}), its edges in pixels from 0,"
-    # All comparisons are written so that NaN fails them.
+    # NaN fails all of these comparisons.
     if not (min(x1, x2) >= low and min(y1, y2) >= low):
         raise BadRecord(f"{text} is outside the image of {width:g}x{height:g} pixels.")
     if not (max(x1, x2) <= right and max(y1, y2) <= bottom):
@@ -88,7 +94,7 @@ def clip_box(box: Sequence[float], width: float, height: float, place: str) -> t
 
 
 def make_record(image_id, image, size, boxes_pixels, labels, *, difficult=(), crowd=(), area=()):
-    """A Record from lists; `boxes_pixels` are checked, `size` is (width, height).
+    """Make a Record from lists; `boxes_pixels` are checked already, `size` is (width, height).
 
     `difficult` and `crowd` default to False, `area` to that of the boxes.
     """
@@ -107,10 +113,10 @@ def make_record(image_id, image, size, boxes_pixels, labels, *, difficult=(), cr
 
 
 def class_index(name: str, index: dict[str, int], place: str) -> int:
-    """The label of class `name`.
+    """Look up the label of class `name`.
 
     Raises:
-        BadRecord: it is none of the classes; the nearest names are suggested.
+        BadRecord: it is not one of the classes; the nearest name is suggested.
     """
     if name in index:
         return index[name]
@@ -122,27 +128,26 @@ def class_index(name: str, index: dict[str, int], place: str) -> int:
 def collect(
     read: Callable[[Any], Record], items: Iterable, on_bad_record: str
 ) -> tuple[list[Record], list[str]]:
-    """`read` of every item -> (records, one message for each bad one left out).
+    """Read every item -> (records, one message for each skipped bad one).
 
     Raises:
         BadRecord: one is bad and `on_bad_record` is "error".
     """
-    if on_bad_record not in ("error", "skip"):
-        raise ValueError(f"on_bad_record must be 'error' or 'skip', got {on_bad_record!r}.")
+    check_on_bad_record(on_bad_record)
     records, skipped = [], []
     for item in items:
         try:
             records.append(read(item))
         except BadRecord as bad:
             if on_bad_record == "error":
-                way_out = "Mend it, or leave such records out with on_bad_record='skip'."
+                way_out = "Fix it, or skip such records with on_bad_record='skip'."
                 raise BadRecord(f"{bad} {way_out}") from bad
             skipped.append(str(bad))
     return records, skipped
 
 
 def unique_ids(stems: Iterable[str]) -> list[str]:
-    """`stems` with #2, #3, ... on those that come again (a list may repeat pictures on purpose)."""
+    """Append #2, #3, ... to repeated stems, as a list may repeat pictures on purpose."""
     seen: dict[str, int] = {}
     ids = []
     for stem in stems:
@@ -152,36 +157,22 @@ def unique_ids(stems: Iterable[str]) -> list[str]:
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """Class names, one a line, by which labels are found.
+    """Read unique class names, one per line.
 
     Raises:
-        FileNotFoundError, ValueError: as `darknet_files.read_names`.
-        ValueError: one comes twice.
+        FileNotFoundError, ValueError: as `data_files.read_names`; or a name is repeated.
     """
     return check_names(data_files.read_names(path), path)
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file without the space around them.
-
-    Raises:
-        BadRecord: it cannot be read, or is not UTF-8 text.
-    """
-    try:
-        text = read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadRecord(f"{path}: must be a text file in UTF-8: {error}.") from error
-    return [line.strip() for line in text.splitlines()]
-
-
 def check_names(names: Sequence[str], where: Path | str) -> tuple[str, ...]:
-    """`names` as a tuple.
+    """Return `names` as a tuple.
 
     Raises:
-        ValueError: there is none, or one comes twice.
+        ValueError: there are none, or one is repeated.
     """
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if not names or twice:
-        what = f"class names must differ, these come twice: {twice}" if twice else "no class names"
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+    if not names or repeated:
+        what = f"class names must be unique, repeated: {repeated}" if repeated else "no class names"
         raise ValueError(f"{where}: {what}.")
     return tuple(names)

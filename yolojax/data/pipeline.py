@@ -1,21 +1,19 @@
-"""Sources -> batches. Row i of a training is a pure function of (seed, i): neither threads, nor
-hosts, nor a restart change it. Grain supplies the threads, the read-ahead and the batching.
+"""From a source to the batches of a detector's training and evaluation.
+
+Row i of a training is a pure function of (seed, i). Threads, hosts and restarts do not change it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from yolojax.config import AugmentConfig
-from yolojax.data import geometry
-from yolojax.data.augment import augment as augment_picture
-from yolojax.data.augment import pad_truths
-from yolojax.data.geometry import Fit, Size
+from yolojax.data import transforms
 from yolojax.data.loader import Batch, Handler, batches, check, handler, read_good, refuse
-from yolojax.data.multiscale import size_for
 from yolojax.data.records import BadRecord, Record, Source, load_image
+from yolojax.data.transforms import Fit, Size
 
 Sample = Callable[..., Batch]  # (source, position, *, seed, size, on_bad) -> a row of a training
 
@@ -37,29 +35,29 @@ def train_loader(
     threads: int = 2,
     on_bad_record: str = "error",
 ) -> Iterator[Batch]:
-    """Training batches without end; every epoch in another order.
+    """Yield training batches without end; every epoch has another order.
 
     Args:
         source: the records.
-        sample: makes a row: `train_sample`, or that of `classification` or `joint`, with their
-            augmentation given; called with (source, position, seed=, size=, on_bad=).
+        sample: makes a row, called as (source, position, seed=, size=, on_bad=): `train_sample`, or
+            that of `classification` or `joint`, with the augmentation bound.
         image_size: (height, width) of the images, unless `sizes` is given.
         batch_size: rows of the global batch; this host gets its `host`-th part, in order.
         seed: of order, augmentation and sizes; 0 to 2**32 - 1.
         sizes: sides of square inputs to draw from; () for `image_size` alone.
         sizes_every: batches between two draws.
-        sizes_last: batches at the end that are at the largest side.
-        total_batches: length of the whole training, where `sizes_last` counts from; 0: no end.
-        start_batch: the first batch to yield. It starts at image `start_batch * batch_size`, so a
-            run that goes on with another batch size passes images seen // the new one.
+        sizes_last: batches at the end that have the largest side.
+        total_batches: length of the whole training, from which `sizes_last` counts; 0: no end.
+        start_batch: the first batch to yield. It starts at image `start_batch * batch_size`; a run
+            that resumes with another batch size passes the images seen // the new batch size.
         host: this process, below `hosts`.
         hosts: processes that share the global batch.
-        threads: that decode and augment; 0 does it in the caller's.
-        on_bad_record: "error", or "skip" to take the next record of the source instead; each bad
-            one is warned about once, with their number so far.
+        threads: threads that decode and augment; 0: the caller's thread does.
+        on_bad_record: "error", or "skip" to take the next record of the source instead; a warning
+            is given once for each.
 
     Returns:
-        Iterator of what `sample` returns, b = batch_size // hosts rows stacked.
+        Iterator of stacked rows of `sample`, batch_size // hosts at a time.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -69,19 +67,45 @@ def train_loader(
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must be in 0..2**32 - 1, got {seed}.")
     multiscale = {"seed": seed, "sizes": sizes, "every": sizes_every}
-    multiscale |= {"total_steps": total_batches, "last": sizes_last}
+    multiscale |= {"total_batches": total_batches, "last": sizes_last}
     on_bad = handler(source, on_bad_record)
 
     def size_at(position):
         if not sizes:
             return image_size
-        side = size_for(position // batch_size, **multiscale)
+        side = side_of(position // batch_size, **multiscale)
         return side, side
 
     def row(position):
         return sample(source, position, seed=seed, size=size_at(position), on_bad=on_bad)
 
     return batches(row, start_batch, None, batch_size, host, hosts, threads)
+
+
+def side_of(
+    batch: int,
+    *,
+    seed: int,
+    sizes: Sequence[int],
+    every: int = 10,
+    total_batches: int = 0,
+    last: int = 200,
+) -> int:
+    """Draw the side in pixels of a batch's images, for multi-scale training.
+
+    A side out of `sizes` is drawn for each `every` batches (YOLO9000 paper, section 2). The `last`
+    of `total_batches` batches have the largest (detector.c, train_detector); `total_batches` 0
+    means that the end is unknown. A pure function, so that all hosts agree.
+
+    Raises:
+        ValueError: `every` is below 1.
+    """
+    if every < 1:
+        raise ValueError(f"multiscale_every must be at least 1, got {every}.")
+    if total_batches and batch >= total_batches - last:
+        return max(sizes)
+    draw = np.random.default_rng([seed, batch // every]).integers(len(sizes))
+    return int(sizes[draw])
 
 
 def train_sample(
@@ -94,13 +118,13 @@ def train_sample(
     max_boxes: int = 30,
     on_bad: Handler = refuse,
 ) -> Batch:
-    """Row `position` of a detector's training, counted in images from its start.
+    """Make row `position` of a detector's training, counted in images from its start.
 
-    Difficult and crowd truths are left out.
+    Difficult and crowd boxes are dropped.
 
     Returns:
         {"image": uint8 [H, W, 3], "boxes": float32 [M, 4], "labels": int32 [M], "mask": bool [M],
-        "image_id": int32} with M = max_boxes places for truths.
+        "image_id": int32}, with the boxes padded to M = max_boxes.
 
     Raises:
         BadRecord: the picture cannot be read and `on_bad` raises, or none of all can.
@@ -108,42 +132,42 @@ def train_sample(
     drawn = draw(source, position, seed, on_bad)
     record = drawn.record
     wanted = ~(record.difficult | record.crowd)  # voc_label.py of Darknet drops the difficult ones
-    truths = record.boxes[wanted], record.labels[wanted]
-    return detector_row(drawn, *truths, size=size, augment=augment, max_boxes=max_boxes)
+    annotations = record.boxes[wanted], record.labels[wanted]
+    return detector_row(drawn, *annotations, size=size, augment=augment, max_boxes=max_boxes)
 
 
 class Drawn(NamedTuple):
-    """What a row of a training is made from."""
+    """The record of a row, its decoded picture, and the row's random generator."""
 
     index: int  # of the record
     record: Record
     image: np.ndarray  # uint8 RGB [h, w, 3]
-    generator: np.random.Generator  # of all that is random in this row
+    generator: np.random.Generator
 
 
 def draw(source: Source, position: int, seed: int, on_bad: Handler) -> Drawn:
-    """The record that is due at `position`, or the next one that can be read."""
-    found = read_good(source, record_at(source, position, seed), on_bad)
+    """Read the record of row `position`, or the next readable one."""
+    index, record, image = read_good(source, record_at(source, position, seed), on_bad)
     key = np.array([seed, position], np.uint64)
-    return Drawn(*found, np.random.Generator(np.random.Philox(key=key)))
+    return Drawn(index, record, image, np.random.Generator(np.random.Philox(key=key)))
 
 
 def detector_row(
     drawn: Drawn, boxes, labels, *, size: Size, augment: AugmentConfig, max_boxes: int
 ) -> Batch:
-    """One view of what was drawn, with these of its truths; as `train_sample` returns it."""
-    image, boxes, labels = augment_picture(
+    """Augment a picture with these boxes into a row; see `train_sample`."""
+    image, boxes, labels = transforms.augment(
         drawn.image, boxes, labels, drawn.generator, size=size, **vars(augment)
     )
-    boxes, labels, mask = pad_truths(boxes, labels, max_boxes)
-    truth = {"boxes": boxes, "labels": labels, "mask": mask}
-    return {"image": image, **truth, "image_id": np.int32(drawn.index)}
+    boxes, labels, mask = transforms.pad_boxes(boxes, labels, max_boxes)
+    annotations = {"boxes": boxes, "labels": labels, "mask": mask}
+    return {"image": image, **annotations, "image_id": np.int32(drawn.index)}
 
 
 def record_at(source: Source, position: int, seed: int) -> int:
-    """The record that is due at `position`: each one once an epoch."""
-    epoch, place = divmod(position, len(source))
-    return int(_epoch_order(seed, epoch, len(source))[place])
+    """Return the index of the record of row `position`; each record appears once an epoch."""
+    epoch, index = divmod(position, len(source))
+    return int(_epoch_order(seed, epoch, len(source))[index])
 
 
 @lru_cache(maxsize=4)
@@ -163,24 +187,25 @@ def eval_loader(
     threads: int = 2,
     on_bad_record: str = "error",
 ) -> Iterator[Batch]:
-    """Every picture of `source` once, in order, in batches of one shape; see `train_loader`.
+    """Yield every picture of `source` once, in order, in batches of one shape.
 
     Args:
-        letterbox, resize: how a picture becomes the input; see `geometry.fitter`.
+        letterbox, resize: how a picture becomes the input; see `transforms.fitter`. The other
+            arguments are those of `train_loader`.
 
     Returns:
         Iterator of {"image": uint8 [b, H, W, 3] (float32 in 0..1 with resize="darknet"),
         "image_id": int32 [b], "affine": float32 [b, 4], "size": int32 [b, 2]}: the map from
-        picture to input (`geometry.Affine`) and the picture's (height, width), which
-        `geometry.boxes_to_original` takes. Rows that fill up the last batch, and with "skip" those
-        of unreadable pictures, have `image_id` -1. All hosts get as many batches.
+        picture to input (`transforms.Affine`) and the picture's (height, width), as
+        `transforms.boxes_to_original` takes them. Rows that pad the last batch, and with "skip"
+        those of unreadable pictures, have `image_id` -1. All hosts get equally many batches.
 
     Raises:
         ValueError: an argument is out of its range.
         BadRecord: while iterating: a picture cannot be read, and `on_bad_record` is "error".
     """
     check(source, batch_size, host, hosts, threads, on_bad_record)
-    on_bad, fit = handler(source, on_bad_record), geometry.fitter(letterbox, resize)
+    on_bad, fit = handler(source, on_bad_record), transforms.fitter(letterbox, resize)
 
     def row(position):
         if position >= len(source):
@@ -196,12 +221,10 @@ def eval_loader(
 
 
 def eval_sample(source: Source, index: int, *, size: Size, fit: Fit) -> Batch:
-    """One row of `eval_loader`: the picture of record `index`, and the way back to its pixels.
-
-    `fit` is a function that `geometry.fitter` returns.
+    """Make the row of `eval_loader` for record `index`; `fit` comes from `transforms.fitter`.
 
     Raises:
-        BadRecord: it cannot be read.
+        BadRecord: the picture cannot be read.
     """
     picture = load_image(source[index])
     image, affine = fit(picture, size)
@@ -209,8 +232,8 @@ def eval_sample(source: Source, index: int, *, size: Size, fit: Fit) -> Batch:
 
 
 def _blank(size, resize):
-    image = geometry.blank(resize, (*size, 3))
-    return _eval_row(image, -1, geometry.Affine(1, 1, 0, 0), size)
+    image = transforms.blank(resize, (*size, 3))
+    return _eval_row(image, -1, transforms.Affine(1, 1, 0, 0), size)
 
 
 def _eval_row(image, index, affine, picture):

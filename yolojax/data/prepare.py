@@ -1,4 +1,4 @@
-"""Write any source as a TFDS set in ArrayRecord shards, which many hosts can read at random."""
+"""Writing a source as a TFDS set in ArrayRecord shards, which many hosts can read at random."""
 
 import contextlib
 import io
@@ -18,10 +18,10 @@ VERSION = "1.0.0"
 
 
 class Prepared(NamedTuple):
-    """One split as it was written."""
+    """A written split."""
 
     images: int
-    left_out: list[str]  # a message for each record that was not usable
+    skipped: list[str]  # a message for each record that could not be used
 
 
 def prepare_dataset(
@@ -34,34 +34,34 @@ def prepare_dataset(
 ) -> dict[str, Prepared]:
     """Write the splits to OUT/1.0.0, to be read as `tfds:OUT` -> {split: what was written}.
 
-    Encoded pictures go in unchanged, after it was seen that they can be decoded; arrays are
-    written as PNG. Nothing is seen at OUT before all of it is written.
+    Encoded pictures are decoded as a check and written unchanged; arrays are written as PNG. OUT
+    appears once everything is written.
 
     Args:
-        splits: name -> source; all with the same classes.
-        out: the folder of the dataset; its last part becomes the name of the set.
-        shards: files for each split; by default tfds chooses by size.
+        splits: {name: source}, all with the same classes.
+        out: the folder of the data set; its last part becomes the name of the set.
+        shards: files per split; by default tfds chooses by size.
         overwrite: replace an earlier prepared set at `out`.
-        on_bad_record: "error", or "skip" to leave out a picture that cannot be decoded.
+        on_bad_record: "error", or "skip" to skip a picture that cannot be decoded.
 
     Raises:
         ValueError: the classes differ, a source has no boxes, or `shards` is not positive.
-        FileExistsError: `out` is there already and is not, or may not be, replaced.
+        FileExistsError: `out` exists and must not be replaced.
         BadRecord: a picture cannot be decoded, and `on_bad_record` is "error".
     """
     _check(splits, out, shards, overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
-    left_out = {split: list(source.skipped) for split, source in splits.items()}
+    skipped = {split: list(source.skipped) for split, source in splits.items()}
     bad = {split: [] for split in splits}
     examples = {s: _examples(s, source, bad[s], on_bad_record) for s, source in splits.items()}
-    # Beside `out`, so that the last step is a rename within one file system.
+    # Next to `out`, so that the last step is a rename within one file system.
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
         written = _build(splits, examples, _dataset_name(out), Path(temporary), shards)
         if out.exists():
             out.rename(Path(temporary) / "replaced")
         written.parent.rename(out)
     return {
-        split: Prepared(len(source) - len(bad[split]), left_out[split] + bad[split])
+        split: Prepared(len(source) - len(bad[split]), skipped[split] + bad[split])
         for split, source in splits.items()
     }
 
@@ -93,20 +93,20 @@ def _check_out(out: Path, overwrite: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not overwrite:
-        raise FileExistsError(f"{out}: is there already; give another --out, or --overwrite.")
+        raise FileExistsError(f"{out}: exists already; give another --out, or --overwrite.")
     contents = [path.name for path in out.iterdir()] if out.is_dir() else []
     if contents != [VERSION] or not (out / VERSION / "dataset_info.json").is_file():
         raise FileExistsError(f"{out}: was not written by `yolojax prepare`; not overwritten.")
 
 
 def _dataset_name(out: Path) -> str:
-    """The last part of the path as tfds wants its names: small letters, digits and _."""
+    """Turn the last part of the path into a name for tfds: small letters, digits and _."""
     name = re.sub(r"\W+", "_", out.resolve().name.lower()).strip("_")
     return name if name[:1].isalpha() else f"set_{name}"
 
 
 def _build(splits: dict[str, Source], examples: dict, name: str, data_dir: Path, shards) -> Path:
-    """Run a tfds builder over the examples of the splits -> the folder of the version it wrote."""
+    """Run a tfds builder over the examples of the splits -> the folder of the written version."""
     import tensorflow_datasets as tfds  # slow to import
 
     class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -132,7 +132,7 @@ def _build(splits: dict[str, Source], examples: dict, name: str, data_dir: Path,
     tfds.disable_progress_bar()
     builder = Builder(data_dir=str(data_dir), file_format="array_record")
     options = tfds.download.DownloadConfig(num_shards=shards, try_download_gcs=False)
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells of downloads, and there are none
+    with contextlib.redirect_stdout(io.StringIO()):  # it reports downloads, and there are none
         builder.download_and_prepare(download_config=options)
     return Path(builder.data_dir)
 
@@ -142,7 +142,7 @@ def _names(splits: dict[str, Source]) -> str:
 
 
 def _features(classes: tuple[str, ...]):
-    """The names are those of voc and coco in tfds."""
+    """Make the features of the set, named as in voc and coco of tfds."""
     import tensorflow_datasets as tfds
 
     objects = {
@@ -197,7 +197,7 @@ def _example(record: Record) -> dict:
 
 
 def _encoded(record: Record) -> tuple[bytes, str]:
-    """The picture's file content and suffix."""
+    """Return the encoded picture and its suffix."""
     image = load_image(record)
     if isinstance(record.image, np.ndarray):
         _, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))

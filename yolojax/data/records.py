@@ -1,4 +1,4 @@
-"""What every source yields, and how an image gets from a file into an array."""
+"""The record that all sources yield, and how its picture is decoded."""
 
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -8,24 +8,24 @@ import numpy as np
 
 
 class Record(NamedTuple):
-    """One picture and what is in it."""
+    """One picture and its annotations."""
 
     image_id: str  # unique within its source: the file's stem, the COCO id, ...
     image: Path | bytes | np.ndarray  # file, encoded bytes, or uint8 RGB [h, w, 3]
     boxes: np.ndarray  # float32 [n, 4], xyxy in 0..1 of the image
     labels: np.ndarray  # int32 [n], index into the source's classes
-    difficult: np.ndarray  # bool [n], VOC: not trained on, neither hit nor miss when evaluated
+    difficult: np.ndarray  # bool [n], VOC: not trained on, ignored in evaluation
     crowd: np.ndarray  # bool [n], COCO iscrowd: the same, matched by intersection over detection
     area: np.ndarray  # float32 [n], pixels**2 of the original (COCO: of the mask)
-    label: int = -1  # of the picture as a whole, for classification; -1: it has none
+    label: int = -1  # class of the whole picture, for classification; -1: none
 
 
 class Source(Protocol):
-    """A list of records with named classes; reading one never changes another."""
+    """A sequence of records with named classes; reading a record has no side effects."""
 
-    name: str  # the SOURCE string it was made from
+    name: str  # the SOURCE string
     classes: tuple[str, ...]
-    skipped: list[str]  # one message for each record left out by on_bad_record="skip"
+    skipped: list[str]  # one message for each record skipped by on_bad_record="skip"
 
     def __len__(self) -> int: ...
 
@@ -33,14 +33,20 @@ class Source(Protocol):
 
 
 class BadRecord(ValueError):
-    """A record that cannot be used; the message names the file, the place and the rule."""
+    """A record that cannot be used; the message names the file, the position and the rule."""
+
+
+def check_on_bad_record(value: str) -> None:
+    """Raise ValueError if `value` is not a policy for bad records."""
+    if value not in ("error", "skip"):
+        raise ValueError(f'on_bad_record must be "error" or "skip", got {value!r}.')
 
 
 def load_image(record: Record) -> np.ndarray:
-    """The picture of `record` as uint8 RGB [h, w, 3], turned upright by its EXIF tag.
+    """Load the picture of `record` as uint8 RGB [h, w, 3], made upright by its EXIF tag.
 
     Raises:
-        BadRecord: the file is missing, or is not a picture that OpenCV reads.
+        BadRecord: the file is missing, or OpenCV cannot decode it.
     """
     if isinstance(record.image, np.ndarray):
         return record.image
@@ -50,10 +56,10 @@ def load_image(record: Record) -> np.ndarray:
 
 
 def decode_image(data: bytes, name: Path | str) -> np.ndarray:
-    """Encoded bytes -> uint8 RGB [h, w, 3], upright; `name` is for the message.
+    """Decode a picture to uint8 RGB [h, w, 3], upright; `name` is for the message.
 
     Raises:
-        BadRecord: not a picture that OpenCV reads.
+        BadRecord: OpenCV cannot decode it.
     """
     bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if bgr is None:
@@ -62,7 +68,7 @@ def decode_image(data: bytes, name: Path | str) -> np.ndarray:
 
 
 def read_bytes(path: Path, limit: int = -1) -> bytes:
-    """The first `limit` bytes of a file, or all of it.
+    """Read the first `limit` bytes of a file, or all of it.
 
     Raises:
         BadRecord: the file cannot be read.

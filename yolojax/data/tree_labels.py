@@ -1,25 +1,24 @@
-"""The classes of a data set as nodes of a WordTree."""
+"""Mapping the classes of a data set to nodes of a WordTree."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from yolojax.data.records import Record, Source
-from yolojax.wordtree.files import SHIPPED, find_tree, names_beside, read_map, read_tree
+from yolojax.wordtree.files import find_map, read_map
 
-MOST = 8  # classes that a message names
+MAX_LISTED = 8  # classes in a message
 
 
 @dataclass(frozen=True)
 class MappedSource:
-    """A Source whose labels are nodes; `source.classes` are what they were before."""
+    """A source whose labels are nodes; `source` is the same with its own classes."""
 
     source: Source
-    classes: tuple[str, ...]  # of all nodes
-    nodes: tuple[int, ...]  # of each class of `source`
+    classes: tuple[str, ...]  # the wnids of all nodes
+    nodes: tuple[int, ...]  # the node of each class of `source`
 
     @property
     def name(self) -> str:
@@ -28,12 +27,12 @@ class MappedSource:
 
     @property
     def skipped(self) -> list[str]:
-        """The messages of `source`."""
+        """The messages of skipped records of `source`."""
         return self.source.skipped
 
     @property
     def category_ids(self) -> tuple[int, ...]:
-        """The id in COCO's file of each of `classes_of`, of several classes the first's; or ()."""
+        """The COCO id of each node in `classes_of` (of its first class); () if there are none."""
         ids = getattr(self.source, "category_ids", ())
         return tuple(ids[self.nodes.index(node)] for node in nodes_of(self)) if ids else ()
 
@@ -50,28 +49,29 @@ def to_nodes(
     source: Source,
     wnids: Sequence[str],
     names: Sequence[str],
-    map: str,
+    map_file: str,
     field: str = "map",
 ) -> MappedSource:
-    """`source` with nodes as labels.
+    """Map the labels of `source` to nodes.
 
     Args:
-        source: with its own classes.
-        wnids: of the nodes.
-        names: of the nodes; they need not differ.
-        map: a .map, the node of each class of `source`, or the name of a shipped one; "": each
-            class is the wnid or the name of its node.
-        field: of config.data, that says which .map it is; for messages.
+        source: a source with its own classes.
+        wnids: wnids of the nodes.
+        names: names of the nodes; several nodes may share one.
+        map_file: a .map or the name of a shipped one, with the node of each class of `source`;
+            "": each class is the wnid or the name of its node.
+        field: the field of config.data with the .map, for messages.
 
     Raises:
         FileNotFoundError: there is no such .map.
-        ValueError: it does not fit the tree or `source`; or a class has no node, or several.
+        ValueError: the .map does not fit the tree or `source`, or a class does not have exactly one
+            node.
     """
-    if map:
-        nodes = read_map(find_map(map), len(wnids))
+    if map_file:
+        nodes = read_map(find_map(map_file), len(wnids))
         if len(nodes) != len(source.classes):
             raise ValueError(
-                f"{map}: has a node for {len(nodes)} classes, but {source.name} has "
+                f"{map_file}: has a node for {len(nodes)} classes, but {source.name} has "
                 f"{len(source.classes)}; give the .map of this data as --config.data.{field}."
             )
     else:
@@ -80,20 +80,20 @@ def to_nodes(
 
 
 def nodes_of(source: Source) -> tuple[int, ...]:
-    """The nodes that `source` can have as labels, each once; () where its labels are no nodes."""
+    """Return the nodes that are labels of `source`, without repeats; () if labels are no nodes."""
     return tuple(classes_of(source))
 
 
 def classes_of(source: Source) -> dict[int, str]:
-    """{node: class of the source's own}, in the order of these; {} where its labels are no nodes.
+    """Return {node: class of the data set}, in class order; {} if labels are no nodes.
 
-    Of a node that several classes share it is all of them, "cup + mug".
+    The name of a node with several classes joins them, as in "cup + mug".
     """
-    found = defaultdict(list)
+    classes = defaultdict(list)
     if isinstance(source, MappedSource):
         for node, name in zip(source.nodes, source.source.classes, strict=True):
-            found[node].append(name)
-    return {node: " + ".join(names) for node, names in found.items()}
+            classes[node].append(name)
+    return {node: " + ".join(names) for node, names in classes.items()}
 
 
 def find_nodes(
@@ -103,11 +103,17 @@ def find_nodes(
     where: str,
     field: str = "map",
 ) -> tuple[int, ...]:
-    """The node of each class: that with this wnid or, case, "_" and "-" aside, this name.
+    """Find the node of each class by wnid or by name; case, "_" and "-" are ignored.
+
+    Args:
+        classes: the classes.
+        wnids: wnids of the nodes.
+        names: names of the nodes.
+        where: the name of the data set, for messages.
+        field: the field of config.data with its .map, for messages.
 
     Raises:
-        ValueError: a class has no node, or several; `where` is what has the classes, and `field`
-            that of config.data for its .map.
+        ValueError: a class has no node, or several.
     """
     by_wnid, by_name = {wnid: node for node, wnid in enumerate(wnids)}, defaultdict(list)
     for node, name in enumerate(names):
@@ -119,48 +125,14 @@ def find_nodes(
         if len(nodes) != 1
     ]
     if problems:
-        more = ", ..." if len(problems) > MOST else ""
+        more = ", ..." if len(problems) > MAX_LISTED else ""
         raise ValueError(
-            f"{where}: {len(problems)} of {len(classes)} classes have no node of their name alone: "
-            f"{', '.join(problems[:MOST])}{more}. Make a .map of all classes with `yolojax tree "
-            f"map`, and give it as --config.data.{field}."
+            f"{where}: {len(problems)} of {len(classes)} classes do not name exactly one node: "
+            f"{', '.join(problems[:MAX_LISTED])}{more}. Make a .map of all classes with "
+            f"`yolojax tree map`, and give it as --config.data.{field}."
         )
     return tuple(nodes[0] for nodes in found)
 
 
 def _key(name: str) -> str:
     return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
-
-
-def find_map(name: str) -> Path:
-    """The file of a shipped map ("coco_imagenet1k"), or `name` itself.
-
-    Raises:
-        FileNotFoundError: there is neither.
-    """
-    shipped = {path.stem: path for path in sorted(SHIPPED.glob("*.map"))}
-    path = shipped.get(name, Path(name))
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file; give a .map (`yolojax tree map` makes one), or a shipped one: "
-            f"{', '.join(shipped)}."
-        )
-    return path
-
-
-def tree_fields(name: str | Path) -> dict[str, tuple]:
-    """`tree`, `classes` and `class_names` of a ModelConfig, for a .tree or a shipped one.
-
-    The names are those of X.names beside X.tree, else the wnids.
-
-    Raises:
-        FileNotFoundError: there is no such tree.
-        ValueError: it or its names are damaged.
-    """
-    path = find_tree(name)
-    tree = read_tree(path)
-    return {
-        "tree": tree.parents,
-        "classes": tree.wnids,
-        "class_names": names_beside(path, tree),
-    }

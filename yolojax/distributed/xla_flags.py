@@ -10,7 +10,7 @@ import jax
 GPU_FLAGS = {"xla_gpu_enable_latency_hiding_scheduler": "true"}
 GPU_VARIABLES = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.9"}  # of the memory; JAX's own is 0.75
 # Of the 128 MiB on the chip, what one operation may take, in KiB; XLA's own choice is 16 MiB.
-# docs/performance_tpu.md has the figures.
+# docs/notes/performance_tpu.md has the figures.
 TPU_OPTIONS = {"xla_tpu_scoped_vmem_limit_kib": "32768"}
 CACHE = Path.home() / ".cache" / "yolojax" / "xla"  # of compiled programs
 

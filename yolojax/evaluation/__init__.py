@@ -1,1 +1,1 @@
-"""From detections to numbers."""
+"""Evaluation: detections and ground truth -> numbers, intervals and result files."""

@@ -1,4 +1,4 @@
-"""How far a number could have fallen otherwise, had other images of the same kind been drawn."""
+"""Bootstrap confidence intervals of mean average precision over the images."""
 
 import warnings
 
@@ -8,10 +8,10 @@ from yolojax.evaluation.average_precision import Matches, class_average_precisio
 
 
 def interval(matches: Matches, levels, *, resamples: int, seed: int) -> list[float] | None:
-    """95 % percentile bootstrap over images of the mean AP -> [low, high].
+    """Compute the 95 % percentile bootstrap interval of the mean AP over images -> [low, high].
 
-    Matching happens within an image, so a resample only changes how often an image counts. A class
-    without truths in a resample is left out of its mean. None if there is nothing to resample.
+    Matching is per image, so a resample only changes how often each image counts. A class without
+    ground-truth boxes in a resample is left out of its mean. None if there is nothing to resample.
     """
     images = len(matches.positives)
     if not resamples or not matches.positives.any():
@@ -23,8 +23,8 @@ def interval(matches: Matches, levels, *, resamples: int, seed: int) -> list[flo
 
 
 def mean_average_precisions(matches: Matches, levels, weights) -> np.ndarray:
-    """Mean over classes of AP for each row of `weights` int [R, images] -> [R]."""
+    """Compute the mean AP over classes for each row of `weights` int [R, images] -> [R]."""
     precisions = class_average_precision(matches, levels, weights)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Mean of empty slice")  # a resample without truths
+        warnings.filterwarnings("ignore", "Mean of empty slice")  # a resample without boxes
         return np.nanmean(precisions, axis=1)

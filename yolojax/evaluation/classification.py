@@ -1,10 +1,11 @@
-"""A classifier and a source -> top-1 and top-5 accuracy, the middle of each picture being shown."""
+"""Evaluate a classifier: top-1 and top-5 accuracy on the centre crop of every image."""
 
 import time
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
+import chex
 import jax
 import numpy as np
 from jax.sharding import Mesh
@@ -16,15 +17,15 @@ from yolojax.data.tree_labels import classes_of
 from yolojax.distributed.processes import meet
 from yolojax.distributed.sharding import fetch, to_devices
 from yolojax.evaluation import hierarchy
-from yolojax.evaluation.detect import batch_size, blank_batch, decode_at
+from yolojax.evaluation.detection import batch_size, blank_batch, decode_at
 from yolojax.evaluation.writers import write_hits, write_result
-from yolojax.files import as_records
+from yolojax.files import ignore_full_disk
 from yolojax.ops.images import to_float
 from yolojax.progress import progress
 from yolojax.tasks import Task
 
 METRICS = ("top1", "top5")
-TOP = 5  # as everyone counts on ImageNet
+TOP = 5  # the convention on ImageNet
 
 
 class Programs(NamedTuple):
@@ -34,18 +35,23 @@ class Programs(NamedTuple):
 
 
 def make_programs(task: Task, settings: EvalConfig, nodes: tuple[int, ...] = ()) -> Programs:
-    """The program of `task`: the five likeliest classes of each image; see `detect` of `nodes`."""
+    """Build the program that returns the five most probable classes of each image.
+
+    `nodes` as in `detection.make_programs`.
+    """
     decode = decode_at(task, settings, nodes)
 
     def top(variables, image):
+        chex.assert_shape(image, (None, None, None, 3))
         probs = decode(task.model.apply(variables, to_float(image), train=False))
+        chex.assert_shape(probs, (len(image), None))
         return jax.lax.top_k(probs, min(TOP, probs.shape[-1]))
 
     return Programs(jax.jit(top))
 
 
 def warm_up(programs: Programs, variables: dict, config: Config, mesh: Mesh) -> None:
-    """Compile the program for the evaluation batches of `config`, by running it once."""
+    """Compile the program for the evaluation batches of `config` by running it once."""
     rows = blank_batch(config, mesh, label=((), np.int32))
     _, top = jax.block_until_ready(programs.top(variables, rows.pop("image")))
     meet()
@@ -64,50 +70,50 @@ def evaluate_source(
     errors: bool = False,
     lenient: bool = False,
 ) -> dict:
-    """Evaluate on every picture of `source` and print a table.
+    """Evaluate every image of `source`, print the accuracy and write the files.
 
     Files: workdir/eval/<name>.json (the result), eval/<name>_hits.npz (for paired comparisons).
-    With `lenient` a full disk costs them alone.
+    With `lenient`, they are skipped if the disk is full.
 
     Returns:
         metric, interval ([low, high] of it, or None), top1, top5, images, per_class {name: images,
-        top1, top5}, protocol, source, skipped, speed (ms an image), settings (of config.eval); for
-        a tree of classes, of which those of `source` are told apart, also `depths`
+        top1, top5}, protocol, source, skipped, speed (ms per image), settings (of config.eval);
+        with a tree, where the classes are those of `source`, also `depths`
         (hierarchy.accuracy_by_depth).
 
     Raises:
-        ValueError: `errors` is asked for: the kinds of error are those of boxes.
+        ValueError: `errors` is set; the error analysis needs boxes.
     """
     if errors:
-        raise ValueError("--errors tells apart wrong boxes; a classifier has none, leave it out.")
+        raise ValueError("--errors analyses boxes, which a classifier does not have; leave it out.")
     warm_up(programs, variables, config, mesh)
     begin = time.monotonic()
-    ids, labels, found = _predict_all(programs, variables, source, config, mesh)
+    ids, labels, predicted = _predict_all(programs, variables, source, config, mesh)
     speed = 1000 * (time.monotonic() - begin) / max(len(labels), 1)
-    hits = found == labels[:, None]
+    hits = predicted == labels[:, None]
     hits = np.stack([hits[:, 0], hits.any(1)], axis=1)  # [n, 2]: top-1, top-5
     height, width = config.data.image_size
     classes, more = config.model.classes, {}
     if config.model.tree:
-        more["depths"] = hierarchy.accuracy_by_depth(found[:, 0], labels, config.model.tree)
+        more["depths"] = hierarchy.accuracy_by_depth(predicted[:, 0], labels, config.model.tree)
         own = classes_of(source)
-        labels, classes = hierarchy.places(labels, tuple(own)), tuple(own.values())
+        labels, classes = hierarchy.indices_in(tuple(own), labels), tuple(own.values())
     result = accuracies(hits, labels, classes, config.eval) | more
     result["protocol"] = {"input": f"centre crop of {height}x{width}, shorter side made to fit"}
     result |= {"source": source.name, "skipped": list(source.skipped), "speed": {"all": speed}}
     result["settings"] = {"metric": config.eval.metric}
     print(format_table(result))
     folder = workdir / "eval"
-    told = dict(zip(METRICS, hits.T, strict=True))
-    with as_records() if lenient else nullcontext():
-        write_hits(folder / f"{name}_hits.npz", ids, classes, labels, told)
+    columns = dict(zip(METRICS, hits.T, strict=True))
+    with ignore_full_disk() if lenient else nullcontext():
+        write_hits(folder / f"{name}_hits.npz", ids, classes, labels, columns)
         write_result(folder / f"{name}.json", result)
     meet()
     return result
 
 
 def accuracies(hits: np.ndarray, labels: np.ndarray, classes, settings: EvalConfig) -> dict:
-    """Numbers from `hits` bool [n, 2] (top-1, top-5) and the true `labels` [n]."""
+    """Compute accuracies from `hits` bool [n, 2] (top-1, top-5) and the true `labels` [n]."""
     column = METRICS.index(settings.metric)
     draw = np.random.default_rng(0)
     interval = None
@@ -132,7 +138,7 @@ def _means(hits) -> dict[str, float | None]:
 
 
 def format_table(result: dict) -> str:
-    """The two numbers and the interval of the headline, for the console; of a tree each depth."""
+    """Format the accuracies, the interval of the headline and, with a tree, each depth."""
     low, high = result["interval"] or (float("nan"),) * 2
     depths = ", ".join(
         f"{i}: {100 * row['top1']:.2f}" for i, row in enumerate(result.get("depths", ()))
@@ -141,14 +147,14 @@ def format_table(result: dict) -> str:
         f"{result['source']}: top-1 {100 * (result['top1'] or 0):.2f}, "
         f"top-5 {100 * (result['top5'] or 0):.2f} on {result['images']} images; 95 % interval of "
         f"{result['metric']} [{100 * low:.2f}, {100 * high:.2f}]; "
-        f"{result['protocol']['input']}; {result['speed']['all']:.1f} ms an image"
-        f"{depths and f'; the path is right at depth {depths}'}"
+        f"{result['protocol']['input']}; {result['speed']['all']:.1f} ms per image"
+        f"{depths and f'; the path is correct at depth {depths}'}"
     )
 
 
 def _predict_all(programs, variables, source, config, mesh) -> tuple[np.ndarray, ...]:
-    """Places in the source [n], labels [n] and the classes found, int [n, 5], likeliest first."""
-    ids, labels, found = [], [], []
+    """Return indices in the source [n], labels [n] and the predicted classes [n, 5], best first."""
+    ids, labels, predicted = [], [], []
     with (
         closing(eval_label_batches(source, config, batch_size(config, mesh))) as batches,
         progress(total=len(source), desc="evaluating", unit="image") as bar,
@@ -160,6 +166,6 @@ def _predict_all(programs, variables, source, config, mesh) -> tuple[np.ndarray,
             real = batch["image_id"] >= 0
             ids.append(batch["image_id"][real])
             labels.append(batch["label"][real])
-            found.append(top[real])
+            predicted.append(top[real])
             bar.update(int(real.sum()))
-    return tuple(map(np.concatenate, (ids, labels, found)))
+    return tuple(map(np.concatenate, (ids, labels, predicted)))

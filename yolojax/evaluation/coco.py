@@ -1,7 +1,8 @@
-"""COCO's numbers as cocoeval.py of pycocotools has them, of all images at once.
+"""COCO's metrics as cocoeval.py of pycocotools computes them, for all images at once.
 
-Policy: a crowd is matched by intersection over detection, any number of times, and excuses what it
-matches (COCO). A difficult truth is COCO's `ignore`: plain IoU, it excuses one detection.
+A crowd is matched by intersection over the detection's area, any number of times, and its matches
+are ignored (COCO). A difficult box is COCO's `ignore`: it is matched by IoU, and one match of it is
+ignored.
 """
 
 from itertools import pairwise
@@ -12,7 +13,7 @@ import numpy as np
 from yolojax.evaluation.average_precision import Matches, count_positives, precision_of_each
 from yolojax.evaluation.matches import Pairs, Rows, close_pairs, rows_by_score, rows_of
 
-# cocoeval.py, Params: the thresholds, recall levels and caps of every published COCO number.
+# cocoeval.py, Params: the thresholds, recall levels and caps of all published COCO results.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 LEVELS = np.linspace(0, 1, 101)
 CAPS = (1, 10, 100)  # detections of one class in one image
@@ -22,36 +23,37 @@ AREAS = {
     "s": (0, 32**2),
     "m": (32**2, 96**2),
     "l": (96**2, 1e5**2),
-}  # of truths, in pixels**2, ends included: a truth may be of two sizes
+}  # of ground-truth boxes, in pixels**2, ends included: a box may have two sizes
 
 
 class Scene(NamedTuple):
-    """What is to be matched: D detections in descending score, N truths."""
+    """D detections in descending score and N ground-truth boxes, to be matched."""
 
     scores: np.ndarray  # float [D]
     detections: Rows
-    truths: Rows
+    boxes: Rows
     ranks: np.ndarray  # int [D], 0 is the best of its image and class
-    excused: np.ndarray  # bool [N], difficult or crowd
+    ignore: np.ndarray  # bool [N], difficult or crowd
     crowd: np.ndarray  # bool [N]
     areas: np.ndarray  # float [N]
-    pairs: Pairs  # that may match, in the order of `turns`, the better truth of a detection first
-    turns: np.ndarray  # int [P], ascending: what has a turn is of different images or classes
+    pairs: Pairs  # that may match, ordered by round; of one detection the largest IoU first
+    rounds: np.ndarray  # int [P], ascending: the detections of a round differ in image or class
 
 
-def coco_numbers(truths, detections, num_classes: int) -> tuple[dict, np.ndarray, np.ndarray]:
-    """AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl as pycocotools has them.
+def coco_numbers(ground_truth, detections, num_classes: int) -> tuple[dict, np.ndarray, np.ndarray]:
+    """Compute AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm and ARl of pycocotools.
 
     Args:
-        truths: list of evaluator.ImageTruth.
-        detections: list of evaluator.ImageDetections, one for each of `truths`, in that order.
+        ground_truth: list of evaluator.GroundTruth.
+        detections: list of evaluator.ImageDetections, of the same images in the same order.
         num_classes: C.
 
     Returns:
-        ({name: float}, AP of each class [C], AP50 of each class [C]); NaN where there are no
-        truths.
+        ({name: float}, AP of each class [C], AP50 of each class [C]); NaN without ground-truth
+        boxes.
     """
-    scene, shape = _scene(truths, detections, IOU_THRESHOLDS.min()), (len(truths), num_classes)
+    shape = (len(ground_truth), num_classes)
+    scene = _scene(ground_truth, detections, IOU_THRESHOLDS.min())
     matches = {area: _match(scene, shape, IOU_THRESHOLDS, AREAS[area]) for area in AREAS}
     precision = {area: precision_of_each(m, LEVELS)[0] for area, m in matches.items()}  # [T, C]
     best = precision[""]
@@ -63,130 +65,128 @@ def coco_numbers(truths, detections, num_classes: int) -> tuple[dict, np.ndarray
 
 
 def _recall(matches: Matches, counted) -> np.ndarray:
-    """Share of the truths found by the detections in `counted` bool [D] -> [T, C]."""
+    """Compute the recall of the detections in `counted` bool [D] -> [T, C]."""
     positives = matches.positives.sum(0)
-    found = [
+    tp = [
         np.bincount(matches.labels[hits & counted], minlength=len(positives))
         for hits in matches.hits
     ]
-    return np.where(positives > 0, found / np.maximum(positives, 1), np.nan)
+    return np.where(positives > 0, tp / np.maximum(positives, 1), np.nan)
 
 
 def mean(values) -> float:
-    """Mean of what is not NaN; NaN of nothing."""
+    """Compute the mean of the values that are not NaN; NaN if there are none."""
     values = np.asarray(values, float)
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else float("nan")
 
 
-def match_coco(truths, detections, num_classes: int, thresholds=IOU_THRESHOLDS) -> Matches:
-    """Matches as cocoeval.py makes them for objects of all sizes, one row for each threshold.
+def match_coco(ground_truth, detections, num_classes: int, thresholds=IOU_THRESHOLDS) -> Matches:
+    """Match as cocoeval.py does for objects of all sizes, one row for each IoU threshold.
 
-    Other arguments as of `coco_numbers`.
+    Other arguments as in `coco_numbers`.
     """
     thresholds = np.asarray(thresholds)
-    scene = _scene(truths, detections, thresholds.min())
-    return _match(scene, (len(truths), num_classes), thresholds, AREAS[""])
+    scene = _scene(ground_truth, detections, thresholds.min())
+    return _match(scene, (len(ground_truth), num_classes), thresholds, AREAS[""])
 
 
-def _scene(truths, detections, least: float) -> Scene:
-    """`least`: the smallest IoU that can match."""
+def _scene(ground_truth, detections, min_iou: float) -> Scene:
+    """Collect the pairs with an IoU of at least `min_iou`."""
     scores, rows = rows_by_score(detections)
-    difficult, crowd, areas = (
-        np.concatenate([getattr(t, name) for t in truths])
-        for name in ("difficult", "crowd", "area")
+    ignore, crowd, areas = (
+        np.concatenate([getattr(one, name) for one in ground_truth])
+        for name in ("ignore", "crowd", "area")
     )
     groups = rows.images * (1 + rows.labels.max(initial=0)) + rows.labels
     order = np.argsort(groups, kind="stable")
     ranks = np.empty(len(order), int)
-    ranks[order] = _places(groups[order])
-    theirs = rows_of(truths)
-    pairs, turns = _in_turns(close_pairs(rows, theirs, least, crowd), groups, ranks)
-    return Scene(scores, rows, theirs, ranks, difficult | crowd, crowd, areas, pairs, turns)
+    ranks[order] = _positions(groups[order])
+    boxes = rows_of(ground_truth)
+    pairs, rounds = _in_rounds(close_pairs(rows, boxes, min_iou, crowd), groups, ranks)
+    return Scene(scores, rows, boxes, ranks, ignore, crowd, areas, pairs, rounds)
 
 
-def _places(values) -> np.ndarray:
-    """0, 1, ... within each run of equal `values` int [n], none of them negative -> int [n]."""
+def _positions(values) -> np.ndarray:
+    """Number each run of equal `values` int [n] >= 0 as 0, 1, ... -> int [n]."""
     starts = _starts(values)
     return np.arange(len(values)) - np.repeat(starts, np.diff(starts, append=len(values)))
 
 
-def _in_turns(pairs: Pairs, groups, ranks) -> tuple[Pairs, np.ndarray]:
-    """The pairs of counted detections in the order of their turns, and the turns int [P].
+def _in_rounds(pairs: Pairs, groups, ranks) -> tuple[Pairs, np.ndarray]:
+    """Order the pairs of counted detections by round -> (pairs, rounds int [P]).
 
-    Of an image and class one detection has a turn, the best one first; of its truths that with the
-    largest IoU comes first, of equals the last, as in cocoeval.py.
+    A round holds one detection of each image and class, the best detection in the first round. The
+    pairs of a detection are in descending IoU; of equal IoUs the last box is first (cocoeval.py).
     """
     order = np.flatnonzero(ranks[pairs.detections] < MAX_DETECTIONS)
     pairs = Pairs(*(x[order] for x in pairs))
     detection = pairs.detections
-    order = np.lexsort((-pairs.truths, -pairs.iou, ranks[detection], groups[detection]))
+    order = np.lexsort((-pairs.boxes, -pairs.iou, ranks[detection], groups[detection]))
     detection = detection[order]
     starts = _starts(detection)
-    turns = np.repeat(_places(groups[detection[starts]]), np.diff(starts, append=len(order)))
-    later = np.argsort(turns, kind="stable")
-    return Pairs(*(x[order[later]] for x in pairs)), turns[later]
+    rounds = np.repeat(_positions(groups[detection[starts]]), np.diff(starts, append=len(order)))
+    by_round = np.argsort(rounds, kind="stable")
+    return Pairs(*(x[order[by_round]] for x in pairs)), rounds[by_round]
 
 
 def _match(scene: Scene, shape: tuple[int, int], thresholds, area) -> Matches:
-    """Matches of `shape` (images, classes), where truths outside of `area` are excused too.
+    """Match in `shape` (images, classes), ignoring boxes outside of `area` (low, high) as well.
 
-    `area` is (low, high).
-    What matches nothing is ignored if it is itself outside, or beyond MAX_DETECTIONS.
+    A detection without a match is ignored if it is outside of `area` or beyond MAX_DETECTIONS.
     """
     low, high = area
-    excused = scene.excused | (scene.areas < low) | (scene.areas > high)
-    hits, ignored = _match_greedily(scene, excused, thresholds)
+    ignore = scene.ignore | (scene.areas < low) | (scene.areas > high)
+    hits, ignored = _match_greedily(scene, ignore, thresholds)
     rows = scene.detections
     size = np.prod(rows.boxes[:, 2:] - rows.boxes[:, :2], axis=1)
     outside = (size < low) | (size > high)
     ignored |= (outside | (scene.ranks >= MAX_DETECTIONS)) & ~hits
-    positives = count_positives(scene.truths, excused, shape)
+    positives = count_positives(scene.boxes, ignore, shape)
     return Matches(scene.scores, rows.labels, rows.images, hits, ignored, positives)
 
 
-def _match_greedily(scene: Scene, excused, thresholds) -> tuple[np.ndarray, np.ndarray]:
-    """(hits [T, D], ignored [T, D]): what matches a truth, and what an `excused` one, bool [N].
+def _match_greedily(scene: Scene, ignore, thresholds) -> tuple[np.ndarray, np.ndarray]:
+    """Match each detection to the unmatched box with the largest IoU -> (hits, ignored) [T, D].
 
-    Each detection takes the free truth it overlaps most, an excused one only if no other will do;
-    a crowd is always free.
+    A box in `ignore` bool [N] is matched only if no other box fits. A crowd is matched any number
+    of times.
     """
-    pairs, turns = scene.pairs, scene.turns
+    pairs, rounds = scene.pairs, scene.rounds
     run = np.cumsum(np.diff(pairs.detections, prepend=-1) != 0)
-    order = np.argsort(2 * run + excused[pairs.truths], kind="stable")
-    detection, truth, iou = (x[order] for x in pairs)
+    order = np.argsort(2 * run + ignore[pairs.boxes], kind="stable")
+    detection, box, iou = (x[order] for x in pairs)
     reached = iou >= thresholds[:, None]
     hits, ignored = np.zeros((2, len(thresholds), len(scene.scores)), bool)
-    taken = np.zeros((len(thresholds), len(excused)), bool)
-    for part in _runs(turns):
-        mine, theirs = detection[part], truth[part]
-        fits = reached[:, part] & (scene.crowd[theirs] | ~taken[:, theirs])
-        row, who, choice = _first_that_fits(fits, mine, theirs)
+    taken = np.zeros((len(thresholds), len(ignore)), bool)
+    for part in _runs(rounds):
+        fits = reached[:, part] & (scene.crowd[box[part]] | ~taken[:, box[part]])
+        row, matched, choice = _first_that_fits(fits, detection[part], box[part])
         taken[row, choice] = True
-        hits[row, who], ignored[row, who] = ~excused[choice], excused[choice]
+        hits[row, matched], ignored[row, matched] = ~ignore[choice], ignore[choice]
     return hits, ignored
 
 
 def _runs(values) -> list[slice]:
-    """The runs of equal `values` int [n], none of them negative."""
+    """Return the runs of equal `values` int [n] >= 0."""
     starts = _starts(values).tolist()
     return [slice(*ends) for ends in pairwise([*starts, len(values)])]
 
 
-def _first_that_fits(fits, detections, truths) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(thresholds, detections, truths), int [m] each, of what is matched.
+def _first_that_fits(fits, detections, boxes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (thresholds, detections, boxes), int [m] each, of the matches.
 
     Args:
         fits: bool [T, P].
-        detections, truths: int [P], of each pair; those of a detection lie side by side.
+        detections, boxes: int [P], of each pair; the pairs of a detection are contiguous.
     """
     starts = _starts(detections)
-    places = np.where(fits, np.arange(len(truths)), len(truths))
-    first = np.minimum.reduceat(places, starts, axis=1)
-    row, column = np.nonzero(first < len(truths))
-    return row, detections[starts[column]], truths[first[row, column]]
+    positions = np.where(fits, np.arange(len(boxes)), len(boxes))
+    first = np.minimum.reduceat(positions, starts, axis=1)
+    row, column = np.nonzero(first < len(boxes))
+    return row, detections[starts[column]], boxes[first[row, column]]
 
 
 def _starts(values):
-    """Where a run of equals begins in `values` [n], which are at least 0."""
+    """Return where each run of equal `values` [n] >= 0 begins."""
     return np.flatnonzero(np.diff(values, prepend=-1))

@@ -1,7 +1,7 @@
-"""Runs side by side: the same protocol or an error, paired differences, what their configs change.
+"""Compare runs that were evaluated by the same protocol: paired differences and config changes.
 
-Every run is compared with the first. A run is one training, so the intervals are over the images
-of the test alone: another seed of the same config would move them, too.
+Every run is compared with the first. A run is one training, so the intervals cover the test images
+only. Another seed of the same config would change the numbers as well.
 """
 
 import json
@@ -13,12 +13,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolojax.config import Config, to_dict
+from yolojax.config import Config, to_dict, with_new_names
 from yolojax.evaluation import significance
-from yolojax.evaluation.evaluator import METRICS
+from yolojax.evaluation.evaluator import METRICS, PROTOCOL
 
 SHOWN = ("voc07_11pt", "voc10", "coco_AP50", "coco_AP75", "coco_AP", "top1", "top5")
-OF_THE_MODEL = ("input", "nms", "kept", "interval")  # of the protocol: `settings` have the rest
+# Entries of the protocol that may differ, or that `settings` has; older results have "kept".
+NOT_COMPARED = ("input", "nms", "detections", "kept", "interval")
+OLD_TEXTS = {  # of the protocol in older results -> the same statement today
+    "cocoeval: IoU 0.50:0.95, 101 recall levels, 100 detections of a class in an image; crowds by "
+    "intersection over detection; a difficult truth excuses one detection": PROTOCOL["coco"],
+    "a second detection of a truth is a false positive": PROTOCOL["duplicates"],
+    "over the classes that have truths; the others are null": PROTOCOL["mean"],
+}
 
 
 class Run(NamedTuple):
@@ -26,13 +33,17 @@ class Run(NamedTuple):
 
     workdir: Path
     name: str  # of the evaluation
-    result: dict  # of evaluate_source
-    config: dict  # {dotted name: value}; empty without a config.json, as of a .weights file
+    result: dict  # from evaluate_source
+    config: dict  # {dotted name: value}; empty without a config.json (evaluated .weights)
 
     @property
     def protocol(self) -> dict:
-        """What another run must have, too."""
-        texts = {k: v for k, v in self.result["protocol"].items() if k not in OF_THE_MODEL}
+        """The settings that must be equal in runs that are compared."""
+        texts = {
+            key: OLD_TEXTS.get(text, text)
+            for key, text in self.result["protocol"].items()
+            if key not in NOT_COMPARED
+        }
         settings = {f"eval.{k}": v for k, v in self.result["settings"].items()}
         source, classes = self.result["source"], list(self.result["per_class"])
         return {"source": source, "classes": classes} | settings | texts
@@ -41,27 +52,26 @@ class Run(NamedTuple):
 def compare(
     workdirs: Sequence[str | Path], name: str = "val", *, resamples: int = 1000, seed: int = 0
 ) -> dict:
-    """Compare the evaluations `name` of two or more runs -> a dict that is ready for JSON.
+    """Compare the evaluations `name` of two or more runs -> a dict, ready for JSON.
 
     Args:
-        workdirs: folders of runs; the first is what the others are compared with.
+        workdirs: folders of runs; the others are compared with the first.
         name: of the result, as in eval/<name>.json.
         resamples: of the images.
-        seed: of these.
+        seed: of the resamples.
 
     Returns:
         name, source, images, metric, protocol; `runs` {run: {workdir, value, interval, numbers,
-        input, speed (ms an image), errors (the mean row of errors.error_mix, or None)}};
+        input, speed (ms per image), errors (the mean row of errors.error_mix, or None)}};
         `differences` {run: {all: difference, per_class: {class: difference}}} of all but the first,
-        each a `paired.Difference` as a dict, `beyond_noise` added, with ours the run, theirs the
-        first one and None for NaN; `config` {dotted field: {run: value}} of the fields in which
-        runs differ. Runs go by the names of their folders, by their whole paths where two are
-        the same.
+        each a `significance.Difference` as a dict with `beyond_noise`, where ours is the run,
+        theirs the first run and NaN is None; `config` {dotted field: {run: value}} of the fields
+        that differ. The name of a run is that of its folder, or its path if two names are equal.
 
     Raises:
-        FileNotFoundError: a run has no such evaluation; says the command that makes it.
-        ValueError: fewer than two runs, one twice, a file that is broken, another protocol or other
-            images; says the field, both values and the command that makes them equal.
+        FileNotFoundError: a run has no such evaluation; names the command that makes it.
+        ValueError: fewer than two runs, a duplicate, a damaged file, different protocols or images;
+            names the field, both values and the command that makes them equal.
     """
     folders = [Path(w) for w in workdirs]
     if len(folders) < 2 or len({f.resolve() for f in folders}) < len(folders):
@@ -86,13 +96,13 @@ def compare(
 
 
 def labels(folders: Sequence[Path]) -> list[str]:
-    """The last part of each path, if no two share one; else the whole paths."""
+    """Return the last part of each path if these are unique, else the whole paths."""
     names = [folder.resolve().name for folder in folders]
     return names if len(set(names)) == len(names) else list(map(str, folders))
 
 
 def read_runs(folders: Sequence[Path], name: str) -> list[Run]:
-    """The evaluations `name` in `folders`; raises as `compare`."""
+    """Read the evaluations `name` in `folders`; raises as in `compare`."""
     runs = [_read_run(folder, name) for folder in folders]
     known = next((run for run in runs if run), None)
     for folder, run in zip(folders, runs, strict=True):
@@ -100,7 +110,7 @@ def read_runs(folders: Sequence[Path], name: str) -> list[Run]:
             command = evaluate_command(folder, name, known)
             path = folder / "eval" / f"{name}.json"
             raise FileNotFoundError(
-                f"{path}: not found, or of a version that kept nothing to compare; run: {command}"
+                f"{path}: not found, or written by a version without comparisons; run: {command}"
             )
     return runs
 
@@ -110,24 +120,24 @@ def _read_run(folder: Path, name: str) -> Run | None:
     if "settings" not in result:
         return None
     saved = _read_json(folder / "config.json")
-    # A field that is younger than the run has its default, which is what the run did.
-    config = flatten(to_dict(Config())) | flatten(saved) if saved else {}
+    # Fields that are newer than the run have their defaults, which keep the old behaviour.
+    config = flatten(to_dict(Config())) | flatten(with_new_names(saved)) if saved else {}
     return Run(folder, name, result, config)
 
 
 def _read_json(path: Path) -> dict:
-    """What is in the file, {} if there is none."""
+    """Read a JSON object; {} if there is no such file."""
     try:
-        found = json.loads(path.read_text()) if path.is_file() else {}
+        value = json.loads(path.read_text()) if path.is_file() else {}
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({error}); write it again with eval.py.") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: must be an object, got {found!r:.40}.")
-    return found
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: must be an object, got {value!r:.40}.")
+    return value
 
 
 def flatten(fields: dict, prefix: str = "") -> dict:
-    """Nested dicts as one with dotted names; tuples are lists, as in JSON."""
+    """Flatten nested dicts to one with dotted names; tuples become lists, as in JSON."""
     flat = {}
     for key, value in fields.items():
         if isinstance(value, dict):
@@ -138,7 +148,7 @@ def flatten(fields: dict, prefix: str = "") -> dict:
 
 
 def config_differences(configs: dict[str, dict]) -> dict[str, dict]:
-    """{field: {run: value}} of the fields that are not the same in all runs that have a config."""
+    """Return {field: {run: value}} of the fields that differ among the runs with a config."""
     known = {label: config for label, config in configs.items() if config}
     fields = dict.fromkeys(field for config in known.values() for field in config)
     rows = {f: {label: config.get(f) for label, config in known.items()} for f in fields}
@@ -146,13 +156,13 @@ def config_differences(configs: dict[str, dict]) -> dict[str, dict]:
 
 
 def evaluate_command(workdir: Path, name: str, like: Run | None = None) -> str:
-    """The eval.py that evaluates `workdir` as `like` was evaluated."""
+    """Return the command that evaluates `workdir` as `like` was evaluated."""
     words = [f"--workdir={workdir}", f"--name={name}"]
     config = _read_json(workdir / "config.json")
     words += [] if config else ["--weights=FILE"]
     if like is None:
         return shlex.join(["python", "eval.py", *words, *([] if name == "val" else ["--data=..."])])
-    own = flatten(config)
+    own = flatten(with_new_names(config))
     words += [f"--data={like.result['source']}"]
     words += [
         f"--config.{field}={value}"
@@ -169,7 +179,7 @@ def _check_protocol(first: Run, other: Run) -> None:
         return
     texts = [f"{f} is {got.get(f)!r}, in {first.workdir} {wanted.get(f)!r}" for f in wrong]
     if "classes" in wrong or ("top1" in first.result) != ("top1" in other.result):
-        way_out = "compare runs that tell the same classes in the same way."
+        way_out = "compare runs with the same classes and the same kind of head."
     else:
         way_out = f"run: {evaluate_command(other.workdir, other.name, first)}"
     raise ValueError(
@@ -200,7 +210,7 @@ def _differences(run: Run, first: Run, options: dict) -> dict:
         raise ValueError(f"{run.workdir} and {first.workdir}: {error} Run: {command}") from error
     return {
         "all": as_dict(overall),
-        "per_class": {name: as_dict(found) for name, found in per_class.items()},
+        "per_class": {name: as_dict(difference) for name, difference in per_class.items()},
     }
 
 
@@ -232,7 +242,7 @@ def _of_accuracy(run: Run, first: Run, options: dict):
 
 
 def as_dict(difference: significance.Difference) -> dict:
-    """`difference` for JSON: None for NaN, and whether it is beyond noise."""
+    """Convert `difference` for JSON, with None for NaN and `beyond_noise` added."""
     numbers = {
         key: None if isinstance(value, float) and math.isnan(value) else value
         for key, value in difference._asdict().items()

@@ -1,4 +1,4 @@
-"""Detections and truths -> one dict with the VOC 2007, VOC 2010 and COCO numbers side by side."""
+"""Compute the VOC 2007, VOC 2010 and COCO metrics of detections and ground truth in one dict."""
 
 import math
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from yolojax.evaluation.average_precision import (
     of_classes,
 )
 
-# Numbers that can be the headline: (how detections are matched, levels of recall).
+# Metrics that can be the headline: (matching, recall levels).
 METRICS = {
     "voc07_11pt": (match_voc, VOC07_LEVELS),
     "voc10": (match_voc, None),
@@ -28,14 +28,16 @@ PROTOCOL = {
     "voc07_11pt": "VOC devkit: IoU >= 0.5, 11-point interpolation; difficult and crowd ignored",
     "voc10": "VOC devkit: IoU >= 0.5, area under the curve; difficult and crowd ignored",
     "coco": "cocoeval: IoU 0.50:0.95, 101 recall levels, 100 detections of a class in an image; "
-    "crowds by intersection over detection; a difficult truth excuses one detection",
-    "duplicates": "a second detection of a truth is a false positive",
-    "mean": "over the classes that have truths; the others are null",
+    "crowds by intersection over detection; one detection of a difficult box is ignored",
+    "duplicates": "a second detection of a ground-truth box is a false positive",
+    "mean": "over the classes with ground-truth boxes; the others are null",
 }
 
 
-class ImageTruth(NamedTuple):
-    """What is in one image. Pixels are continuous and start at 0; right and bottom are exclusive.
+class GroundTruth(NamedTuple):
+    """The ground truth of one image.
+
+    Pixels are continuous and start at 0; right and bottom are exclusive.
 
     A VOC box (1-based, inclusive) is (xmin - 1, ymin - 1, xmax, ymax): its plain IoU is then the
     development kit's, which adds 1 to every side.
@@ -48,11 +50,16 @@ class ImageTruth(NamedTuple):
     labels: np.ndarray  # int [n]
     difficult: np.ndarray  # bool [n]
     crowd: np.ndarray  # bool [n]
-    area: np.ndarray  # float [n], pixels**2, decides between COCO's small, medium and large
+    area: np.ndarray  # float [n], pixels**2: small, medium or large in COCO's metrics
+
+    @property
+    def ignore(self) -> np.ndarray:
+        """Boxes that are not counted, bool [n]: difficult ones and crowds."""
+        return self.difficult | self.crowd
 
 
 class ImageDetections(NamedTuple):
-    """What was found in one image, in the pixels of ImageTruth, in any order."""
+    """The detections in one image, in the pixels of GroundTruth, in any order."""
 
     image_id: str
     boxes_pixels: np.ndarray  # float [k, 4], xyxy
@@ -60,11 +67,11 @@ class ImageDetections(NamedTuple):
     labels: np.ndarray  # int [k]
 
 
-def truth_from_record(record, size) -> ImageTruth:
-    """The truth of a data.records.Record whose picture has `size` (height, width) pixels."""
+def ground_truth_from_record(record, size) -> GroundTruth:
+    """Convert a data.records.Record whose image has `size` (height, width) pixels."""
     height, width = map(int, size)
     pixels = np.asarray(record.boxes, np.float64).reshape(-1, 4) * [width, height, width, height]
-    return ImageTruth(
+    return GroundTruth(
         record.image_id,
         width,
         height,
@@ -77,7 +84,7 @@ def truth_from_record(record, size) -> ImageTruth:
 
 
 def evaluate(
-    truths: list[ImageTruth],
+    ground_truth: list[GroundTruth],
     detections: list[ImageDetections],
     classes,
     *,
@@ -86,61 +93,61 @@ def evaluate(
     seed: int = 0,
     protocol: dict | None = None,
 ) -> dict:
-    """All numbers of one evaluation, ready for JSON: fractions in 0..1, None where undefined.
+    """Compute all metrics, ready for JSON: fractions in 0..1, None where undefined.
 
     Args:
-        truths: of the images that count, one each.
-        detections: at most one for each image of `truths`; an image without has none.
+        ground_truth: one entry for each image.
+        detections: at most one entry for each image; an image without an entry has no detections.
         classes: names, in the order of the labels.
         metric: the headline, a key of METRICS.
         bootstrap: resamples of the images for the headline's 95 % interval; 0 = no interval.
-        seed: of these.
-        protocol: what the caller knows of the run (thresholds, input size), kept in the result.
+        seed: of the resamples.
+        protocol: further settings of the evaluation (thresholds, input size), added to the result.
 
     Returns:
         metric, interval ([low, high] or None), voc07_11pt, voc10, coco_AP, coco_AP50, coco_AP75,
-        coco_APs/m/l, coco_AR1/10/100, coco_ARs/m/l; images, truths (without the ignored ones),
-        detections; per_class {name: voc07_11pt, voc10, coco_AP, coco_AP50, images, truths,
-        detections and, at the largest F1 under VOC's matching, precision, recall, score};
+        coco_APs/m/l, coco_AR1/10/100, coco_ARs/m/l; images, objects (ground-truth boxes that are
+        not ignored), detections; per_class {name: voc07_11pt, voc10, coco_AP, coco_AP50, images,
+        objects, detections and, at the largest F1 under VOC's matching, precision, recall, score};
         protocol.
 
     Raises:
-        ValueError: unknown metric, no truths, an image twice or unknown, a label that is no class,
-            a score that is not finite, a box whose right is left of its left.
+        ValueError: unknown metric, no ground truth, a duplicate or unknown image, a label that is
+            not a class, a score that is not finite, or a box with x2 < x1 or y2 < y1.
     """
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}.")
-    detections = _in_order_of(truths, detections)
-    _check_arrays([*truths, *detections], len(classes))
-    numbers, columns = _numbers(truths, detections, len(classes))
+    detections = _in_order_of(ground_truth, detections)
+    _check_arrays([*ground_truth, *detections], len(classes))
+    numbers, columns = _numbers(ground_truth, detections, len(classes))
     matching, levels = METRICS[metric]
     spread = None
     if bootstrap:
-        matches = matching(truths, detections, len(classes))
+        matches = matching(ground_truth, detections, len(classes))
         spread = resampling.interval(matches, levels, resamples=bootstrap, seed=seed)
-    counts = {name: int(columns[name].sum()) for name in ("truths", "detections")}
+    counts = {name: int(columns[name].sum()) for name in ("objects", "detections")}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return _jsonable(
         {"metric": metric, "interval": spread}
         | numbers
-        | {"images": len(truths)}
+        | {"images": len(ground_truth)}
         | counts
         | {"per_class": dict(zip(classes, rows, strict=True))}
         | {"protocol": PROTOCOL | _interval_protocol(bootstrap, seed) | (protocol or {})}
     )
 
 
-def _numbers(truths, detections, num_classes: int) -> tuple[dict, dict]:
-    """({name: mean over classes}, {name: [C] values})."""
-    matches = match_voc(truths, detections, num_classes)
-    summary, coco_ap, coco_ap50 = coco.coco_numbers(truths, detections, num_classes)
+def _numbers(ground_truth, detections, num_classes: int) -> tuple[dict, dict]:
+    """Return ({metric: mean over classes}, {column: values [C]})."""
+    matches = match_voc(ground_truth, detections, num_classes)
+    summary, coco_ap, coco_ap50 = coco.coco_numbers(ground_truth, detections, num_classes)
     columns = {
         "voc07_11pt": class_average_precision(matches, VOC07_LEVELS)[0],
         "voc10": class_average_precision(matches, None)[0],
         "coco_AP": coco_ap,
         "coco_AP50": coco_ap50,
         "images": (matches.positives > 0).sum(0),
-        "truths": matches.positives.sum(0),
+        "objects": matches.positives.sum(0),
         "detections": np.bincount(matches.labels, minlength=num_classes),
     }
     best = [best_f1(matches, label, mine) for label, mine in enumerate(of_classes(matches))]
@@ -150,39 +157,41 @@ def _numbers(truths, detections, num_classes: int) -> tuple[dict, dict]:
 
 
 def best_f1(matches: Matches, label: int, mine) -> tuple[float, float, float]:
-    """(precision, recall, score) where F1 = 2 hits / (detections + truths) is largest; else NaN.
+    """Return (precision, recall, score) at the largest F1; NaN without a hit.
 
-    `mine` int [D]: the detections of the class, as of `of_classes`.
+    F1 = 2 hits / (detections + ground-truth boxes). `mine` int [D]: the detections of the class,
+    see `of_classes`.
     """
     hits, ignored = matches.hits[:1, mine], matches.ignored[:1, mine]
     if not hits.any():
         return math.nan, math.nan, math.nan
     once = np.ones((1, len(matches.positives)), int)
-    ((found, seen),) = hit_curves(matches.images[mine], hits, ignored, once)
+    ((tp, total),) = hit_curves(matches.images[mine], hits, ignored, once)
     positives = matches.positives[:, label].sum()
-    best = np.argmax(2 * found[0] / (seen[0] + positives))
+    best = np.argmax(2 * tp[0] / (total[0] + positives))
     score = matches.scores[mine][hits[0]][best]
-    return found[0, best] / seen[0, best], found[0, best] / positives, score
+    return tp[0, best] / total[0, best], tp[0, best] / positives, score
 
 
-def _in_order_of(truths, detections) -> list[ImageDetections]:
-    """One entry for each truth, in that order; an empty one where nothing was found."""
-    if not truths:
-        raise ValueError("truths must hold at least one image, got none; is the source empty?")
-    for name, items in (("truths", truths), ("detections", detections)):
+def _in_order_of(ground_truth, detections) -> list[ImageDetections]:
+    """Return one entry for each image of `ground_truth`, empty for an image without detections."""
+    if not ground_truth:
+        raise ValueError("ground_truth must have at least one image; is the source empty?")
+    for name, items in (("ground_truth", ground_truth), ("detections", detections)):
         ids = [x.image_id for x in items]
         if len(set(ids)) < len(ids):
             twice = next(i for i in ids if ids.count(i) > 1)
-            raise ValueError(f"{name} must hold each image once, got {twice!r} more than once.")
+            raise ValueError(f"{name} must have each image once, got {twice!r} more than once.")
     of = {d.image_id: d for d in detections}
-    unknown = of.keys() - {t.image_id for t in truths}
+    ids = [one.image_id for one in ground_truth]
+    unknown = of.keys() - set(ids)
     if unknown:
         raise ValueError(
-            f"detections must be of images in truths, got {min(unknown, key=str)!r} "
+            f"detections must be of images in ground_truth, got {min(unknown, key=str)!r} "
             f"({len(unknown)} unknown); evaluate both on the same source."
         )
     nothing = np.zeros((0, 4)), np.zeros(0), np.zeros(0, int)
-    return [of.get(t.image_id, ImageDetections(t.image_id, *nothing)) for t in truths]
+    return [of.get(image_id, ImageDetections(image_id, *nothing)) for image_id in ids]
 
 
 def _check_arrays(items, num_classes: int):
@@ -216,7 +225,7 @@ def _interval_protocol(bootstrap: int, seed: int) -> dict:
 
 
 def _jsonable(value):
-    """`value` with plain Python numbers, and None for NaN."""
+    """Convert `value` to plain Python numbers, with None for NaN."""
     if isinstance(value, dict):
         return {key: _jsonable(x) for key, x in value.items()}
     if isinstance(value, list | tuple):

@@ -1,62 +1,63 @@
-"""Numbers for detections whose classes form a tree: classes with and without boxes, part credit."""
+"""Metrics for classes that form a tree: partial credit, and classes with and without boxes."""
 
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
-from yolojax.evaluation.evaluator import ImageDetections, ImageTruth
+from yolojax.evaluation.evaluator import GroundTruth, ImageDetections
 from yolojax.evaluation.matches import overlap
 from yolojax.wordtree.tree import make_tree, paths
 
-IOU = 0.5  # from which a detection is of a truth
-SURE = 0.25  # score of the detections that are named: what `yolojax predict` shows
+IOU = 0.5  # threshold of a match
+CONFIDENT = 0.25  # score threshold of the detections, the default of `yolojax predict`
 
 
-def among(
-    truths: list[ImageTruth], detections: list[ImageDetections], nodes: Sequence[int]
-) -> tuple[list[ImageTruth], list[ImageDetections]]:
-    """Both with places in `nodes` instead of nodes as labels; other detections are left out."""
+def select_nodes(
+    ground_truth: list[GroundTruth], detections: list[ImageDetections], nodes: Sequence[int]
+) -> tuple[list[GroundTruth], list[ImageDetections]]:
+    """Replace node labels by indices into `nodes`; drop detections of other nodes."""
 
-    def relabelled(found: ImageDetections) -> ImageDetections:
-        kept = np.isin(found.labels, nodes)
-        labels = places(found.labels[kept], nodes)
-        return ImageDetections(found.image_id, found.boxes_pixels[kept], found.scores[kept], labels)
+    def relabel(one: ImageDetections) -> ImageDetections:
+        keep = np.isin(one.labels, nodes)
+        labels = indices_in(nodes, one.labels[keep])
+        return ImageDetections(one.image_id, one.boxes_pixels[keep], one.scores[keep], labels)
 
-    truths = [t._replace(labels=places(t.labels, nodes)) for t in truths]
-    return truths, [relabelled(found) for found in detections]
+    ground_truth = [one._replace(labels=indices_in(nodes, one.labels)) for one in ground_truth]
+    return ground_truth, [relabel(one) for one in detections]
 
 
-def places(labels: np.ndarray, nodes: Sequence[int]) -> np.ndarray:
-    """The place in `nodes` of each of `labels` int [n], all of which are there."""
+def indices_in(nodes: Sequence[int], labels: np.ndarray) -> np.ndarray:
+    """Return the index in `nodes` of each of `labels` int [n], all of which are in `nodes`."""
     order = np.argsort(nodes)
     return order[np.searchsorted(nodes, labels, sorter=order)]
 
 
 def tree_numbers(
     result: dict,
-    truths: list[ImageTruth],
+    ground_truth: list[GroundTruth],
     detections: list[ImageDetections],
     parents: Sequence[int],
     *,
     classes: dict[str, int],
     seen: Sequence[int],
 ) -> dict:
-    """`hierarchical_precision` and, where some nodes are `seen`, the headline split by them twice.
+    """Compute `hierarchical_precision` and the headline of classes with and without boxes.
 
-    A class had boxes, strictly, where its own node is one of `seen`; in the other reading, where
-    one on the path to it or below it is. Of ImageNet's 200 detection classes on COCO's boxes that
-    makes 38 and 57 with the maps of Darknet; the paper (section 4) states 44, which neither gives.
+    The split needs `seen` and has two readings of "had boxes in training". strict: the node of the
+    class is in `seen`. related: so is the node, an ancestor or a descendant. Of ImageNet's 200
+    detection classes on COCO's boxes these are 38 and 57 with Darknet's maps; the paper (section 4)
+    states 44.
 
     Args:
-        result: of `evaluator.evaluate` on `classes`; a headline that has no column by class, as
-            coco_AP75, is replaced by AP50.
-        truths: with labels that are nodes.
-        detections: named by the descent; where only the classes are told apart, no ancestor is.
+        result: from `evaluator.evaluate` on `classes`. A headline without values per class
+            (coco_AP75) is replaced by AP50.
+        ground_truth: with nodes as labels.
+        detections: with nodes as labels, as the descent of the tree chooses them.
         parents: of each node, -1 for a root.
         classes: {name in `result`: node}.
         seen: the nodes that had boxes in training.
     """
-    numbers = hierarchical_precision(truths, detections, parents)
+    numbers = hierarchical_precision(ground_truth, detections, parents)
     if not seen:
         return numbers
     columns = next(iter(result["per_class"].values()), {})
@@ -74,13 +75,13 @@ def tree_numbers(
 
 
 def related(nodes: Iterable[int], seen: Sequence[int], parents: Sequence[int]) -> set[int]:
-    """Those of `nodes` that are, are above or are below one of `seen`."""
+    """Return those of `nodes` that are in `seen`, or an ancestor or descendant of one that is."""
     above = set().union(*(_path(node, parents) for node in seen))
     return {node for node in nodes if node in above or _path(node, parents) & set(seen)}
 
 
 def format_numbers(numbers: dict) -> str:
-    """Some lines for the console."""
+    """Format the result of `tree_numbers` for the console."""
 
     def percent(value):
         return "-" if value is None else f"{100 * value:.2f}"
@@ -104,61 +105,61 @@ def format_numbers(numbers: dict) -> str:
 
 
 def split_means(per_class: dict[str, dict], seen: Collection[str], metric: str) -> dict:
-    """Mean `metric` over the classes that had boxes in training, and over the others.
+    """Compute the mean `metric` of the classes that had boxes in training, and of the others.
 
     Args:
-        per_class: {class: {metric: AP or None}}; classes without truths have None and do not count.
+        per_class: {class: {metric: AP, or None without ground-truth boxes}}; None is left out.
         seen: the classes that had boxes.
         metric: a column of `per_class`.
 
     Returns:
-        {"seen": mean or None, "seen_classes": how many, "unseen": ..., "unseen_classes": ...}.
+        {"seen": mean or None, "seen_classes": number, "unseen": ..., "unseen_classes": ...}.
     """
-    found = {name: row[metric] for name, row in per_class.items() if row[metric] is not None}
+    values = {name: row[metric] for name, row in per_class.items() if row[metric] is not None}
     parts = {
-        "seen": [v for name, v in found.items() if name in seen],
-        "unseen": [v for name, v in found.items() if name not in seen],
+        "seen": [v for name, v in values.items() if name in seen],
+        "unseen": [v for name, v in values.items() if name not in seen],
     }
     means = {part: float(np.mean(v)) if v else None for part, v in parts.items()}
     return means | {f"{part}_classes": len(v) for part, v in parts.items()}
 
 
 def hierarchical_precision(
-    truths: list[ImageTruth],
+    ground_truth: list[GroundTruth],
     detections: list[ImageDetections],
     parents: Sequence[int],
     *,
-    threshold: float = SURE,
+    threshold: float = CONFIDENT,
 ) -> dict[str, float | None]:
-    """Precision and recall in which a correct ancestor counts partly (Kiritchenko et al., 2006).
+    """Compute precision and recall with partial credit for ancestors (Kiritchenko et al., 2006).
 
-    Down the scores, a detection takes the free truth that it overlaps most, of whatever class. Of
-    the nodes on the detection's path from the root, the share that is on the truth's path is its
-    precision; of the truth's path, the share on the detection's is the recall of the truth. One
-    that overlaps no free truth, but a difficult one or a crowd, counts for nothing: neither is
-    ever taken (VOCevaldet.m), and a crowd's overlap is over the detection's area (cocoeval).
+    In descending score, each detection is matched to the unmatched box with the largest IoU, of any
+    class. The precision of a detection is the share of the nodes on its path from the root that are
+    on the path of the box. The recall of a box is the share of its path that is on the path of the
+    detection. A detection that overlaps only a difficult box or a crowd is ignored; these are never
+    used up (VOCevaldet.m), and the overlap with a crowd is over the detection's area (cocoeval).
 
     Args:
-        truths: with labels that are nodes.
-        detections: of the same images in the same order; those below `threshold` are left out.
+        ground_truth: with nodes as labels.
+        detections: of the same images in the same order; those up to `threshold` are left out.
         parents: of each node, -1 for a root.
-        threshold: of scores.
+        threshold: of the scores.
 
     Returns:
-        {"hierarchical_precision", "hierarchical_recall"}, None without detections or truths.
+        {"hierarchical_precision", "hierarchical_recall"}; None without detections or boxes.
     """
     precisions, recalls, count = [], [], 0
-    for truth, found in zip(truths, detections, strict=True):
-        excused = truth.difficult | truth.crowd
-        count += int((~excused).sum())
-        for label, match in _matches(truth, found, threshold):
+    for boxes, detected in zip(ground_truth, detections, strict=True):
+        ignore = boxes.ignore
+        count += int((~ignore).sum())
+        for label, match in _matches(boxes, detected, threshold):
             if match is None:
                 precisions.append(0.0)
-            elif not excused[match]:
-                said, right = _path(label, parents), _path(truth.labels[match], parents)
-                shared = len(said & right)
-                precisions.append(shared / len(said))
-                recalls.append(shared / len(right))
+            elif not ignore[match]:
+                predicted, target = _path(label, parents), _path(boxes.labels[match], parents)
+                shared = len(predicted & target)
+                precisions.append(shared / len(predicted))
+                recalls.append(shared / len(target))
     return {
         "hierarchical_precision": float(np.mean(precisions)) if precisions else None,
         "hierarchical_recall": float(np.sum(recalls) / count) if count else None,
@@ -166,47 +167,46 @@ def hierarchical_precision(
 
 
 def accuracy_by_depth(
-    found: np.ndarray, labels: np.ndarray, parents: Sequence[int]
+    predicted: np.ndarray, labels: np.ndarray, parents: Sequence[int]
 ) -> list[dict[str, float]]:
-    """How often the path to the class found is right at depth 0 (the roots), 1, ....
+    """Compute how often the path to the predicted node is correct at depth 0 (the roots), 1, ....
 
     Args:
-        found: int [n], the node said of each picture.
-        labels: int [n], its own node.
+        predicted: int [n], the predicted node of each image.
+        labels: int [n], the true node.
         parents: of each node, -1 for a root.
 
     Returns:
-        {"top1", "images"} of each depth: the share of the pictures whose label has an ancestor, or
-        is a node, so deep down, of which that is also the one of the node found.
+        {"top1", "images"} of each depth. `images` counts the images whose true path has a node at
+        that depth; `top1` is the share of these in which the predicted path has the same node.
     """
     path = paths(make_tree(parents))
-    there = path[labels] >= 0
-    right = there & (path[labels] == path[found])
+    defined = path[labels] >= 0
+    correct = defined & (path[labels] == path[predicted])
     return [
         {"top1": float(hits / images), "images": int(images)}
-        for hits, images in zip(right.sum(0), there.sum(0), strict=True)
+        for hits, images in zip(correct.sum(0), defined.sum(0), strict=True)
         if images
     ]
 
 
-def _matches(truth: ImageTruth, found: ImageDetections, threshold: float):
-    """(label, index of its truth, or None) of each detection, the best score first."""
-    iou = overlap(found.boxes_pixels, truth.boxes_pixels, truth.crowd)
-    excused = truth.difficult | truth.crowd
-    free = ~excused
-    for i in np.argsort(-found.scores, kind="stable"):
-        if found.scores[i] <= threshold:
+def _matches(boxes: GroundTruth, detected: ImageDetections, threshold: float):
+    """Yield (label, index of the matched box or None) of each detection in descending score."""
+    iou = overlap(detected.boxes_pixels, boxes.boxes_pixels, boxes.crowd)
+    free = ~boxes.ignore
+    for i in np.argsort(-detected.scores, kind="stable"):
+        if detected.scores[i] <= threshold:
             return
         reached = iou[i] >= IOU
-        choice = reached & free if (reached & free).any() else reached & excused
+        choice = reached & free if (reached & free).any() else reached & boxes.ignore
         best = int(np.where(choice, iou[i], 0).argmax()) if choice.any() else None
         if best is not None:
             free[best] = False
-        yield int(found.labels[i]), best
+        yield int(detected.labels[i]), best
 
 
 def _path(node: int, parents: Sequence[int]) -> set[int]:
-    """The nodes from the root to `node`, both included."""
+    """Return the nodes from the root to `node`, both included."""
     nodes = set()
     while node >= 0:
         nodes.add(int(node))

@@ -1,7 +1,7 @@
-"""Two configurations on the same images: how far apart they are, and how sure that is.
+"""Paired bootstrap: the difference of two configurations on the same images, with an interval.
 
-Both runs see the same resampled images, so what makes an image easy or hard for both cancels, and
-the interval of the difference is narrower than those of the two numbers.
+Both configurations use the same resampled images. The difficulty of an image, which affects both,
+cancels, so the interval of the difference is narrower than the intervals of the two numbers.
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy as np
 from yolojax.evaluation.average_precision import Matches
 from yolojax.evaluation.bootstrap import mean_average_precisions
 
-ROWS = {  # metric -> (the matching it rests on, which of its IoU thresholds)
+ROWS = {  # metric -> (its matching, its IoU thresholds)
     "voc07_11pt": ("voc", slice(None)),
     "voc10": ("voc", slice(None)),
     "coco_AP": ("coco", slice(None)),
@@ -25,7 +25,7 @@ ROWS = {  # metric -> (the matching it rests on, which of its IoU thresholds)
 
 
 class Difference(NamedTuple):
-    """One number of two configurations, in 0..1; NaN where it is not defined."""
+    """One metric of two configurations, in 0..1; NaN where it is not defined."""
 
     ours: float  # mean over our runs
     theirs: float
@@ -33,37 +33,38 @@ class Difference(NamedTuple):
     interval: list[float] | None  # [low, high], 95 %, of the difference
     ours_std: float | None  # over the runs (n - 1); None with one run
     theirs_std: float | None
-    above: float  # share of the resamples in which ours is larger; ties are halved
-    covers: str  # what the interval takes to vary: "images", or "images and seeds"
+    above: float  # share of the resamples in which ours is larger; a tie counts as half
+    covers: str  # sources of variation in the interval: "images" or "images and seeds"
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the interval leaves 0 out."""
+        """Whether the interval excludes 0."""
         return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
 
 
 def paired_difference(
     ours: list[Matches], theirs: list[Matches], levels, *, resamples: int = 1000, seed: int = 0
 ) -> Difference:
-    """The difference in mean AP of two configurations, each the runs of one or several seeds.
+    """Compute the difference in mean AP of two configurations with runs of one or several seeds.
 
-    Images are resampled (percentile bootstrap, 95 %); one draw of images serves all runs, and the
-    mean over the runs is taken inside it. Where both lists have several runs, the interval also
-    covers the seed: to the difference of a resample comes a draw of the error of a mean of n runs,
-    std / sqrt(n) * t with n - 1 degrees of freedom. Resampling 3 seeds instead covers 75 % in
-    place of 95 %, images alone nothing of it. What seeds and images do together then counts twice,
-    so that the interval is rather too wide (as Owen, "The pigeonhole bootstrap", 2007, finds). With
-    equally many runs the i-th of ours belongs to the i-th of theirs (the same seed); their
-    differences are then what varies. A list of one run says nothing of seeds: images alone.
+    The interval is a 95 % percentile bootstrap over images. All runs use the same resample, and
+    their mean is taken within it. If both lists have several runs, the interval also covers the
+    seed: each resampled difference gets a draw of the error of a mean of n runs, std / sqrt(n) * t
+    with n - 1 degrees of freedom. (Resampling 3 seeds would cover 75 % instead of 95 %.) The
+    interaction of seeds and images is counted twice, which makes the interval too wide rather than
+    too narrow (Owen, "The pigeonhole bootstrap", 2007). With equally many runs, run i of ours and
+    run i of theirs are a pair with the same seed, and the differences of the pairs vary. If a list
+    has one run, the interval covers images only.
 
     Args:
-        ours, theirs: matches of the same images in the same order, each at least one run.
-        levels: of recall, as in `average_precision.average_precision`.
+        ours, theirs: matches of the same images in the same order, at least one run each.
+        levels: recall levels, as in `average_precision.recall_scale`.
         resamples: of the images.
         seed: of all draws.
 
     Raises:
-        ValueError: a list is empty, or the images or truths of two runs differ; names the first.
+        ValueError: a list is empty, or the images or ground-truth boxes of two runs differ; names
+            the first that differs.
     """
     check_same_images([*ours, *theirs] if ours and theirs else [])
     draw = np.random.default_rng(seed)
@@ -80,7 +81,7 @@ def class_differences(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Difference]:
-    """`paired_difference` of the AP of each of `classes` (names, in the order of the labels)."""
+    """Compute `paired_difference` of the AP of each of `classes`, names in the order of labels."""
     check_same_images([*ours, *theirs] if ours and theirs else [])
     draw = np.random.default_rng(seed)
     weights = image_weights(len(ours[0].positives), resamples, draw)
@@ -93,9 +94,10 @@ def class_differences(
 
 
 def accuracy_difference(ours, theirs, *, resamples: int = 1000, seed: int = 0) -> Difference:
-    """The difference in accuracy of two runs of a classifier, from hits bool [n] of each.
+    """Compute the difference in accuracy of two classifiers from their hits bool [n].
 
-    To draw n images again is to draw how many of them both, either and neither of the runs got.
+    A resample of n images is a draw of how many of them only ours, only theirs, or both or neither
+    classify correctly.
     """
     ours, theirs = np.asarray(ours, bool), np.asarray(theirs, bool)
     n = len(ours)
@@ -108,19 +110,19 @@ def accuracy_difference(ours, theirs, *, resamples: int = 1000, seed: int = 0) -
 
 
 def image_weights(images: int, resamples: int, draw: np.random.Generator) -> np.ndarray:
-    """How often each image counts -> int32 [1 + resamples, images]; in the first row once."""
+    """Draw how often each image counts -> int32 [1 + resamples, images]; the first row is ones."""
     drawn = draw.multinomial(images, np.full(images, 1 / images), size=resamples)
     return np.concatenate([np.ones((1, images), int), drawn]).astype(np.int32)
 
 
 def check_same_images(runs: Sequence[Matches]) -> None:
-    """Raises ValueError, naming the first image that differs, unless all `runs` share theirs."""
+    """Raise ValueError, naming the first image that differs, unless all `runs` have the same."""
     if not runs:
-        raise ValueError("a paired difference needs a run on either side, got none on one.")
+        raise ValueError("a paired difference needs at least one run on each side.")
     for run in runs[1:]:
         if runs[0].ids and run.ids:
             _check_equal("id", runs[0].ids, run.ids)
-        _check_equal("truths of each class", runs[0].positives, run.positives)
+        _check_equal("number of objects of each class", runs[0].positives, run.positives)
 
 
 def _check_equal(what: str, a, b) -> None:
@@ -136,7 +138,7 @@ def _check_equal(what: str, a, b) -> None:
 
 
 def _only(matches: Matches, label: int) -> Matches:
-    """The part of `matches` that is of one class, as that of the only class there is."""
+    """Return the matches of one class, as class 0 of 1."""
     mine = matches.labels == label
     scores, labels, images = (x[mine] for x in (matches.scores, matches.labels, matches.images))
     hits, ignored = matches.hits[:, mine], matches.ignored[:, mine]
@@ -157,7 +159,7 @@ def _paired(ours, theirs, levels, weights, draw) -> Difference:
 
 
 def _seed_errors(ours, theirs, size: int, draw) -> np.ndarray:
-    """Draws of how far the mean over the seeds is from that over all seeds -> [size]."""
+    """Draw the error of the mean over the seeds -> [size]."""
     varying = [ours - theirs] if len(ours) == len(theirs) else [ours, theirs]
     return sum(
         draw.standard_t(len(x) - 1, size) * x.std(ddof=1) / math.sqrt(len(x)) for x in varying
@@ -165,7 +167,7 @@ def _seed_errors(ours, theirs, size: int, draw) -> np.ndarray:
 
 
 def _difference(ours, theirs, resampled, covers: str) -> Difference:
-    """From the numbers of the runs [n], [m] and the resampled differences [R], NaN left out."""
+    """Summarize the values of the runs [n], [m] and the resampled differences [R] without NaN."""
     defined = resampled[~np.isnan(resampled)]
     interval = np.percentile(defined, [2.5, 97.5]).tolist() if defined.size else None
     return Difference(
@@ -180,13 +182,13 @@ def _difference(ours, theirs, resampled, covers: str) -> Difference:
 
 
 def read_matches(path: str | Path, metric: str) -> Matches:
-    """The matches from which `metric` is computed, of an eval/<name>_matches.npz.
+    """Read the matches from which `metric` is computed from an eval/<name>_matches.npz.
 
-    Its levels of recall are `evaluator.METRICS[metric][1]`.
+    The recall levels of the metric are `evaluator.METRICS[metric][1]`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: unknown metric, or the file is not one that evaluation writes.
+        FileNotFoundError: the file does not exist.
+        ValueError: unknown metric, or the file was not written by an evaluation.
     """
     if metric not in ROWS:
         raise ValueError(f"metric must be one of {', '.join(ROWS)}, got {metric!r}.")
@@ -198,9 +200,9 @@ def read_matches(path: str | Path, metric: str) -> Matches:
 
 
 def read_hits(path: str | Path, metric: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(hits bool [n] of `metric`, labels int [n], ids int [n]), of an eval/<name>_hits.npz.
+    """Read (hits bool [n] of `metric`, labels int [n], ids int [n]) from an eval/<name>_hits.npz.
 
-    Raises as `read_matches`.
+    Raises as in `read_matches`.
     """
     hits, labels, ids = _read_arrays(path, (metric, "labels", "ids"))
     return hits, labels, ids
@@ -209,9 +211,9 @@ def read_hits(path: str | Path, metric: str) -> tuple[np.ndarray, np.ndarray, np
 def _read_arrays(path, names) -> list[np.ndarray]:
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: not found; eval.py writes it beside its .json.")
+        raise FileNotFoundError(f"{path}: not found; eval.py writes it next to its .json.")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return [arrays[name] for name in names]
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not what eval.py writes ({error}); run it again.") from error
+        raise ValueError(f"{path}: not written by eval.py ({error}); run eval.py again.") from error

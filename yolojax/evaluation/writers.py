@@ -1,4 +1,4 @@
-"""A result for the console and on disk, and detections in the formats others read."""
+"""Format results for the console and write them, also in the file formats of COCO and VOC."""
 
 import json
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from yolojax.evaluation.average_precision import Matches
-from yolojax.files import open_whole, write_text
+from yolojax.files import open_atomic, write_text
 from yolojax.text_table import text_table
 
 COLUMNS = {  # heading of format_table -> key of per_class
     "images": "images",
-    "truths": "truths",
+    "objects": "objects",
     "P": "precision",
     "R": "recall",
     "VOC07": "voc07_11pt",
@@ -23,20 +23,20 @@ COLUMNS = {  # heading of format_table -> key of per_class
 
 
 def headline(result: dict) -> str:
-    """One line: the metric, its value in percent, its interval and what it was measured on."""
+    """Format one line: the metric, its value and interval in percent, and the size of the data."""
     text = f"{result['metric']} {_percent(result[result['metric']])}"
     if result["interval"]:
         low, high = result["interval"]
         text += f" [{_percent(low)}, {_percent(high)}]"
-    return f"{text} on {result['images']} images, {result['truths']} truths"
+    return f"{text} on {result['images']} images, {result['objects']} objects"
 
 
 def format_table(result: dict) -> str:
-    """A table with a line for each class, the headline and the protocol, for the console."""
-    everything = dict.fromkeys(COLUMNS.values()) | result
+    """Format a table with a row for each class, the headline and the protocol."""
+    overall = dict.fromkeys(COLUMNS.values()) | result
     rows = (
         [name, *(_cell(row[key]) for key in COLUMNS.values())]
-        for name, row in [*result["per_class"].items(), ("all", everything)]
+        for name, row in [*result["per_class"].items(), ("all", overall)]
     )
     table = text_table(["class", *COLUMNS], rows)
     notes = [f"  {key}: {text}" for key, text in result["protocol"].items()]
@@ -52,21 +52,21 @@ def _percent(value) -> str:
 
 
 def write_result(path, result) -> None:
-    """`result` as JSON to `path`; a reader sees the old file or the whole new one."""
+    """Write `result` as JSON to `path`, atomically."""
     write_text(path, json.dumps(result, indent=2, allow_nan=False) + "\n")
 
 
 def write_matches(
     path, ids: Sequence[str], classes: Sequence[str], voc: Matches, coco: Matches
 ) -> None:
-    """What `paired.read_matches` needs to compare this evaluation with others, as .npz.
+    """Write the matches that `significance.read_matches` reads, as .npz.
 
     Args:
         path: of the file.
         ids: of the images, in the order of the evaluation.
         classes: names, in the order of the labels.
-        voc: of `average_precision.match_voc` at IoU .5.
-        coco: of `coco.match_coco` at its ten thresholds, of the same detections.
+        voc: from `average_precision.match_voc` at IoU .5.
+        coco: from `coco.match_coco` at its ten thresholds, of the same detections.
     """
     arrays = {
         "scores": voc.scores,
@@ -82,30 +82,30 @@ def write_matches(
 
 
 def write_hits(path, ids, classes: Sequence[str], labels, hits: dict[str, np.ndarray]) -> None:
-    """What `paired.read_hits` needs: of each image its true label and whether it was told.
+    """Write the hits of a classifier that `significance.read_hits` reads, as .npz.
 
     Args:
         path: of the file.
-        ids: int [n], the images' places in the source.
+        ids: int [n], index of each image in the source.
         classes: names, in the order of the labels.
-        labels: int [n].
-        hits: {metric: bool [n]}.
+        labels: int [n], the true class.
+        hits: {metric: bool [n]}, whether the prediction is correct.
     """
     _write_arrays(path, ids=ids, classes=np.array(classes, str), labels=labels, **hits)
 
 
 def _write_arrays(path, **arrays) -> None:
-    with open_whole(path) as file:
+    with open_atomic(path) as file:
         np.savez_compressed(file, **arrays)
 
 
 def write_coco_results(path, detections, category_ids=None) -> None:
-    """Detections as COCO's results JSON: image_id, category_id, bbox [x, y, w, h], score.
+    """Write detections as COCO's results JSON: image_id, category_id, bbox [x, y, w, h], score.
 
     Args:
         path: of the file.
-        detections: list of evaluator.ImageDetections. Where every id ends in digits of its own
-            (42, COCO_val2014_000000000042), image_id is that number, else the id as it stands.
+        detections: list of evaluator.ImageDetections. If every id ends in another number (42,
+            COCO_val2014_000000000042), image_id is that number; otherwise it is the id.
         category_ids: of the labels 0..C-1; None = 1..C.
     """
     ids = [_number(d.image_id) for d in detections]
@@ -134,13 +134,13 @@ def _number(image_id: str) -> int | None:
 
 
 def write_voc_results(folder, detections, classes) -> list[Path]:
-    """One `comp4_det_test_<class>.txt` a class, as the VOC development kit reads it -> the paths.
+    """Write `comp4_det_test_<class>.txt` of each class for the VOC development kit -> the paths.
 
     Lines are `image_id score xmin ymin xmax ymax`. VOC counts pixels from 1 and includes the last,
-    so a box (x1, y1, x2, y2) of ours is (x1 + 1, y1 + 1, x2, y2) there.
+    so a box (x1, y1, x2, y2) is written as (x1 + 1, y1 + 1, x2, y2).
 
     Args:
-        folder: made if missing.
+        folder: created if missing.
         detections: list of evaluator.ImageDetections.
         classes: names, in the order of the labels.
     """

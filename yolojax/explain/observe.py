@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from yolojax.config import Config, ModelConfig
-from yolojax.data.geometry import to_uint8
 from yolojax.data.loader import Batch
-from yolojax.evaluation import detect
+from yolojax.data.transforms import to_uint8
+from yolojax.evaluation import detection
 from yolojax.heads import yolov1, yolov2
 from yolojax.losses import yolov1 as yolov1_loss
 from yolojax.losses.assign import Assignment
@@ -26,7 +26,7 @@ ORDER = {"coord": 0, "object": 1, "noobject": 2, "class": 3}  # jit gives them b
 class Programs(NamedTuple):
     """Jitted, for batches of one picture."""
 
-    detection: detect.Programs
+    detection: detection.Programs
     loss: Callable  # (raw, batch, seen) -> Parts
     drawn_as: str  # what Parts.boxes are
 
@@ -45,7 +45,7 @@ def make_programs(task: Task, config: Config) -> Programs:
     Raises:
         ValueError: the network is a classifier.
     """
-    if task.head == "classes":
+    if task.is_classifier:
         raise ValueError(
             f"{config.model.name} is a classifier: its loss has no grid, cells or boxes to look "
             "into; explain a detector (and set config.explain_every to 0 in a classifier's run)."
@@ -56,7 +56,7 @@ def make_programs(task: Task, config: Config) -> Programs:
         return Parts(look(raw, batch, seen), *_slots(raw, config.model, task.head))
 
     drawn_as = "predicted box" if task.head == "yolov1" else "anchor"
-    return Programs(detect.make_programs(task, config.eval), jax.jit(loss), drawn_as)
+    return Programs(detection.make_programs(task, config.eval), jax.jit(loss), drawn_as)
 
 
 def _slots(raw, model: ModelConfig, head: str):

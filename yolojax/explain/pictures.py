@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from yolojax.config import Config
-from yolojax.data.augment import pad_truths
-from yolojax.data.geometry import boxes_to_input, fitter
 from yolojax.data.joint import NO_LABEL
 from yolojax.data.loader import Batch
 from yolojax.data.records import BadRecord, Record, Source, load_image
+from yolojax.data.transforms import boxes_to_input, fitter, pad_boxes
 
 NEAR = 3  # names that a message suggests
 Names = tuple[str | None, str | None, str | None]  # image id, resolved file, name of that file
@@ -64,7 +63,7 @@ def batch_of_one(record: Record, config: Config) -> Batch:
     image, affine = fitter(data.letterbox, data.resize)(picture, size)
     wanted = ~(record.difficult | record.crowd)
     boxes = boxes_to_input(record.boxes[wanted], affine, picture.shape[:2], size)
-    boxes, labels, mask = pad_truths(boxes, record.labels[wanted], data.max_boxes)
+    boxes, labels, mask = pad_boxes(boxes, record.labels[wanted], data.max_boxes)
     row = {"image": image, "boxes": boxes, "labels": labels, "mask": mask}
     if data.labelled:  # the loss of a joint training knows pictures by their label alone
         row["label"] = NO_LABEL if len(record.boxes) else np.int32(record.label)

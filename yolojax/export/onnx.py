@@ -84,7 +84,7 @@ def layer_shapes(model: Network, variables: dict, size: tuple[int, int]) -> list
 
 def _add_outputs(graph, task, raw, shape, limits):
     """What `raw`, of `shape`, means: the outputs of the graph, after suppression if `limits`."""
-    if task.head == "classes":
+    if task.is_classifier:
         return _add_output(graph, probabilities(graph, raw), "probabilities", (shape[-1],))
     decoded = jax.eval_shape(task.decode, jax.ShapeDtypeStruct(shape, jnp.float32))
     _, count, classes = decoded.class_probs.shape
@@ -125,7 +125,7 @@ def _metadata(config, limits):
 
 
 def _check(path, task, variables, nms):
-    if nms and task.head == "classes":
+    if nms and task.is_classifier:
         raise ValueError("a classifier finds no boxes for NMS to choose from; leave nms out.")
     size = sum(4 * leaf.size for leaf in jax.tree.leaves(variables))
     if size > MAX_BYTES:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from yolojax.config import Config, from_dict, to_dict
-from yolojax.files import open_whole
+from yolojax.files import open_atomic
 from yolojax.models.network import variable_shapes
 from yolojax.tasks import build
 
@@ -27,7 +27,7 @@ def save_tensors(path: str | Path, config: Config, variables: dict, seen: int) -
         name: np.ascontiguousarray(leaf, np.float32) for name, leaf in flat(variables).items()
     }
     about = {"format": FORMAT, "config": json.dumps(to_dict(config)), "seen": str(int(seen))}
-    with open_whole(path) as file:
+    with open_atomic(path) as file:
         mode = os.fstat(file.fileno()).st_mode
         save_file(tensors, file.name, about)
         os.chmod(file.name, mode)  # it makes a file of its own, that others may not read

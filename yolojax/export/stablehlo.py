@@ -13,8 +13,8 @@ import jax
 from jax import export
 
 from yolojax.config import Config
-from yolojax.data.geometry import blank
-from yolojax.evaluation.detect import make_programs
+from yolojax.data.transforms import blank
+from yolojax.evaluation.detection import make_programs
 from yolojax.files import write_bytes
 from yolojax.heads.predictions import scores
 from yolojax.ops.images import to_float
@@ -71,7 +71,7 @@ def outputs_of(task: Task, config: Config, variables: dict, *, nms: bool = False
     that are left, and "count" [B], the places used; a classifier's is "probabilities" [B, C].
     Raises as `export_stablehlo`.
     """
-    if task.head == "classes" and nms:
+    if task.is_classifier and nms:
         raise ValueError("a classifier finds no boxes for NMS to choose from; leave --nms out.")
     programs, settings = make_programs(task, config.eval), config.eval
 
@@ -81,7 +81,7 @@ def outputs_of(task: Task, config: Config, variables: dict, *, nms: bool = False
             found = programs.detect(raw, settings.score_threshold, settings.iou_threshold)
             return {name: getattr(found.detections, name) for name in KEPT}
         predicted = task.decode(raw)
-        if task.head == "classes":
+        if task.is_classifier:
             return {"probabilities": predicted}
         return {"boxes": predicted.boxes, "scores": scores(predicted)}
 

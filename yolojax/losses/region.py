@@ -106,7 +106,11 @@ def region_loss(
     choose("loss.assignment", assignment, ASSIGNMENTS)
     choose("loss.ignore", ignore, aiming.IGNORES)
     check_gamma(objectness_loss, focal_gamma)
-    flat = {"class_loss": class_loss, "label_smoothing": label_smoothing, "class_weights": class_weights}
+    flat = {
+        "class_loss": class_loss,
+        "label_smoothing": label_smoothing,
+        "class_weights": class_weights,
+    }
     if len(tree):
         _check_no_variant(flat)
         lesson = tree_classes(tree, nodes, image_semantics, class_weight, object_weight)

@@ -8,7 +8,7 @@ import numpy as np
 
 from yolojax.config import Config
 from yolojax.data.classification import cropper
-from yolojax.data.geometry import blank
+from yolojax.data.transforms import blank
 from yolojax.evaluation.classification import make_programs
 from yolojax.loading import on_device
 from yolojax.predict.classes import describe, path_of

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from yolojax.config import Config
-from yolojax.data.geometry import blank, boxes_to_original, fitter
-from yolojax.evaluation.detect import make_programs
+from yolojax.data.transforms import blank, boxes_to_original, fitter
+from yolojax.evaluation.detection import make_programs
 from yolojax.loading import on_device
 from yolojax.predict.classes import describe, path_of
 from yolojax.predict.pictures import OnBad, Picture, in_batches, one_or_many

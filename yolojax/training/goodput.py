@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from yolojax.files import as_records, has_room
+from yolojax.files import disk_has_space, ignore_full_disk
 
 FILE = "ledger.jsonl"
 PART = {  # event that closes a stretch -> what the stretch was
@@ -44,11 +44,11 @@ def mark(workdir: Path, event: str, step: int, *, at: float | None = None, **val
         step: updates made so far; of a start: those that it goes on from.
         at: seconds since 1970; now by default.
     """
-    if not has_room(workdir):
+    if not disk_has_space(workdir):
         return
     stamp = round(time.time() if at is None else at, 3)
     line = json.dumps({"time": stamp, "event": event, "step": step} | values)
-    with as_records(), (workdir / FILE).open("a+b") as file:
+    with ignore_full_disk(), (workdir / FILE).open("a+b") as file:
         file.write(_line_break(file) + line.encode() + b"\n")
 
 

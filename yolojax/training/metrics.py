@@ -16,7 +16,7 @@ from yolojax.config import Config
 from yolojax.data.loader import fingerprint, row_digests
 from yolojax.distributed.processes import meet
 from yolojax.distributed.sharding import all_rows
-from yolojax.files import as_records, has_room, open_whole, write_text
+from yolojax.files import disk_has_space, ignore_full_disk, open_atomic, write_text
 from yolojax.progress import progress
 from yolojax.training import goodput
 from yolojax.training.compilations import Compilation, late_warning
@@ -134,9 +134,9 @@ class RunLog:
 
         On a full disk they are left out: the run is worth more than its records.
         """
-        if not has_room(self.workdir):
+        if not disk_has_space(self.workdir):
             return
-        with as_records():
+        with ignore_full_disk():
             self.lines.write(json.dumps({"step": step, "images": images} | values) + "\n")
             self.lines.flush()
         for name, value in values.items():
@@ -145,10 +145,10 @@ class RunLog:
 
     def picture(self, name: str, step: int, image: np.ndarray) -> None:
         """A drawing (uint8 RGB) for TensorBoard, and the newest of its name in plots/."""
-        if not has_room(self.workdir):
+        if not disk_has_space(self.workdir):
             return
         self._tensorboard().add_image(name, image, step, dataformats="HWC")
-        with as_records():
+        with ignore_full_disk():
             save_image(self.workdir / "plots" / f"{name}.png", image)
 
     def result(self, step: int, images: int, result: dict) -> None:
@@ -158,7 +158,7 @@ class RunLog:
         seconds = goodput.account(goodput.read_ledger(self.workdir))
         found["run/goodput"] = goodput.goodput(seconds)
         self.write(step, images, {k: v for k, v in found.items() if v is not None})
-        with as_records():
+        with ignore_full_disk():
             plot_curves(self.workdir / "metrics.jsonl", self.workdir / "plots" / "curves.png")
 
     def _record(self, step, images, numbers, batch):
@@ -234,7 +234,7 @@ def check_finite(values: dict[str, float], step: int, batch: dict, folder: Path)
     broken = [t for t in terms if not math.isfinite(values.get(f"train/{t}", 0.0))]
     host = f"_host{jax.process_index()}" if jax.process_count() > 1 else ""
     path = folder / f"batch_{step}{host}.npz"
-    with as_records(), open_whole(path) as file:
+    with ignore_full_disk(), open_atomic(path) as file:
         np.savez_compressed(file, **batch)
     meet()  # whoever leaves first ends the others
     raise NotFinite(

@@ -1,1 +1,1 @@
-"""Trees of concepts: from WordNet or one's own hierarchy, for any list of labels."""
+"""WordTrees: the tree as arrays, its softmax, its files, and how it is built and matched."""

@@ -1,7 +1,7 @@
-"""From a hierarchy and a list of labels to a tree: YOLO9000, section 4, step by step.
+"""Building the tree of a list of labels from a hierarchy: YOLO9000, section 4, step by step.
 
-The paper's text is quoted at each step; what it does not say was inferred from the authors' 9k.tree
-(docs/wordtree.md). A tree under construction is a dict, node -> parent, None for the implicit root.
+Each step quotes the paper. What the paper leaves open is inferred from the authors' 9k.tree
+(docs/wordtree.md). A tree under construction is a dict {node: parent}; None is the implicit root.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,13 +14,12 @@ from yolojax.wordtree.hierarchy import Hierarchy
 Tree = dict[str, str | None]
 Path = tuple[str, ...]  # from a concept up to the last one below the root
 
-# The steps that can be left out, and what each of them is.
-STEPS = {
+STEPS = {  # that `without` can skip
     "growth": '"if a concept has two paths to the root and one path would add three edges to our '
     'tree and the other would only add one edge, we choose the shorter path" (without: the '
     "shortest path, whatever it adds)",
-    "contraction": "not in the paper: what is no label and has one child gives way to the child",
-    "patches": "not in the paper: the authors hung signal, sign and bubble elsewhere than WordNet",
+    "contraction": "not in the paper: a node that is no label and has one child is removed",
+    "patches": "not in the paper: the authors' parents of signal, sign and bubble, not WordNet's",
 }
 
 
@@ -32,18 +31,19 @@ def build_tree(
     without: Collection[str] = (),
     promotion: bool = False,
 ) -> TreeFile:
-    """The tree of `labels` and of what they need above them.
+    """Build the tree of `labels` and the nodes that connect them.
 
     Args:
-        labels: ids of concepts; the order decides between paths of equal growth.
-        root: what all of them are below, and is no node itself; None: every concept without a
-            parent is a root.
-        without: steps to leave out, of growth and contraction.
-        promotion: see `promote`; not for a tree whose labels have boxes, as a class's pictures
-            would then teach that they do not show the class above it.
+        hierarchy: the concepts.
+        labels: ids of concepts; their order decides between paths of equal growth.
+        root: a concept above all labels, which is not a node itself; None: every concept without
+            a parent is a root.
+        without: steps to skip: "growth", "contraction".
+        promotion: see `promote`. Not for labels with boxes: a picture of a promoted class would be
+            trained as a negative of the class that was above it.
 
     Raises:
-        ValueError: there is no label, or one is unknown, comes twice, or is not below the root.
+        ValueError: there is no label, or one is unknown, repeated, or not below the root.
     """
     check_labels(hierarchy, labels, root)
     paths = all_paths(hierarchy, labels, root)
@@ -56,12 +56,12 @@ def build_tree(
 
 
 def check_labels(hierarchy: Hierarchy, labels: Sequence[str], root: str | None) -> None:
-    """Raises ValueError where there is no label, or one is unknown or comes twice."""
+    """Raise ValueError if there is no label, or one is unknown or repeated."""
     if not labels:
-        raise ValueError("no labels; a tree is made of one or more.")
+        raise ValueError("no labels; a tree needs one or more.")
     if len(set(labels)) < len(labels):
-        twice = next(label for label in labels if labels.count(label) > 1)
-        raise ValueError(f"labels must differ; {twice} comes twice.")
+        repeated = next(label for label in labels if labels.count(label) > 1)
+        raise ValueError(f"labels must be unique; {repeated} is repeated. Remove one.")
     for label in (*labels, *filter(None, [root])):
         if label not in hierarchy.parents:
             hint = did_you_mean(label, hierarchy.parents) if len(hierarchy.parents) < 1000 else ""
@@ -71,64 +71,64 @@ def check_labels(hierarchy: Hierarchy, labels: Sequence[str], root: str | None) 
 def all_paths(
     hierarchy: Hierarchy, labels: Iterable[str], root: str | None
 ) -> dict[str, tuple[Path, ...]]:
-    """Every way from each label up to the root.
+    """Find all paths from each label up to the root.
 
     "To build this tree we examine the visual nouns in ImageNet and look at their paths through the
     WordNet graph to the root node".
 
     Raises:
-        ValueError: some labels have none.
+        ValueError: a label has no such path.
     """
-    found = {label: tuple(_paths_up(hierarchy, label, root)) for label in labels}
-    lost = [f"{label} ({hierarchy.names[label][0]})" for label in found if not found[label]]
+    paths = {label: tuple(_paths_up(hierarchy, label, root)) for label in labels}
+    lost = [f"{label} ({hierarchy.names[label][0]})" for label in paths if not paths[label]]
     if lost:
         raise ValueError(
-            f"{len(lost)} of {len(found)} labels are not below the root {root} "
+            f"{len(lost)} of {len(paths)} labels are not below the root {root} "
             f"({hierarchy.names[root][0]}) in {hierarchy.source}: {', '.join(lost[:5])}, ...; "
-            "give another --root, hang them elsewhere with --rehang, or leave them out."
+            "give another --root, give them other parents with --rehang, or remove them."
         )
-    return found
+    return paths
 
 
 def _paths_up(hierarchy: Hierarchy, label: str, root: str | None) -> Iterator[Path]:
-    """Every way from `label` up to below `root`, the first parents first."""
-    left: list[Path] = [(label,)]
-    while left:
-        path = left.pop()
-        above = hierarchy.parents[path[-1]]
-        if root in above if root else not above:
+    """Yield all paths from `label` up to below `root`, in the order of the parents."""
+    pending: list[Path] = [(label,)]
+    while pending:
+        path = pending.pop()
+        parents = hierarchy.parents[path[-1]]
+        if root in parents if root else not parents:
             yield path
-        left.extend((*path, parent) for parent in reversed(above) if parent != root)
+        pending.extend((*path, parent) for parent in reversed(parents) if parent != root)
 
 
 def least_growth(paths: Mapping[str, tuple[Path, ...]]) -> Tree:
-    """The tree that takes one path of each label, and as few nodes as a greedy choice can.
+    """Choose one path per label greedily, so that the tree grows as little as possible.
 
     "Many synsets only have one path through the graph so first we add all of those paths to our
     tree. Then we iteratively examine the concepts we have left and add the paths that grow the tree
     by as little as possible."
 
-    The order of that iteration is not given. Here every round adds all that need no more nodes than
-    the least needed by any; of paths that need as many the first is taken.
+    The paper does not give the order. Here each round adds every label that needs no more nodes
+    than the minimum over all remaining labels; among equal paths the first one wins.
     """
     tree: Tree = {}
     for choices in paths.values():
         if len(choices) == 1:
             add_path(tree, choices[0])
-    left = {label: choices for label, choices in paths.items() if len(choices) > 1}
+    remaining = {label: choices for label, choices in paths.items() if len(choices) > 1}
     growth = partial(added_nodes, tree)
-    while left:
-        least = min(growth(path) for choices in left.values() for path in choices)
-        for label, choices in list(left.items()):
+    while remaining:
+        least = min(growth(path) for choices in remaining.values() for path in choices)
+        for label, choices in list(remaining.items()):
             best = min(choices, key=growth)
             if growth(best) <= least:
                 add_path(tree, best)
-                del left[label]
+                del remaining[label]
     return tree
 
 
 def shortest_paths(paths: Mapping[str, tuple[Path, ...]]) -> Tree:
-    """The tree that takes the shortest path of each label."""
+    """Choose the shortest path of each label."""
     tree: Tree = {}
     for choices in paths.values():
         add_path(tree, min(choices, key=len))
@@ -136,37 +136,37 @@ def shortest_paths(paths: Mapping[str, tuple[Path, ...]]) -> Tree:
 
 
 def added_nodes(tree: Tree, path: Path) -> int:
-    """How many nodes `path` adds: from where it meets the tree, it follows the tree."""
+    """Count the nodes that `path` adds: those before its first node in the tree."""
     return next((i for i, node in enumerate(path) if node in tree), len(path))
 
 
 def add_path(tree: Tree, path: Path) -> None:
-    """Add to `tree` what `added_nodes` counts."""
+    """Add the nodes to `tree` that `added_nodes` counts."""
     new = added_nodes(tree, path)
     tree.update(zip(path[:new], (*path[1:], None), strict=False))
 
 
 def contract(tree: Tree, labels: Iterable[str]) -> Tree:
-    """`tree` without the nodes that are no label and have one child.
+    """Remove the nodes that are no label and have one child.
 
-    Not in the paper; without it no reading of the rest comes to the paper's 1369 nodes.
+    Not in the paper, but no reading of the other steps gives the paper's 1369 nodes without it.
     """
     below = children(tree)
-    gone = {node for node in tree if len(below.get(node, ())) == 1}.difference(labels)
+    removed = {node for node in tree if len(below.get(node, ())) == 1}.difference(labels)
 
-    def kept(node: str | None) -> str | None:
-        while node in gone:
+    def remaining_ancestor(node: str | None) -> str | None:
+        while node in removed:
             node = tree[node]
         return node
 
-    return {node: kept(parent) for node, parent in tree.items() if node not in gone}
+    return {n: remaining_ancestor(parent) for n, parent in tree.items() if n not in removed}
 
 
 def promote(tree: Tree, labels: Iterable[str]) -> Tree:
-    """`tree` with each leaf that is the only child of a label beside that label.
+    """Make each leaf that is the only child of a label a sibling of that label.
 
-    Not in the paper; 680 nodes of the authors' 9k.tree (gamecock is under bird, not under cock).
-    It makes rivals of two classes of which one is a kind of the other.
+    Not in the paper, but true of 680 nodes of the authors' 9k.tree (gamecock is below bird, not
+    below cock). The two classes then compete in a softmax, though one is a kind of the other.
     """
     below = children(tree)
     only = {label: below[label][0] for label in labels if len(below.get(label, ())) == 1}
@@ -175,7 +175,7 @@ def promote(tree: Tree, labels: Iterable[str]) -> Tree:
 
 
 def children(tree: Tree) -> dict[str | None, list[str]]:
-    """The children of every node that has any, and of the implicit root None."""
+    """Return the children of every inner node, and of the implicit root None."""
     below: dict[str | None, list[str]] = {}
     for node, parent in tree.items():
         below.setdefault(parent, []).append(node)
@@ -183,9 +183,9 @@ def children(tree: Tree) -> dict[str | None, list[str]]:
 
 
 def in_order(tree: Tree, order: Sequence[str]) -> TreeFile:
-    """`tree` numbered as 9k.tree is: all siblings, then what is below the first of them, ...
+    """Number the nodes as 9k.tree does: all siblings, then the descendants of the first, ...
 
-    Siblings stand as in `order`; that of the authors is not known.
+    Siblings are sorted as in `order`; the authors' order is not known.
     """
     below = children({node: tree[node] for node in order if node in tree})
     index: dict[str, int] = {}

@@ -21,7 +21,7 @@ class Source(list):
     ("letterbox", "wanted"),
     [
         (True, [5, 2.5]),  # 200 x 100 fits into 320 x 320 by 1.6: half of it is 160 x 80 pixels
-        (False, [5, 5]),  # half of the 320 x 320 pixels that it is drawn out to
+        (False, [5, 5]),  # half of the 320 x 320 pixels that it is stretched to
     ],
 )
 def test_shapes_are_measured_in_the_fitted_picture(letterbox, wanted):

@@ -5,8 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from yolojax.data.inspect.check import check_source
-from yolojax.data.inspect.findings import is_cut_short
+from yolojax.data.inspect.check import check_source, is_cut_short
 from yolojax.data.parsing import RecordList
 from yolojax.data.records import Record
 from yolojax.data.sources.load import load_source
@@ -60,7 +59,7 @@ def test_a_sound_source_has_neither_errors_nor_warnings():
     ("box", "kind", "message"),
     [
         ((-0.1, 0, 0.5, 0.5), "boxes outside the picture", r"box 1 \(cat\) at \(-20, 0, 100, 50\)"),
-        ((0, 0, 0.5, 1.02), "boxes outside the picture", "of 200x100 leaves the picture"),
+        ((0, 0, 0.5, 1.02), "boxes outside the picture", "of 200x100 exceeds the picture"),
         ((0, 0, float("nan"), 1), "boxes outside the picture", "nan"),
         ((0.5, 0.1, 0.5, 0.5), "boxes without area", "has no area"),
         ((0.6, 0.1, 0.5, 0.5), "boxes without area", "has no area"),
@@ -72,23 +71,23 @@ def test_boxes_that_training_cannot_use(box, kind, message):
     assert re.search(message, errors[kind][0])
 
 
-def test_a_box_may_overshoot_by_a_pixel():
+def test_a_box_may_exceed_the_picture_by_a_pixel():
     assert report_on(record("a", [(-0.004, 0, 1.004, 1.009)]))["errors"] == {}
 
 
 def test_boxes_without_area_are_not_counted():
     report = report_on(record("a", [GOOD, (0.5, 0.5, 0.5, 0.9)]))
-    assert report["objects"] == report["limits"]["yolov1"]["truths"] == 1
+    assert report["objects"] == report["limits"]["yolov1"]["objects"] == 1
 
 
-def test_the_same_box_twice_is_told_unless_the_class_differs():
+def test_duplicate_boxes_have_the_same_class():
     near = (0.1, 0.1, 0.5, 0.501)  # IoU .9975
     boxes, labels = [GOOD, near, GOOD], [0, 0, 1]
     warnings = report_on(record("a", boxes, labels), classes=("cat", "dog"))["warnings"]
-    assert warnings == {"duplicate boxes": ["a: box 2 (cat) lies on box 1."]}
+    assert warnings == {"duplicate boxes": ["a: box 2 (cat) is the same as box 1."]}
 
 
-def test_tiny_is_measured_at_the_input():
+def test_tiny_is_measured_in_the_input():
     # 200 x 100 pixels become 416 x 208 of 416 x 416: .015 of the height is .0075 of the input's.
     low = (0.1, 0.1, 0.5, 0.115)
     assert [*report_on(record("a", [low]))["warnings"]] == ["tiny boxes"]
@@ -117,7 +116,7 @@ def test_pictures_that_cannot_be_decoded_are_errors_and_not_counted(tmp_path):
     assert report["pictures"] == report["objects"] == 1
 
 
-def test_a_jpeg_that_was_cut_short_is_told():
+def test_a_jpeg_that_is_cut_short():
     data = noise_jpeg()
     assert not is_cut_short(data)
     assert not is_cut_short(data + b"appended")
@@ -128,7 +127,7 @@ def test_a_jpeg_that_was_cut_short_is_told():
     assert [*warnings] == ["pictures cut short"]
 
 
-def test_difficult_truths_are_apart():
+def test_difficult_boxes_are_counted_apart():
     difficult = record("a", [GOOD, GOOD], [0, 1], difficult=[False, True])
     report = report_on(difficult, classes=("cat", "dog"))
     assert (report["objects"], report["ignored"]) == (1, 1)
@@ -157,8 +156,8 @@ def test_two_boxes_in_a_cell_that_differ_in_shape_are_lost_to_yolov1_alone():
     assert limits["yolov2"] == {
         "grid": [13, 13],
         "anchors": 2,
-        "truths": 2,
-        "kept": 2,
+        "objects": 2,
+        "assigned": 2,
         "recall": 1.0,
         "pictures": 0,
     }
@@ -185,7 +184,7 @@ def write_voc(root, **objects):
         (root / "JPEGImages" / f"{stem}.jpg").write_bytes(noise_jpeg())
 
 
-def test_what_the_reader_left_out_is_an_error(tmp_path):
+def test_skipped_records_are_errors(tmp_path):
     strange = {"b": [("dgo", 1, 20)], "c": [("dgo", 1, 20)], "d": [("cat", 1, 300)]}
     write_voc(tmp_path, a=[("cat", 1, 20)], **strange)
     source = load_source(f"voc:{tmp_path}", classes=("cat", "dog"), on_bad_record="skip")
@@ -193,5 +192,5 @@ def test_what_the_reader_left_out_is_an_error(tmp_path):
     assert [*errors] == ["unusable annotations", "unknown classes"]
     assert "d.xml: object 1 (cat): box (0, 0, 300, 50)" in errors["unusable annotations"][0]
     (unknown,) = errors["unknown classes"]
-    assert unknown.startswith("dgo: 2 records left out; ")
+    assert unknown.startswith("dgo: 2 records skipped; ")
     assert "b.xml" in unknown

@@ -31,7 +31,7 @@ def load(tmp_path, data, **options):
     return load_coco(path, tmp_path, **options)
 
 
-def test_labels_are_contiguous_and_ids_are_kept(tmp_path):
+def test_labels_are_contiguous_and_ids_are_known(tmp_path):
     source = load(tmp_path, content())
     assert source.classes == ("bicycle", "toothbrush")
     assert source.category_ids == (2, 90)
@@ -43,7 +43,7 @@ def test_labels_are_contiguous_and_ids_are_kept(tmp_path):
     assert record.area.tolist() == [42.5, 200.0]
 
 
-def test_a_picture_without_annotations_is_there(tmp_path):
+def test_a_picture_without_annotations_is_loaded(tmp_path):
     source = load(tmp_path, content())
     assert len(source) == 2
     assert source[1].image_id == "4"
@@ -72,7 +72,7 @@ def test_the_size_comes_from_the_picture_if_the_json_has_none(tmp_path):
         ({"category_id": 3}, "class 'category_id 3' is not one of"),
     ],
 )
-def test_a_bad_annotation_is_named_or_its_picture_left_out(tmp_path, change, message):
+def test_a_bad_annotation_is_named_or_its_picture_skipped(tmp_path, change, message):
     data = content()
     data["annotations"][0].update(change)
     with pytest.raises(BadRecord, match=message):
@@ -97,7 +97,7 @@ def test_a_missing_picture_is_named(tmp_path):
         ({"images": []}, "'annotations' must be a list"),
         ({**content(), "images": [{"id": 1}]}, r"images\[0\] has no 'file_name'"),
         ({**content(), "images": []}, "at least one entry"),
-        ({**content(), "images": content()["images"][:1] * 2}, "no id twice"),
+        ({**content(), "images": content()["images"][:1] * 2}, "unique ids"),
         ({**content(), "images": content()["images"][1:]}, "annotation 1 belongs to image_id 9"),
     ],
 )

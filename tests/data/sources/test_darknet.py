@@ -72,7 +72,7 @@ def test_a_bad_line_is_named(tmp_path, line, message):
     assert "a.txt:2" in str(error.value)
 
 
-def test_skip_leaves_bad_records_out(tmp_path):
+def test_bad_records_can_be_skipped(tmp_path):
     path = write(tmp_path, {"train/a": "7 .5 .5 1 1", "train/b": "1 .5 .5 1 1"})
     source = load_darknet(path, "train", on_bad_record="skip")
     assert [record.image_id for record in source.records] == ["b"]
@@ -103,7 +103,7 @@ def test_labels_follow_given_classes(tmp_path):
         ("- a", "must have the keys names"),
         ("train: images/train", "must have the keys names"),
         ("train: images/train\nnames: {0: a, 2: b}", r"must be 0\.\.1"),
-        ("train: images/train\nnames: [a, a]", "come twice"),
+        ("train: images/train\nnames: [a, a]", "repeated"),
         ("train: images/train\nnames: [a]\nnc: 2", "nc is 2, but there are 1 names"),
         ("val: images/train\nnames: [a]", "no split 'train'; there are: val"),
         ("names: [a]", "there are: none"),
@@ -115,9 +115,9 @@ def test_a_wrong_yaml_is_refused(tmp_path, yaml, message):
         load_darknet(write(tmp_path, BOTH, yaml), "train")
 
 
-def test_missing_things(tmp_path):
+def test_missing_files_are_named(tmp_path):
     path = write(tmp_path, BOTH, "train: images/none\nnames: [cat, dog]")
-    with pytest.raises(FileNotFoundError, match=r"names 'images/none', which is not there"):
+    with pytest.raises(FileNotFoundError, match=r"names 'images/none', which does not exist"):
         load_darknet(path, "train")
     with pytest.raises(FileNotFoundError, match="write darknet:"):
         load_darknet(tmp_path / "none.yaml")
@@ -159,5 +159,5 @@ def test_darknet_data_file(tmp_path):
         ("images/set/images/1.png", "images/set/labels/1.txt"),
     ],
 )
-def test_where_labels_are(picture, labels):
+def test_label_file(picture, labels):
     assert label_file(Path(picture)) == Path(labels)

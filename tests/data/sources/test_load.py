@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from yolojax.data.records import BadRecord, load_image
-from yolojax.data.sources.load import JOINT, load_source
+from yolojax.data.sources.load import JOIN, load_source
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 
@@ -30,8 +30,8 @@ def write_darknet(root, name, label="0 .5 .5 .5 .5\n", names="[cat, dog]"):
         ("coco:a.json:images+darknet:a.yaml", 2),
     ],
 )
-def test_a_source_begins_only_where_a_scheme_follows_the_plus(spec, parts):
-    assert len(JOINT.split(spec)) == parts
+def test_a_plus_joins_only_before_a_scheme(spec, parts):
+    assert len(JOIN.split(spec)) == parts
 
 
 def test_shapes_are_a_source():
@@ -56,11 +56,11 @@ def test_a_wrong_string_is_explained(spec, message):
 
 
 def test_on_bad_record_is_checked():
-    with pytest.raises(ValueError, match="'error' or 'skip', got 'ignore'"):
+    with pytest.raises(ValueError, match="got 'ignore'"):
         load_source("shapes:", on_bad_record="ignore")
 
 
-def test_joined_sources_follow_one_another(tmp_path):
+def test_joined_sources_are_concatenated(tmp_path):
     write_darknet(tmp_path, "one")
     write_darknet(tmp_path, "two", names="[dog, cat]")
     spec = "darknet:one.yaml:train+darknet:two.yaml"
@@ -73,7 +73,7 @@ def test_joined_sources_follow_one_another(tmp_path):
         source[2]
 
 
-def test_joined_sources_must_agree_about_classes(tmp_path):
+def test_joined_sources_must_have_the_same_classes(tmp_path):
     write_darknet(tmp_path, "one", names="[cat]")
     write_darknet(tmp_path, "two", names="[emu]")
     spec = "darknet:one.yaml+darknet:two.yaml"
@@ -97,14 +97,14 @@ def test_absolute_paths_do_not_start_at_dir(tmp_path):
 
 def test_tfds_is_imported_only_when_it_is_needed():
     code = (
-        "import sys; from yolojax.data.sources import load_source; load_source('shapes:val'); "
+        "import sys; from yolojax.data.sources.load import load_source; load_source('shapes:val'); "
         "sys.exit(any(name.startswith('tensorflow') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 needs_shared = pytest.mark.skipif(
-    not SHARED.is_dir(), reason="the data sets beside the project are not on this machine"
+    not SHARED.is_dir(), reason="the data sets next to the project are missing"
 )
 
 
@@ -128,9 +128,9 @@ def records(spec):
     ],
 )
 def test_counts_of_real_sets(spec, pictures, boxes, classes):
-    source, found = records(spec)
-    labels = np.concatenate([record.labels for record in found])
-    assert len(found) == pictures
+    source, loaded = records(spec)
+    labels = np.concatenate([record.labels for record in loaded])
+    assert len(loaded) == pictures
     assert boxes in (None, len(labels))
     for name, count in classes.items():
         assert np.sum(labels == source.classes.index(name)) == count
@@ -138,14 +138,14 @@ def test_counts_of_real_sets(spec, pictures, boxes, classes):
 
 @needs_shared
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_three_ways_into_one_set(split, tmp_path):
+def test_three_formats_of_one_data_set(split, tmp_path):
     folder = f"coco256/images/{split}2017"
     (tmp_path / "list.txt").write_text("\n".join(map(str, sorted((SHARED / folder).iterdir()))))
     names = SHARED / "coco256/coco.names"
     (tmp_path / "a.data").write_text(f"classes=80\ntrain={tmp_path}/list.txt\nnames={names}\n")
     path = f"coco256/annotations/instances_{split}2017.json"
-    ways = [f"darknet:coco256/data.yaml:{split}", f"darknet:{tmp_path}/a.data"]
-    sources, lists = zip(*map(records, [*ways, f"coco:{path}:{folder}"]), strict=True)
+    specs = [f"darknet:coco256/data.yaml:{split}", f"darknet:{tmp_path}/a.data"]
+    sources, lists = zip(*map(records, [*specs, f"coco:{path}:{folder}"]), strict=True)
     assert len({source.classes for source in sources}) == 1
     assert sources[2].category_ids[-1] == 90
     assert [record.image_id for record in lists[0]] == [r.image_id for r in lists[1]]

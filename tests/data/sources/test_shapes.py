@@ -28,7 +28,7 @@ def test_splits_and_classes():
         load_shapes("test")
 
 
-def test_a_record_is_as_promised():
+def test_a_record_has_the_documented_arrays():
     record = load_shapes("val")[7]
     assert record.image_id == "val_00007"
     assert record.image.shape == (SIDE, SIDE, 3)
@@ -46,7 +46,7 @@ def test_labels_follow_given_classes():
         load_shapes("val", classes=("circle", "square", "triangle"))
 
 
-def test_every_scene_has_shapes_and_they_hardly_overlap():
+def test_every_scene_has_shapes_that_hardly_overlap():
     for number in range(100):
         _, boxes, _ = draw_scene("val", number)
         assert 1 <= len(boxes) <= MAX_SHAPES
@@ -75,8 +75,8 @@ def test_boxes_are_tight(shape, monkeypatch):
     pytest.fail(f"no scene with one {SHAPES[shape]} alone")
 
 
-def test_a_shape_can_be_told_from_its_background():
-    """Blurred, the middle of the last shape (nothing lies over it) is not the colour around it."""
+def test_a_shape_contrasts_with_its_background():
+    """Blurred, the middle of the last shape (no other covers it) is not the colour around it."""
     for number in range(20):
         image, boxes, _ = draw_scene("val", number)
         blurred = cv2.blur(image, (5, 5)).astype(float)
@@ -98,7 +98,7 @@ def test_scenes_differ_from_one_another():
 
 def test_another_process_draws_the_same():
     code = (
-        "import hashlib; from yolojax.data.shapes import draw_scene; "
+        "import hashlib; from yolojax.data.sources.shapes import draw_scene; "
         f"data = b''.join(draw_scene(*s)[0].tobytes() for s in {SCENES}); "
         "print(hashlib.sha256(data).hexdigest())"
     )

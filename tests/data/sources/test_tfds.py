@@ -26,7 +26,7 @@ def ids(records):
     return [records[index].image_id for index in range(len(records))]
 
 
-def test_boxes_are_turned_from_yxyx(data_dir):
+def test_boxes_are_converted_from_yxyx(data_dir):
     record = load_tfds("animals", "train", data_dir=str(data_dir))[0]
     np.testing.assert_allclose(record.boxes, [[0.5, 0.0, 1.0, 0.5]])
     assert record.area.tolist() == [50.0]
@@ -40,7 +40,7 @@ def test_splits_are_those_of_tfds(data_dir, split, expected):
     assert ids(load_tfds("animals", split, data_dir=str(data_dir))) == list(expected)
 
 
-def test_a_missing_split_is_told_what_there_is(data_dir):
+def test_a_missing_split_lists_the_splits(data_dir):
     with pytest.raises(ValueError, match=r"no split 'test'.*there are: train, val"):
         load_tfds("animals", "test", data_dir=str(data_dir))
 
@@ -51,7 +51,7 @@ def test_labels_follow_given_classes(data_dir):
     assert load_tfds("animals", "val", **options)[0].labels.tolist() == [0]
 
 
-def test_a_class_that_is_not_given_is_found_at_once(data_dir):
+def test_an_unknown_class_is_reported_at_once(data_dir):
     options = {"data_dir": str(data_dir), "classes": ("dog",)}
     assert len(load_tfds("animals", "val", **options)) == 2  # no cat in there
     with pytest.raises(BadRecord, match="a: object 1: class 'cat'"):
@@ -61,7 +61,7 @@ def test_a_class_that_is_not_given_is_found_at_once(data_dir):
     assert len(left.skipped) == 3
 
 
-def test_not_prepared_says_how(tmp_path, monkeypatch):
+def test_an_unprepared_set_has_the_command(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"tfds build voc/2007 --file_format=array_record"):
         load_tfds("voc/2007")
@@ -79,7 +79,7 @@ def test_the_newest_version_of_one_configuration(tmp_path):
 
 
 def build(data_dir, features, example, file_format="array_record"):
-    """A set as tfds makes them, with features of its own."""
+    """A set made by tfds with other features."""
     import tensorflow_datasets as tfds
 
     class Other(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -187,7 +187,7 @@ def test_a_set_without_boxes_and_labels_is_refused(tmp_path):
         load_tfds("other", "train", data_dir=str(tmp_path))
 
 
-def test_a_format_without_random_access_says_how_to_convert(tmp_path):
+def test_a_format_without_random_access_has_the_command(tmp_path):
     prepare_dataset({"train": source("a")}, tmp_path / "old")
     info = tmp_path / "old" / "1.0.0" / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))

@@ -41,7 +41,7 @@ def test_pixels_are_1_based_and_inclusive(tmp_path):
     assert load_image(record).shape == (10, 20, 3)
 
 
-def test_difficult_is_kept_and_parts_are_not_objects(tmp_path):
+def test_difficult_is_read_and_parts_are_not_objects(tmp_path):
     part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
     record = one(
         tmp_path,
@@ -59,7 +59,7 @@ def test_a_picture_without_objects_has_empty_arrays(tmp_path):
     assert [array.dtype for array in record[2:7]] == [np.float32, np.int32, bool, bool, np.float32]
 
 
-def test_a_box_one_pixel_out_is_drawn_back(tmp_path):
+def test_a_box_one_pixel_out_is_clipped(tmp_path):
     record = one(tmp_path, voc_object(box=(0, 0, 21, 11)))
     np.testing.assert_array_equal(record.boxes, [[0, 0, 1, 1]])
 
@@ -98,7 +98,7 @@ def test_a_bad_file_is_named(tmp_path, text, message):
     assert "a.xml" in str(error.value)
 
 
-def test_skip_leaves_bad_records_out_and_says_so(tmp_path):
+def test_bad_records_can_be_skipped_with_a_message(tmp_path):
     files = {"a": annotation(voc_object()), "b": "<annotation>", "c": annotation()}
     source = load_voc(write(tmp_path, files), on_bad_record="skip")
     assert [record.image_id for record in source.records] == ["a", "c"]
@@ -114,12 +114,12 @@ def test_a_split_keeps_the_order_of_its_list(tmp_path):
     assert [r.image_id for r in load_voc(tmp_path).records] == ["a", "b", "c"]
 
 
-def test_a_repeated_picture_keeps_an_id_of_its_own(tmp_path):
+def test_a_repeated_picture_has_its_own_id(tmp_path):
     write(tmp_path, {"a": annotation()}, {"train": ["a", "a"]})
     assert [r.image_id for r in load_voc(tmp_path, "train").records] == ["a", "a#2"]
 
 
-def test_missing_things_are_named_with_what_there_is(tmp_path):
+def test_missing_folders_and_splits_are_named(tmp_path):
     write(tmp_path / "VOC2007", {"a": annotation()}, {"train": ["a", "gone"], "empty": []})
     with pytest.raises(FileNotFoundError, match="there are: empty, train"):
         load_voc(tmp_path / "VOC2007", "trian")
@@ -150,7 +150,7 @@ def test_the_size_comes_from_the_picture_if_the_annotation_has_none(tmp_path):
         load_voc(tmp_path)
 
 
-def test_a_corrupt_picture_is_found_when_it_is_loaded(tmp_path):
+def test_a_corrupt_picture_is_reported_when_it_is_loaded(tmp_path):
     record = one(tmp_path, voc_object())
     record.image.write_bytes(record.image.read_bytes()[:30])
     with pytest.raises(BadRecord, match=r"a\.png: not a picture"):
@@ -167,7 +167,7 @@ def test_classes_come_from_a_list_then_voc_then_the_names_found(tmp_path):
     assert load_voc(tmp_path).classes == ("dog", "axolotl")
     assert load_voc(tmp_path, classes=("emu", "axolotl", "dog"))[0].labels.tolist() == [2]
     (tmp_path / "classes.txt").write_text("dog\ndog\n")
-    with pytest.raises(ValueError, match=r"come twice: \['dog'\]"):
+    with pytest.raises(ValueError, match=r"repeated: \['dog'\]"):
         load_voc(tmp_path)
 
 

@@ -24,9 +24,9 @@ from yolojax.losses.yolov1 import yolov1_loss
 QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 TREE = (-1, -1, 0, 0)
 VARIANTS = {  # of region_loss
-    "box": BOX_TERMS,
-    "objectness": OBJECTNESS_TERMS,
-    "classes": CLASS_TERMS,
+    "box_loss": BOX_TERMS,
+    "objectness_loss": OBJECTNESS_TERMS,
+    "class_loss": CLASS_TERMS,
     "assignment": ASSIGNMENTS,
     "ignore": IGNORES,
     "rescore": (True, False),

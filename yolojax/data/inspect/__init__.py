@@ -1,1 +1,1 @@
-"""What is in a data set and what is wrong with it; `yolojax check-data` prints it."""
+"""Checks and statistics of a data set, and the shapes of its boxes."""

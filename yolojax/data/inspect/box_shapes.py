@@ -1,4 +1,4 @@
-"""The shapes of the boxes in a data set, in the cells of the grid that a network puts on them."""
+"""The shapes of the boxes in a data set, in the cells of the network's grid."""
 
 import io
 
@@ -8,31 +8,31 @@ from PIL import Image
 from yolojax.data.records import Record, Source, load_image
 from yolojax.progress import progress
 
-CELL = 32  # pixels of the input to a cell of the grid
-TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
-ORIENTATION = 0x0112  # the EXIF tag
+CELL = 32  # pixels of the input per cell of the grid
+ORIENTATION = 0x0112  # EXIF tag
+SWAPPED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
 def grid_shapes(source: Source, image_size: tuple[int, int], *, letterbox: bool = True):
-    """(w, h) of all boxes of `source` in cells of the fitted pictures -> float64 [n, 2].
+    """Measure all boxes of `source` in cells of the fitted pictures -> (w, h), float64 [n, 2].
 
     Args:
-        source: its crowds and its difficult boxes are left out, as in training.
+        source: the records; crowd and difficult boxes are skipped, as in training.
         image_size: (height, width) in pixels that pictures are fitted into.
-        letterbox: they keep their aspect; False = they fill the whole size.
+        letterbox: keep the aspect of pictures; False: stretch them over the whole size.
 
     Raises:
-        ValueError: there is not one box with an area.
+        ValueError: no box has an area.
         BadRecord: as `picture_size`.
     """
-    found = [np.zeros((0, 2))]
+    parts = [np.zeros((0, 2))]
     for i in progress(range(len(source)), desc="boxes", unit="picture"):
         record = source[i]
         wanted = ~(record.difficult | record.crowd)
         if wanted.any():
             boxes = np.asarray(record.boxes[wanted], np.float64)
-            found.append((boxes[:, 2:] - boxes[:, :2]) * _cells(record, image_size, letterbox))
-    shapes = np.concatenate(found)
+            parts.append((boxes[:, 2:] - boxes[:, :2]) * _cells(record, image_size, letterbox))
+    shapes = np.concatenate(parts)
     shapes = shapes[(shapes > 0).all(axis=1)]
     if not len(shapes):
         raise ValueError(f"{source.name}: no boxes in its {len(source)} pictures to cluster.")
@@ -40,7 +40,7 @@ def grid_shapes(source: Source, image_size: tuple[int, int], *, letterbox: bool 
 
 
 def _cells(record: Record, image_size, letterbox: bool):
-    """(columns, rows) that the fitted picture covers."""
+    """Return the (columns, rows) that the fitted picture covers."""
     size = np.array(image_size, np.float64)
     if letterbox:
         picture = np.array(picture_size(record))
@@ -49,10 +49,10 @@ def _cells(record: Record, image_size, letterbox: bool):
 
 
 def picture_size(record: Record) -> tuple[int, int]:
-    """(height, width) of the upright picture of `record`, from the header of its file.
+    """Read (height, width) of the upright picture of `record` from the header of its file.
 
     Raises:
-        BadRecord: the file is missing or no picture.
+        BadRecord: the file is missing or not a picture.
     """
     if isinstance(record.image, np.ndarray):
         return record.image.shape[:2]
@@ -60,7 +60,7 @@ def picture_size(record: Record) -> tuple[int, int]:
         file = io.BytesIO(record.image) if isinstance(record.image, bytes) else record.image
         with Image.open(file) as picture:
             width, height = picture.size
-            turned = picture.getexif().get(ORIENTATION) in TURNED
-    except OSError:  # a format that only OpenCV knows, or a file that load_image explains
+            swapped = picture.getexif().get(ORIENTATION) in SWAPPED
+    except OSError:  # a format of OpenCV only, or a file that load_image reports
         return load_image(record).shape[:2]
-    return (width, height) if turned else (height, width)
+    return (width, height) if swapped else (height, width)

@@ -1,15 +1,29 @@
-"""Is a data set fit to train on? Read all of it, say what is wrong, and count what there is."""
+"""Checking a data set for training: every record is read and decoded as training would."""
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
-from yolojax.data.geometry import Size
-from yolojax.data.inspect.findings import Look, look_at_all
-from yolojax.data.inspect.statistics import Census, grid_limits, never_seen, numbers_of, take_census
-from yolojax.data.records import Source
+import numpy as np
 
-ERRORS = (  # training stops at them, leaves the record out, or learns nonsense
+from yolojax.data.inspect.statistics import (
+    Summary,
+    classes_without_objects,
+    grid_limits,
+    statistics,
+    summarize,
+)
+from yolojax.data.parsing import EDGE_PIXELS
+from yolojax.data.records import BadRecord, Record, Source, decode_image, read_bytes
+from yolojax.data.transforms import Size, affine_of, boxes_to_input, place_letterbox, place_squash
+from yolojax.ops.boxes import pairwise_iou
+from yolojax.progress import progress
+
+ERRORS = (  # training stops at them, skips the record, or trains on wrong boxes
     "unusable annotations",
     "unknown classes",
     "unreadable pictures",
@@ -23,7 +37,23 @@ WARNINGS = (
     "more boxes than max_boxes",
     "classes that never occur",
 )
-UNKNOWN_CLASS = re.compile(r"class '(.+)' is not one of the classes")  # annotations.class_index
+UNKNOWN_CLASS = re.compile(r"class '(.+)' is not one of the classes")  # parsing.class_index
+DUPLICATE_IOU = 0.99  # of two boxes of one class
+TINY = 0.01  # of a side of the network's input
+
+Finding = tuple[str, str]  # kind (of ERRORS or WARNINGS), message that names record and box
+
+
+class Checked(NamedTuple):
+    """A checked record: its n usable boxes, difficult and crowd included, and its findings."""
+
+    size: Size  # of the decoded picture; (0, 0) if it is unreadable
+    boxes: np.ndarray  # float32 [n, 4], xyxy in 0..1 of the picture
+    boxes_input: np.ndarray  # float32 [n, 4], xyxy in 0..1 of the network's input
+    labels: np.ndarray  # int32 [n]
+    trained: np.ndarray  # bool [n]: neither difficult nor crowd
+    label: int  # of the whole picture, or -1
+    findings: list[Finding]
 
 
 def check_source(
@@ -35,53 +65,57 @@ def check_source(
     side: int,
     anchors: Sequence[tuple[float, float]],
     threads: int,
-) -> tuple[dict, Census]:
-    """Read and decode every record of `source`, with a progress bar.
+) -> tuple[dict, Summary]:
+    """Check every record of `source`, with a progress bar.
 
     Args:
-        source: opened with on_bad_record="skip", so that what it left out can be told.
+        source: opened with on_bad_record="skip", so that skipped records are reported.
         image_size: (height, width) of the network's input.
-        letterbox: whether the aspect is kept on the way to it.
-        max_boxes: truths of a picture that are trained on.
+        letterbox: whether pictures keep their aspect.
+        max_boxes: boxes per picture that are trained on.
         side: cells in a row of YOLOv1's grid.
-        anchors: of YOLOv2, (w, h) in cells.
-        threads: that decode, at least 1.
+        anchors: anchors of YOLOv2, (w, h) in cells.
+        threads: threads that decode, at least 1.
 
     Returns:
-        (report, census); the report is ready for JSON: source, errors and warnings {kind: [message,
-        ...]} (the kinds are those in ERRORS and WARNINGS), what `census.numbers_of` counts, limits
-        {"yolov1", "yolov2": see `census.grid_limits`} and settings.
+        (report, summary). The report is ready for JSON: source, errors and warnings {kind:
+        [message, ...]} with the kinds of ERRORS and WARNINGS, the numbers of
+        `statistics.statistics`, limits {"yolov1", "yolov2"} (see `statistics.grid_limits`) and
+        settings.
     """
     fit = {"image_size": image_size, "max_boxes": max_boxes}
-    looks = look_at_all(source, letterbox=letterbox, threads=threads, **fit)
-    census = take_census(source.classes, looks)
-    found = _findings(source, looks, census)
+    check = partial(check_record, source, letterbox=letterbox, **fit)
+    with ThreadPoolExecutor(threads) as pool:
+        results = pool.map(check, range(len(source)))
+        records = list(progress(results, total=len(source), desc="reading", unit="picture"))
+    summary = summarize(source.classes, [record for record in records if record.size != (0, 0)])
+    findings = _all_findings(source, records, summary)
     report = {
         "source": source.name,
-        "errors": {kind: found[kind] for kind in ERRORS if kind in found},
-        "warnings": {kind: found[kind] for kind in WARNINGS if kind in found},
-        **numbers_of(census, **fit),
-        "limits": grid_limits(census, image_size=image_size, side=side, anchors=anchors),
+        "errors": {kind: findings[kind] for kind in ERRORS if kind in findings},
+        "warnings": {kind: findings[kind] for kind in WARNINGS if kind in findings},
+        **statistics(summary, **fit),
+        "limits": grid_limits(summary, image_size=image_size, side=side, anchors=anchors),
         "settings": {**fit, "image_size": list(image_size), "letterbox": letterbox},
     }
-    return report, census
+    return report, summary
 
 
-def _findings(source: Source, looks: list[Look], census: Census) -> dict[str, list[str]]:
-    """Messages of each kind: of the reader of `source`, of the records and of all together."""
-    found = defaultdict(list)
-    for kind, message in _left_out(source.skipped):
-        found[kind].append(message)
-    for look in looks:
-        for kind, message in look.findings:
-            found[kind].append(message)
-    if never := never_seen(census):
-        found["classes that never occur"] = never
-    return found
+def _all_findings(source: Source, records: list[Checked], summary: Summary) -> dict[str, list[str]]:
+    """Collect the messages of each kind from the reader, the records and the summary."""
+    messages = defaultdict(list)
+    for kind, message in _skipped(source.skipped):
+        messages[kind].append(message)
+    for record in records:
+        for kind, message in record.findings:
+            messages[kind].append(message)
+    if unused := classes_without_objects(summary):
+        messages["classes that never occur"] = unused
+    return messages
 
 
-def _left_out(skipped: list[str]):
-    """(kind, message) of records that the reader left out; one for each unknown class."""
+def _skipped(skipped: list[str]) -> Iterator[Finding]:
+    """Yield the records that the reader skipped; one finding for each unknown class."""
     unknown = defaultdict(list)
     for message in skipped:
         if match := UNKNOWN_CLASS.search(message):
@@ -89,4 +123,79 @@ def _left_out(skipped: list[str]):
         else:
             yield "unusable annotations", message
     for name, messages in unknown.items():
-        yield "unknown classes", f"{name}: {len(messages)} records left out; {messages[0]}"
+        yield "unknown classes", f"{name}: {len(messages)} records skipped; {messages[0]}"
+
+
+def check_record(
+    source: Source, index: int, *, image_size: Size, letterbox: bool, max_boxes: int
+) -> Checked:
+    """Read, decode and check record `index`; the arguments are those of `check_source`."""
+    try:
+        record = source[index]
+        image, data = _read_picture(record)
+    except BadRecord as bad:
+        none = np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, bool)
+        return Checked((0, 0), none[0], *none, -1, [("unreadable pictures", str(bad))])
+    size = image.shape[:2]
+    place = (place_letterbox if letterbox else place_squash)(size, image_size)
+    boxes_input = boxes_to_input(record.boxes, affine_of(place, image_size[1]), size, image_size)
+    trained = ~(record.difficult | record.crowd)
+    usable = _has_area(record.boxes)
+    findings = [*_box_findings(record, source.classes, size, boxes_input)]
+    if is_cut_short(data):
+        text = f"{record.image_id}: the JPEG has no end; the missing part is grey."
+        findings.append(("pictures cut short", text))
+    if trained.sum() > max_boxes:
+        text = f"{record.image_id}: has {trained.sum()} objects, trained on the first {max_boxes}."
+        findings.append(("more boxes than max_boxes", text))
+    arrays = (x[usable] for x in (record.boxes, boxes_input, record.labels, trained))
+    return Checked(size, *arrays, record.label, findings)
+
+
+def _read_picture(record: Record) -> tuple[np.ndarray, bytes]:
+    """Decode a picture -> (image, the encoded file; b"" for an array)."""
+    if isinstance(record.image, np.ndarray):
+        return record.image, b""
+    is_file = isinstance(record.image, Path)
+    data = read_bytes(record.image) if is_file else record.image
+    return decode_image(data, record.image if is_file else record.image_id), data
+
+
+def is_cut_short(data: bytes) -> bool:
+    """Check whether a JPEG file has no end (marker FFD9) after the start of its last scan (FFDA).
+
+    Neither marker occurs within a scan (ITU-T T.81, B.1.1.5), so the file need not be parsed.
+    OpenCV decodes such a file without an error and fills the missing part with grey.
+    """
+    return data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+
+
+def _has_area(boxes) -> np.ndarray:
+    return (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # False for NaN
+
+
+def _box_findings(record: Record, classes, size: Size, boxes_input) -> Iterator[Finding]:
+    height, width = size
+    names = [f"box {i} ({classes[label]})" for i, label in enumerate(record.labels, 1)]
+    pixels = record.boxes.astype(np.float64) * (width, height, width, height)
+
+    def where(kind, mask, rule):
+        for i in np.flatnonzero(mask):
+            edges = ", ".join(f"{edge:.4g}" for edge in pixels[i])
+            yield kind, f"{record.image_id}: {names[i]} at ({edges}) of {width}x{height} {rule}."
+
+    inside = (pixels >= -EDGE_PIXELS) & (pixels <= np.tile((width, height), 2) + EDGE_PIXELS)
+    yield from where("boxes outside the picture", ~inside.all(axis=1), "exceeds the picture")
+    has_area = _has_area(record.boxes)
+    yield from where("boxes without area", ~has_area, "has no area")
+    tiny = (boxes_input[:, 2:] - boxes_input[:, :2] < TINY).any(axis=1) & has_area
+    yield from where("tiny boxes", tiny, f"has a side below {TINY:.0%} of the input")
+    for i, j in _duplicates(record):
+        yield "duplicate boxes", f"{record.image_id}: {names[j]} is the same as box {i + 1}."
+
+
+def _duplicates(record: Record) -> np.ndarray:
+    """Find pairs [k, 2] of equal boxes i < j."""
+    same_class = record.labels[:, None] == record.labels
+    duplicate = same_class & (pairwise_iou(record.boxes, record.boxes) > DUPLICATE_IOU)
+    return np.argwhere(np.triu(duplicate, 1))

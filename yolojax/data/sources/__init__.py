@@ -1,1 +1,1 @@
-"""Readers of data sets: each returns a Source of records."""
+"""Readers of data sets; each returns a Source of records."""

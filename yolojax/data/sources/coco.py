@@ -1,4 +1,4 @@
-"""COCO detection sets: one JSON of annotations and a folder of pictures."""
+"""COCO detection sets: a JSON of annotations and a folder of pictures."""
 
 import json
 from collections import defaultdict
@@ -25,15 +25,15 @@ def load_coco(
     classes: Sequence[str] = (),
     on_bad_record: str = "error",
 ) -> RecordList:
-    """Every picture of the JSON, those without annotations too; image_id is the COCO id as text.
+    """Load every picture of the JSON, with or without annotations; image_id is the COCO id as text.
 
-    Labels are contiguous, in the order of the category ids (80 classes for COCO's ids 1..90) or
-    in that of `classes`; `category_ids[label]` gives the id back.
+    Labels are contiguous, in the order of the category ids (80 classes for COCO's ids 1..90) or of
+    `classes`; `category_ids[label]` is the id of a label.
 
     Raises:
         FileNotFoundError: the JSON or the folder is missing.
         ValueError: the JSON is malformed or lacks a list that the format requires.
-        BadRecord: an annotation or picture that cannot be used, named by its id.
+        BadRecord: an annotation or picture cannot be used; the message has its id.
     """
     if not image_dir.is_dir():
         raise FileNotFoundError(f"{image_dir}: no such folder; write coco:FILE.json:IMAGE_DIR.")
@@ -60,7 +60,7 @@ def _id(item: dict) -> int:
 
 
 def _read_json(path: Path) -> tuple[list[dict], list[dict], list[dict]]:
-    """The lists images, annotations and categories."""
+    """Read the lists images, annotations and categories."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; write coco:FILE.json:IMAGE_DIR.")
     try:
@@ -81,9 +81,9 @@ def _read_json(path: Path) -> tuple[list[dict], list[dict], list[dict]]:
 def _check_images(path: Path, images: list[dict], of_image: dict) -> None:
     ids = {image["id"] for image in images}
     if not ids or len(ids) != len(images):
-        raise ValueError(f"{path}: 'images' must have at least one entry, and no id twice.")
-    if strays := of_image.keys() - ids:
-        annotation = of_image[next(iter(strays))][0]
+        raise ValueError(f"{path}: 'images' must have at least one entry, and unique ids.")
+    if unknown := of_image.keys() - ids:
+        annotation = of_image[next(iter(unknown))][0]
         raise ValueError(
             f"{path}: annotation {annotation.get('id')} belongs to image_id "
             f"{annotation.get('image_id')}, which is not in 'images'."

@@ -1,6 +1,6 @@
-"""Darknet's layout: a list of pictures, and beside each a text file of `class cx cy w h` lines.
+"""Darknet's layout: a list of pictures, each with a text file of `class cx cy w h` lines.
 
-Read through Darknet's `.data` file, or the `data.yaml` that later tools use for the same labels.
+The list is named by Darknet's `.data` file, or by the `data.yaml` of later tools.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,13 @@ from yolojax.data.parsing import (
     collect,
     image_size,
     make_record,
-    read_lines,
     read_names,
     unique_ids,
 )
 from yolojax.data.records import BadRecord, Record
+from yolojax.files import PICTURE_SUFFIXES, is_picture, read_lines
 
 SPLITS = ("train", "val", "test")
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
 
 def load_darknet(
@@ -35,17 +34,18 @@ def load_darknet(
     classes: Sequence[str] = (),
     on_bad_record: str = "error",
 ) -> RecordList:
-    """The pictures of one split, or of all; a picture without a label file has no boxes.
+    """Load the pictures of one split, or of all; a picture without a label file has no boxes.
 
     Args:
-        path: a `.data` or `.yaml` file. Relative paths in it start at its own folder, or else at
-            the working directory as in Darknet.
+        path: a `.data` or `.yaml` file. Relative paths in it start at its folder, or else at the
+            working directory, as in Darknet.
+        split: "train", "val" ("valid") or "test"; "": all.
         classes: names in label order; by default those of the file.
 
     Raises:
-        FileNotFoundError: the file, or one it names, is missing; or no label file at all is found.
-        ValueError: the file is malformed, or has no such split (those there are in the message).
-        BadRecord: a label line that cannot be used; the message names file and line.
+        FileNotFoundError: the file, or one it names, is missing; or no picture has a label file.
+        ValueError: the file is malformed, or has no such split (the message lists the splits).
+        BadRecord: a label line cannot be used; the message names file and line.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -53,7 +53,9 @@ def load_darknet(
         )
     read_description = _read_dot_data if path.suffix == ".data" else _read_yaml
     names, entries, bases = read_description(path)
-    pictures = [p for entry in _choose(path, entries, split) for p in _pictures(entry, bases, path)]
+    pictures = [
+        p for entry in _entries_of(path, entries, split) for p in _pictures(entry, bases, path)
+    ]
     _check_labels(path, pictures)
     classes = tuple(classes) or names
     index = {class_name: label for label, class_name in enumerate(classes)}
@@ -67,10 +69,10 @@ def load_darknet(
 
 
 def _read_dot_data(path: Path) -> tuple[tuple[str, ...], dict[str, list[str]], list[Path]]:
-    """`key = value` lines -> names, {split: lists of pictures}, folders where paths start."""
+    """Read `key = value` lines -> names, {split: lists of pictures}, folders where paths start."""
     values, bases = read_data(path), [path.parent, Path()]
     if "names" not in values:
-        raise ValueError(f"{path}: has no line `names = FILE` with the names of the classes.")
+        raise ValueError(f"{path}: has no line `names = FILE`; add one for the class names.")
     names = read_names(_resolve(values["names"], bases, path))
     _check_count(path, "classes", values.get("classes", len(names)), names)
     keys = {"train": "train", "val": "valid", "test": "test"}
@@ -78,7 +80,7 @@ def _read_dot_data(path: Path) -> tuple[tuple[str, ...], dict[str, list[str]], l
 
 
 def _read_yaml(path: Path) -> tuple[tuple[str, ...], dict[str, list[str]], list[Path]]:
-    """The keys path, train, val, test and names -> names, {split: entries}, folders."""
+    """Read the keys path, train, val, test and names -> names, {split: entries}, folders."""
     try:
         content = yaml.safe_load(path.read_bytes())
     except (yaml.YAMLError, UnicodeError) as error:
@@ -109,53 +111,53 @@ def _check_count(path: Path, key: str, value: str | int, names: tuple[str, ...])
         raise ValueError(f"{path}: {key} is {value}, but there are {len(names)} names.")
 
 
-def _choose(path: Path, entries: dict[str, list[str]], split: str) -> list[str]:
+def _entries_of(path: Path, entries: dict[str, list[str]], split: str) -> list[str]:
     split = {"valid": "val"}.get(split, split)
     if not entries or (split and split not in entries):
         raise ValueError(
             f"{path}: no split {split!r}; there are: {', '.join(entries) or 'none'}. "
-            "Without a split all are read."
+            "Without a split, all are read."
         )
     return [entry for key in entries if split in ("", key) for entry in entries[key]]
 
 
 def _resolve(entry: str, bases: Sequence[Path], path: Path) -> Path:
-    """The first of BASE/entry that exists."""
+    """Return the first BASE/entry that exists."""
     for base in bases:
         if (base / entry).exists():
             return base / entry
     tried = ", ".join(dict.fromkeys(str(base / entry) for base in bases))
-    raise FileNotFoundError(f"{path}: names {entry!r}, which is not there; looked for {tried}.")
+    raise FileNotFoundError(f"{path}: names {entry!r}, which does not exist; tried {tried}.")
 
 
 def _pictures(entry: str, bases: Sequence[Path], path: Path) -> list[Path]:
-    """All pictures under a folder, or those that a text file lists."""
-    place = _resolve(str(entry), bases, path)
-    if place.is_dir():
-        found = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES)
+    """List all pictures below a folder, or those in a text file."""
+    resolved = _resolve(str(entry), bases, path)
+    if resolved.is_dir():
+        pictures = sorted(p for p in resolved.rglob("*") if is_picture(p))
     else:
-        bases = [place.parent, *bases]
-        found = [_listed(line, bases) for line in read_lines(place) if line]
-    if not found:
-        raise ValueError(f"{path}: {place} holds no pictures ({', '.join(SUFFIXES)}).")
-    return found
+        bases = [resolved.parent, *bases]
+        pictures = [_listed(line, bases) for line in read_lines(resolved) if line]
+    if not pictures:
+        raise ValueError(f"{path}: {resolved} has no pictures ({', '.join(PICTURE_SUFFIXES)}).")
+    return pictures
 
 
 def _listed(line: str, bases: Sequence[Path]) -> Path:
-    """As `_resolve`, but a missing picture is left to the record that needs it."""
+    """Resolve a listed picture; a missing one is reported when its record is read."""
     return next((base / line for base in bases if (base / line).exists()), bases[0] / line)
 
 
 def label_file(picture: Path) -> Path:
-    """Where the boxes of `picture` are: images or JPEGImages -> labels, suffix -> .txt (data.c).
+    """Return the label file of a picture: images or JPEGImages -> labels, suffix -> .txt (data.c).
 
-    Darknet replaces text anywhere in the path; here the last folder of that name is replaced, so
-    that a set may lie under another folder with "images" in its name.
+    Darknet replaces text anywhere in the path. Here only the last folder of that name is replaced,
+    so that a parent folder may have "images" in its name.
     """
     parts = list(picture.parts)
-    for at in range(len(parts) - 2, -1, -1):
-        if parts[at] in ("images", "JPEGImages"):
-            parts[at] = "labels"
+    for i in range(len(parts) - 2, -1, -1):
+        if parts[i] in ("images", "JPEGImages"):
+            parts[i] = "labels"
             break
     return Path(*parts).with_suffix(".txt")
 
@@ -164,7 +166,7 @@ def _check_labels(path: Path, pictures: list[Path]) -> None:
     if not any(label_file(picture).is_file() for picture in pictures):
         raise FileNotFoundError(
             f"{path}: none of {len(pictures)} pictures has a label file; "
-            f"looked for {label_file(pictures[0])} and its like."
+            f"the first should have {label_file(pictures[0])}."
         )
 
 
@@ -172,8 +174,7 @@ def _read_record(picture: Path, image_id: str, names: tuple[str, ...], index: di
     size = image_size(picture, picture)
     path = label_file(picture)
     boxes, labels = [], []
-    lines = read_lines(path) if path.is_file() else []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_label_lines(path), 1):
         if not line:
             continue
         place = f"{path}:{number}"
@@ -183,10 +184,17 @@ def _read_record(picture: Path, image_id: str, names: tuple[str, ...], index: di
     return make_record(image_id, picture, size, boxes, labels)
 
 
+def _label_lines(path: Path) -> list[str]:
+    try:
+        return read_lines(path) if path.is_file() else []
+    except ValueError as error:
+        raise BadRecord(str(error)) from error
+
+
 def _read_line(
     line: str, size: tuple[int, int], classes: int, place: str
 ) -> tuple[int, tuple[float, ...]]:
-    """`class cx cy w h`, 0..1 of the picture -> label and xyxy in pixels."""
+    """Parse `class cx cy w h`, in 0..1 of the picture -> label and xyxy in pixels."""
     try:
         label, cx, cy, w, h = (float(word) for word in line.split())
     except ValueError:

@@ -1,4 +1,4 @@
-"""SOURCE strings: where records come from, written the same in every config and command.
+"""SOURCE strings, which name a data set in every config and command.
 
     voc:ROOT[:SPLIT]          a VOC folder (Annotations, JPEGImages, ImageSets)
     coco:JSON:IMAGE_DIR       a COCO JSON and its pictures
@@ -7,7 +7,7 @@
     folder:ROOT[:SPLIT]       pictures of one class each, in ROOT/CLASS/ or named CLASS_*.jpg
     shapes:[SPLIT]            drawn on the fly
 
-Several are joined by +, and without a SPLIT all pictures are read.
+Join several with +. Without a SPLIT, all pictures are read.
 """
 
 import re
@@ -18,7 +18,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from yolojax.data.parsing import check_names
-from yolojax.data.records import Record, Source
+from yolojax.data.records import Record, Source, check_on_bad_record
 from yolojax.data.sources.coco import load_coco
 from yolojax.data.sources.darknet import load_darknet
 from yolojax.data.sources.folder import load_folder
@@ -35,14 +35,14 @@ FORMS = {
     "folder": "folder:ROOT[:SPLIT]",
     "shapes": "shapes:[SPLIT]",
 }
-# tfds' splits have a + of their own: a source begins only where a scheme follows.
-JOINT = re.compile(rf"\+(?=(?:{'|'.join(FORMS)}):)")
-SPLIT = re.compile(r"[\w.-]*")  # no / and no \: the rest of a path is never taken for a split
+# A + inside a tfds split does not join: a scheme must follow.
+JOIN = re.compile(rf"\+(?=(?:{'|'.join(FORMS)}):)")
+SPLIT = re.compile(r"[\w.-]*")  # no / and no \, so that a part of a path is not a split
 
 
 @dataclass(frozen=True)
-class JoinedSource:
-    """Sources one after the other; image_id gets the number of its source in front ("1/000005")."""
+class ConcatenatedSource:
+    """Sources one after the other; image_id is prefixed by the source's number ("1/000005")."""
 
     name: str
     classes: tuple[str, ...]
@@ -50,12 +50,12 @@ class JoinedSource:
 
     @property
     def skipped(self) -> list[str]:
-        """The messages of all parts."""
+        """The messages of skipped records of all parts."""
         return [message for part in self.parts for message in part.skipped]
 
     @property
     def category_ids(self) -> tuple[int, ...]:
-        """COCO's ids of the classes, where all parts have the same ones, else ()."""
+        """The COCO ids of the classes if all parts have the same ones, otherwise ()."""
         (first, *others) = (getattr(part, "category_ids", ()) for part in self.parts)
         return first if all(ids == first for ids in others) else ()
 
@@ -75,33 +75,32 @@ class JoinedSource:
 def load_source(
     spec: str, *, dir: str = "", on_bad_record: str = "error", classes: Sequence[str] = ()
 ) -> Source:
-    """The records that a SOURCE string stands for; see the head of this file.
+    """Open the data set that a SOURCE string names.
 
     Args:
         spec: one SOURCE, or several joined with +.
         dir: where relative paths start; also tfds' data_dir.
-        on_bad_record: "error", or "skip" to leave bad records out and list them in `skipped`.
+        on_bad_record: "error", or "skip" to skip bad records and list them in `skipped`.
         classes: names in label order, to which labels are mapped by name; by default those of the
-            (first) source. A record with an object of another class is a bad one.
+            (first) source. A record with an object of another class is bad.
 
     Raises:
-        FileNotFoundError, ValueError: the string, or what it names, is wrong; says what there is.
-        ValueError: two of `classes` have one name.
-        BadRecord: an annotation that cannot be used, if `on_bad_record` is "error".
+        FileNotFoundError, ValueError: the string, or what it names, is wrong.
+        ValueError: `classes` has a repeated name.
+        BadRecord: an annotation cannot be used, and `on_bad_record` is "error".
     """
-    if on_bad_record not in ("error", "skip"):
-        raise ValueError(f"on_bad_record must be 'error' or 'skip', got {on_bad_record!r}.")
+    check_on_bad_record(on_bad_record)
     if classes:
         check_names(classes, "the classes that labels are mapped to")
     parts: list[Source] = []
-    for part in JOINT.split(spec):
+    for part in JOIN.split(spec):
         source = _load_one(part, dir, on_bad_record, tuple(classes))
         if not len(source):
-            first = f" The first that was left out: {source.skipped[0]}" if source.skipped else ""
+            first = f" The first skipped record: {source.skipped[0]}" if source.skipped else ""
             raise ValueError(f"{part}: has no usable record.{first}")
         parts.append(source)
         classes = parts[0].classes
-    return parts[0] if len(parts) == 1 else JoinedSource(spec, tuple(classes), tuple(parts))
+    return parts[0] if len(parts) == 1 else ConcatenatedSource(spec, tuple(classes), tuple(parts))
 
 
 def _load_one(spec: str, dir: str, on_bad_record: str, classes: tuple[str, ...]) -> Source:
@@ -127,7 +126,7 @@ def _load_one(spec: str, dir: str, on_bad_record: str, classes: tuple[str, ...])
 
 
 def _cut_split(rest: str) -> tuple[str, str]:
-    """PATH[:SPLIT] -> path, split."""
+    """Split PATH[:SPLIT] into path and split."""
     path, colon, split = rest.rpartition(":")
     return (path, split) if colon and SPLIT.fullmatch(split) else (rest, "")
 

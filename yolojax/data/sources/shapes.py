@@ -1,6 +1,6 @@
-"""Scenes of drawn shapes, made on the fly: detection data that needs no download.
+"""Scenes of drawn shapes: detection data that needs no download.
 
-A scene is a pure function of (split, index): the same on every machine, host and run.
+A scene is a pure function of (split, index), so it is the same on every machine, host and run.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from yolojax.data.records import Record
 
 SHAPES = ("circle", "square", "triangle", "star")
 SPLITS = {"train": 2000, "val": 200, "single": 2000, "single-val": 200}  # scenes in each
-SINGLE = ("single", "single-val")  # one shape a scene, which is then also the scene's class
+SINGLE = ("single", "single-val")  # one shape per scene, which is also the scene's class
 SIDE = 128  # pixels, of the square scene
 RADIUS = (16, 34)  # pixels, of a shape
 MAX_SHAPES = 4
@@ -25,7 +25,7 @@ SEED = 20161225  # of all scenes: the date of the YOLO9000 preprint
 
 @dataclass(frozen=True)
 class ShapesSource:
-    """A Source that draws each record when it is asked for."""
+    """A Source that draws each record when it is read."""
 
     name: str
     classes: tuple[str, ...]
@@ -44,26 +44,26 @@ class ShapesSource:
 
 
 def load_shapes(split: str = "", *, name: str = "", classes: Sequence[str] = ()) -> ShapesSource:
-    """2000 scenes for "train", 200 for "val", both without a split; 1 to 4 shapes of 4 classes.
+    """Make 2000 scenes ("train"), 200 ("val") or both (""), with 1 to 4 shapes of 4 classes each.
 
-    "single" and "single-val" are as many scenes with one shape each, for classifiers too.
+    "single" and "single-val" have one shape per scene, for classifiers too.
 
     Raises:
-        ValueError: no such split, or a shape that is not among the given classes.
+        ValueError: there is no such split, or `classes` lacks a shape.
     """
     if split and split not in SPLITS:
         raise ValueError(f"shapes:{split}: no such split; there are: {', '.join(SPLITS)}.")
     if missing := set(SHAPES) - set(classes or SHAPES):
-        raise ValueError(f"shapes: the classes must hold {sorted(missing)}, got {[*classes]}.")
+        raise ValueError(f"shapes: the classes must include {sorted(missing)}, got {[*classes]}.")
     chosen = [split] if split else ["train", "val"]
     scenes = tuple((key, number) for key in chosen for number in range(SPLITS[key]))
     return ShapesSource(name or f"shapes:{split}", tuple(classes) or SHAPES, scenes)
 
 
 def draw_scene(split: str, number: int) -> tuple[np.ndarray, list[tuple[int, ...]], list[int]]:
-    """-> uint8 RGB [SIDE, SIDE, 3], boxes xyxy in pixels around what was drawn, shape numbers.
+    """Draw a scene -> uint8 RGB [SIDE, SIDE, 3], boxes xyxy in pixels, shape numbers.
 
-    A shape may lie under a later one in part; its box is that of the whole shape.
+    A later shape may cover a part of a shape; the box is that of the whole shape.
     """
     generator = np.random.default_rng([SEED, list(SPLITS).index(split), number])
     image, base = _background(generator)
@@ -74,7 +74,7 @@ def draw_scene(split: str, number: int) -> tuple[np.ndarray, list[tuple[int, ...
         x, y, w, h = cv2.boundingRect(mask)
         box = (x, y, x + w, y + h)
         if any(_covered(box, other) > MAX_COVERED for other in boxes):
-            continue  # the first shape always stays, so no scene is empty
+            continue  # never the first shape, so no scene is empty
         image[mask > 0] = _contrasting(base, generator)
         boxes.append(box)
         shapes.append(shape)
@@ -82,7 +82,7 @@ def draw_scene(split: str, number: int) -> tuple[np.ndarray, list[tuple[int, ...
 
 
 def _background(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Soft blotches around a colour -> float32 [SIDE, SIDE, 3], the colour [3]."""
+    """Draw soft blotches around a colour -> float32 [SIDE, SIDE, 3], the colour [3]."""
     base = generator.uniform(20, 235, 3)
     coarse = base + generator.uniform(-35, 35, (5, 5, 3))
     image = cv2.resize(coarse.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
@@ -90,7 +90,7 @@ def _background(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]
 
 
 def _draw_mask(shape: int, generator: np.random.Generator) -> np.ndarray:
-    """uint8 [SIDE, SIDE], 255 inside the shape, which lies wholly in the scene."""
+    """Draw a shape inside the scene -> uint8 [SIDE, SIDE], 255 inside the shape."""
     radius = generator.uniform(*RADIUS)
     centre = generator.uniform(radius + 1, SIDE - radius - 1, 2)
     turn = generator.uniform(0, 2 * np.pi)
@@ -100,7 +100,7 @@ def _draw_mask(shape: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def _outline(shape: str, radius: float, turn: float) -> np.ndarray:
-    """Corners [k, 2] around the origin, on the circle of `radius` (a star's inner ones within)."""
+    """Return corners [k, 2] on a circle around the origin; a star's inner ones are closer."""
     corners = {"circle": 40, "square": 4, "triangle": 3, "star": 10}[shape]
     angles = turn + 2 * np.pi * np.arange(corners) / corners
     inner = (np.arange(corners) % 2) * (shape == "star")
@@ -109,7 +109,7 @@ def _outline(shape: str, radius: float, turn: float) -> np.ndarray:
 
 
 def _covered(a: tuple[int, ...], b: tuple[int, ...]) -> float:
-    """The part of the smaller box that lies in the other."""
+    """Return the fraction of the smaller box that the other covers."""
     w = min(a[2], b[2]) - max(a[0], b[0])
     h = min(a[3], b[3]) - max(a[1], b[1])
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
@@ -117,7 +117,7 @@ def _covered(a: tuple[int, ...], b: tuple[int, ...]) -> float:
 
 
 def _contrasting(base: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """A colour [3] that differs from `base` by CONTRAST or more in at least one channel."""
+    """Draw a colour [3] that differs from `base` by CONTRAST or more in at least one channel."""
     colour = generator.uniform(0, 255, 3)
     channel = generator.integers(3)
     if abs(colour - base).max() < CONTRAST:

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets of boxes or labels, prepared as ArrayRecord; read without TensorFlow."""
+"""TensorFlow Datasets of boxes or labels, prepared as ArrayRecord and read without TensorFlow."""
 
 import os
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from yolojax.data.parsing import class_index, clip_box, collect, image_size, mak
 from yolojax.data.records import BadRecord, Record
 
 HOW_TO_PREPARE = (
-    "A public set is prepared once, in an environment that has TensorFlow, by `tfds build {name} "
-    "--file_format=array_record --data_dir={data_dir}`; a folder of your own by "
+    "Prepare a public set once, in an environment with TensorFlow, by `tfds build {name} "
+    "--file_format=array_record --data_dir={data_dir}`, or your own data by "
     "`yolojax prepare SOURCE --out {out}`."
 )
 
 
 class Fields(NamedTuple):
-    """Names of the features that hold a set's parts; "" where it has none.
+    """The names of the features of a data set; "" if it does not have one.
 
     A classification set has no `objects`; its `label` is that of the picture.
     """
@@ -35,13 +35,13 @@ class Fields(NamedTuple):
 
 @dataclass(frozen=True)
 class TfdsSource:
-    """A Source that reads each record, encoded picture included, when it is asked for."""
+    """A Source that reads each record, with its encoded picture, on access."""
 
     name: str
     classes: tuple[str, ...]
     examples: Sequence[dict[str, Any]]
     fields: Fields
-    names: tuple[str, ...]  # of the labels in the set
+    names: tuple[str, ...]  # of the labels in the data set
     rows: Sequence[int]  # of `examples`, one for each record
     skipped: list[str] = field(default_factory=list)
 
@@ -62,25 +62,25 @@ def load_tfds(
     classes: Sequence[str] = (),
     on_bad_record: str = "error",
 ) -> TfdsSource:
-    """A prepared set: an image and a sequence of boxes and labels, or an image and its label.
+    """Open a prepared set with boxes, or with one label per picture.
 
-    Records are read one by one when they are asked for. They are all read once beforehand only if
-    bad ones must be left out, or if the set has a class that is not among `classes`.
+    Records are read on access. They are all read once beforehand only if bad ones are to be
+    skipped, or if the data set has a class that is not in `classes`.
 
     Args:
         dataset: "voc/2007", or the folder of a prepared set, both below `data_dir`.
-        split: as in tfds: "train", "train+validation", "train[:10%]"; "" is all of them.
+        split: as in tfds: "train", "train+validation", "train[:10%]"; "": all.
         data_dir: by default TFDS_DATA_DIR, or ~/tensorflow_datasets.
 
     Raises:
-        FileNotFoundError: not prepared; the message has the command that does it.
-        ValueError: no such split (those there are in the message), or neither boxes nor a label
-            among its features.
-        BadRecord: a box or label that cannot be used.
+        FileNotFoundError: it is not prepared; the message has the command that does so.
+        ValueError: there is no such split (the message lists the splits), or the features have
+            neither boxes nor a label.
+        BadRecord: a box or label cannot be used.
     """
     import tensorflow_datasets as tfds  # slow to import, and only this scheme needs it
 
-    # From the directory always: the builders of some public sets need TensorFlow even to read.
+    # Always from the directory: the builders of some public sets need TensorFlow even to read.
     builder = tfds.builder_from_directory(find_dataset(dataset, data_dir))
     fields = _find_fields(builder.info.features, dataset)
     examples = _open(builder, split, fields, dataset)
@@ -105,28 +105,28 @@ def _without_bad(source: TfdsSource, on_bad_record: str) -> TfdsSource:
 
 
 def find_dataset(dataset: str, data_dir: str = "") -> Path:
-    """The folder with dataset_info.json: DATA_DIR/DATASET or below it, the newest version.
+    """Find the folder with dataset_info.json in DATA_DIR/DATASET or below; the newest version.
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it has several configurations.
+        ValueError: there are several configurations.
     """
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     tried = []
     for base in [data_dir] if data_dir else ["", default]:
         root = Path(base).expanduser() / Path(dataset).expanduser()
         for pattern in ("", "*", "*/*"):  # the version itself, NAME/VERSION, NAME/CONFIG/VERSION
-            found = [p.parent for p in root.glob(f"{pattern}/dataset_info.json".lstrip("/"))]
-            if found:
-                return _newest(found, dataset)
+            folders = [p.parent for p in root.glob(f"{pattern}/dataset_info.json".lstrip("/"))]
+            if folders:
+                return _newest(folders, dataset)
         tried.append(str(root))
     tried = list(dict.fromkeys(tried))
     how = HOW_TO_PREPARE.format(name=dataset, data_dir=data_dir or default, out=tried[-1])
-    raise FileNotFoundError(f"{' and '.join(tried)}: no prepared dataset {dataset!r} there. {how}")
+    raise FileNotFoundError(f"{' and '.join(tried)}: no prepared dataset {dataset!r}. {how}")
 
 
 def _newest(folders: list[Path], dataset: str) -> Path:
-    """The highest of several versions of one configuration."""
+    """Return the newest of several versions of one configuration."""
     if len({folder.parent for folder in folders}) > 1:
         there = ", ".join(sorted(f"{dataset}/{folder.parent.name}" for folder in folders))
         raise ValueError(f"tfds:{dataset} has several configurations; choose one of {there}.")
@@ -134,7 +134,7 @@ def _newest(folders: list[Path], dataset: str) -> Path:
 
 
 def _find_fields(features: Any, dataset: str) -> Fields:
-    """By type, so that sets with other names for the same things are read too."""
+    """Find features by type, as data sets name them differently."""
     import tensorflow_datasets as tfds
 
     image = _first(features, tfds.features.Image, "image")
@@ -155,20 +155,20 @@ def _find_fields(features: Any, dataset: str) -> Fields:
         filename = _first(features, tfds.features.Text, "file_name")
         return Fields(image, top[0] or filename, top[1], "", "", label, "", "", "")
     raise ValueError(
-        f"tfds:{dataset} is no set for detection, which needs an Image and a Sequence with a "
+        f"tfds:{dataset} is not a set for detection, which needs an Image and a Sequence with a "
         "BBoxFeature and a ClassLabel, nor for classification, which needs an Image and a "
         f"ClassLabel; its features are {', '.join(sorted(features))}."
     )
 
 
 def _first(features: Any, kind: type, preferred: str) -> str:
-    """Name of the feature of that type; VOC, say, has a second ClassLabel, the pose."""
-    found = sorted(key for key in features if isinstance(features[key], kind))
-    return preferred if preferred in found else (found or [""])[0]
+    """Return a feature of this type; VOC has a second ClassLabel, the pose."""
+    names = sorted(key for key in features if isinstance(features[key], kind))
+    return preferred if preferred in names else (names or [""])[0]
 
 
 def _open(builder: Any, split: str, fields: Fields, dataset: str) -> Sequence[dict[str, Any]]:
-    """The examples of the split, their pictures still encoded."""
+    """Open the examples of the split, with encoded pictures."""
     import tensorflow_datasets as tfds
 
     decoders = {fields.image: tfds.decode.SkipDecoding()}
@@ -222,7 +222,7 @@ def _read_labelled(example, image_id: str, where: str, source: TfdsSource) -> Re
 
 
 def _image_id(example: dict[str, Any], row: int, fields: Fields) -> str:
-    """The id of COCO, the file's name without its suffix as in VOC, or else the row."""
+    """Return the COCO id, the file name without suffix as in VOC, or else the row."""
     if fields.image_id:
         value = example[fields.image_id]
         return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,7 +1,7 @@
 """Pascal VOC folders: ROOT/{Annotations,JPEGImages,ImageSets/Main}.
 
 VOC pixel coordinates are 1-based and inclusive, so the continuous box is (xmin - 1, ymin - 1, xmax,
-ymax): its width xmax - xmin + 1 is the one the development kit uses for its overlaps.
+ymax). Its width xmax - xmin + 1 is the one in the development kit's overlaps.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException, ElementTree
 
+from yolojax.data.class_names import VOC_CLASSES
 from yolojax.data.parsing import (
     RecordList,
     check_names,
@@ -17,19 +18,13 @@ from yolojax.data.parsing import (
     clip_box,
     collect,
     make_record,
-    read_lines,
     read_names,
     unique_ids,
 )
 from yolojax.data.records import BadRecord, Record, decode_image, read_bytes
+from yolojax.files import PICTURE_SUFFIXES, read_lines
 
-VOC_CLASSES = (
-    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
-    *("train", "tvmonitor"),
-)
 NAME_FILES = ("labels.txt", "classes.txt", "voc.names", "*.names")
-SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def load_voc(
@@ -40,16 +35,16 @@ def load_voc(
     classes: Sequence[str] = (),
     on_bad_record: str = "error",
 ) -> RecordList:
-    """The pictures that ROOT/ImageSets/Main/<split>.txt lists; without a split all annotated ones.
+    """Load the pictures in ROOT/ImageSets/Main/<split>.txt, or without a split all annotated ones.
 
     Args:
         classes: names in label order; by default ROOT's list of names if it has one, else the 20
-            of VOC if no annotation of ROOT has another, else the names found, sorted.
-        on_bad_record: "error", or "skip" to leave bad records out and list them in `skipped`.
+            of VOC if no annotation of ROOT has another, else all names in them, sorted.
+        on_bad_record: "error", or "skip" to skip bad records and list them in `skipped`.
 
     Raises:
-        FileNotFoundError: a folder is missing, or the split (those there are in the message).
-        BadRecord: an annotation that cannot be used; the message names file and object.
+        FileNotFoundError: a folder or the split is missing; the message lists the splits.
+        BadRecord: an annotation cannot be used; the message names file and object.
     """
     _check_folders(root)
     stems = _split_stems(root, split)
@@ -73,11 +68,11 @@ def _check_folders(root: Path) -> None:
     nearby = sorted({p.parent for at in ("*", "*/*") for p in root.glob(f"{at}/Annotations")})
     layout = "A VOC folder has Annotations/, JPEGImages/ and ImageSets/Main/."
     hint = f"Did you mean {', '.join(map(str, nearby))}?" if nearby else layout
-    raise FileNotFoundError(f"{root}: no folder {' and no '.join(missing)} there. {hint}")
+    raise FileNotFoundError(f"{root}: no folder {' and no '.join(missing)}. {hint}")
 
 
 def _split_stems(root: Path, split: str) -> list[str]:
-    """Stems of the annotation files, in the order of the list."""
+    """List the stems of the annotation files, in the order of the split."""
     if not split:
         stems = sorted(path.stem for path in (root / "Annotations").glob("*.xml"))
     else:
@@ -86,9 +81,9 @@ def _split_stems(root: Path, split: str) -> list[str]:
         if not path.is_file():
             there = ", ".join(sorted(p.stem for p in lists.glob("*.txt"))) or "none"
             raise FileNotFoundError(
-                f"{path}: no such split; there are: {there}. Without a split all are read."
+                f"{path}: no such split; there are: {there}. Without a split, all are read."
             )
-        # Lists of one class (cat_train.txt) have a second column, which is not ours.
+        # The lists of one class (cat_train.txt) have a second column.
         stems = [line.split()[0] for line in read_lines(path) if line]
     if not stems:
         raise ValueError(f"{root}: split {split!r} lists no pictures.")
@@ -97,8 +92,8 @@ def _split_stems(root: Path, split: str) -> list[str]:
 
 def _find_classes(root: Path) -> tuple[str, ...]:
     for pattern in NAME_FILES:
-        if found := sorted(root.glob(pattern)):
-            return read_names(found[0])
+        if files := sorted(root.glob(pattern)):
+            return read_names(files[0])
     names = set()
     for path in (root / "Annotations").glob("*.xml"):
         try:
@@ -138,17 +133,17 @@ def _read_record(path: Path, image_id: str, pictures: dict, index: dict[str, int
 
 
 def _find_picture(path: Path, annotation: Element, pictures: dict[str, Path]) -> Path:
-    """By the annotation's own stem (what a split lists), else by what <filename> says."""
+    """Find the picture by the annotation's stem, as in a split, or else by its <filename>."""
     written = annotation.findtext("filename", "").strip().replace("\\", "/").rpartition("/")[2]
-    candidates = [path.stem + suffix for suffix in SUFFIXES]
-    for candidate in (*candidates, written, *(written + suffix for suffix in SUFFIXES)):
+    candidates = [path.stem + suffix for suffix in PICTURE_SUFFIXES]
+    for candidate in (*candidates, written, *(written + suffix for suffix in PICTURE_SUFFIXES)):
         if candidate.lower() in pictures:
             return pictures[candidate.lower()]
     raise BadRecord(f"{path}: neither {candidates[0]} nor <filename> {written!r} is in JPEGImages.")
 
 
 def _picture_size(annotation: Element, picture: Path) -> tuple[int, int]:
-    """(width, height) from <size>; from the picture itself where that is missing or 0."""
+    """Read (width, height) from <size>, or from the picture if that is missing or 0."""
     sides = [annotation.findtext(f"size/{side}", "").strip() for side in ("width", "height")]
     if all(side.isdigit() and int(side) for side in sides):
         return int(sides[0]), int(sides[1])
@@ -157,7 +152,7 @@ def _picture_size(annotation: Element, picture: Path) -> tuple[int, int]:
 
 
 def _read_box(element: Element, place: str) -> tuple[float, ...]:
-    """Continuous xyxy in pixels; see the head of this file."""
+    """Read a box as continuous xyxy in pixels; see the docstring of this file."""
     edges = []
     for tag in ("xmin", "ymin", "xmax", "ymax"):
         text = element.findtext(f"bndbox/{tag}", "").strip()

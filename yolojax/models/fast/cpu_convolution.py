@@ -3,7 +3,7 @@
 XLA on CPU computes the gradient of a kernel as a convolution with a window as large as the map,
 which is slow where maps are large; as the product of what each window saw and the gradient of the
 output it takes a half to a tenth of the time. With many channels all three convolutions, forward
-and back, are quicker by Winograd's form. docs/performance_cpu.md has the figures.
+and back, are quicker by Winograd's form. docs/notes/performance_cpu.md has the figures.
 """
 
 import jax

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from yolojax.files import let_go
+from yolojax.files import release_mapped
 from yolojax.models.fast import winograd
 from yolojax.models.fast.pooled_convolution import convolve_and_pool, suits
 from yolojax.models.fast.pooling import max_pool
@@ -75,7 +75,7 @@ def fold(
             leaves, own = params[layer.name], statistics.get(layer.name)
             result = make(layer, model.epsilon, least_channels, leaves, own)
             made[layer.name] = jax.block_until_ready(result)  # one kernel at a time in memory
-            let_go(leaves["kernel"])
+            release_mapped(leaves["kernel"])
     return Folded(model.table), {"params": made}
 
 

@@ -3,7 +3,7 @@
 `plain_unit` is the definition. The maximum is taken of the output of the convolution, so that
 nothing else is ever written at full size (pool_rule.signed says why it may). Which place of a
 window won is kept for the backward pass: looked for again, by XLA's select-and-scatter, it costs
-more. docs/performance_tpu.md and docs/performance_cpu.md have the figures.
+more. docs/notes/performance_tpu.md and docs/notes/performance_cpu.md have the figures.
 
 In both forms the four places of a window are axes of a view of z, the output of the convolution:
 

@@ -2,7 +2,7 @@
 
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015), section 4.1: tiles of
 4x4 with a stride of 2 give 2x2 outputs each, with 16 products where the definition takes 36. Both
-gradients take 16 as well. docs/performance_cpu.md has the figures.
+gradients take 16 as well. docs/notes/performance_cpu.md has the figures.
 """
 
 import jax

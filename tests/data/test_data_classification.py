@@ -21,7 +21,7 @@ def load(split="single", **options):
     return train_loader(load_source(f"shapes:{split}"), sample, **options)
 
 
-def test_the_view_is_that_of_the_c_program():
+def test_rotate_crop_is_darknets():
     image = GOLDEN["crop_u8"].transpose(1, 2, 0)
     radians, scale, w, h, dx, dy, aspect = GOLDEN["rotate_crop_args"]
     view = classification.rotate_crop(
@@ -33,13 +33,13 @@ def test_the_view_is_that_of_the_c_program():
     assert np.quantile(difference, 0.99) < 12
 
 
-def test_without_change_the_view_is_the_picture():
+def test_a_view_without_changes_is_the_picture():
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     view = classification.random_view(image, np.random.default_rng(1), size=(32, 32), **STILL)
     np.testing.assert_array_equal(view, image)
 
 
-def test_views_differ_and_show_the_picture_at_the_asked_scale():
+def test_views_differ_and_have_the_given_scale():
     image = np.full((64, 64, 3), 200, np.uint8)
     options = STILL | {"scales": (0.5, 0.5)}
     views = [
@@ -51,7 +51,7 @@ def test_views_differ_and_show_the_picture_at_the_asked_scale():
     assert not np.array_equal(views[0], views[1])
 
 
-def test_the_middle_is_shown_in_evaluation():
+def test_centre_crop_has_the_middle():
     image = np.zeros((40, 120, 3), np.uint8)
     image[:, 40:80] = 255
     crop = classification.centre_crop(image, (20, 20))
@@ -59,7 +59,7 @@ def test_the_middle_is_shown_in_evaluation():
     assert crop.min() == 255
 
 
-def test_a_row_depends_on_its_place_alone():
+def test_a_row_depends_on_seed_and_position_only():
     whole = [next(it) for it in [load()] for _ in range(3)]
     later = next(load(start_batch=2))
     assert fingerprint(whole[2]) == fingerprint(later)
@@ -68,14 +68,14 @@ def test_a_row_depends_on_its_place_alone():
     assert fingerprint(joined) == fingerprint(whole[1])
 
 
-def test_sizes_change_as_multi_scale_says():
+def test_multiscale_changes_the_size():
     sides = {
         next(load(sizes=(32, 64), sizes_every=1, start_batch=i))["image"].shape[1] for i in range(8)
     }
     assert sides == {32, 64}
 
 
-def test_evaluation_shows_every_picture_once():
+def test_evaluation_has_every_picture_once():
     source = load_source("shapes:single-val")
     batches = list(
         classification.eval_loader(
