@@ -32,7 +32,7 @@ IMPORTS = {
     "import yolojax": "import yolojax",
     "import jax": "import jax",
     "import yolojax.predict": "import yolojax.predict",
-    "import train": "import train",
+    "import yolojax.train": "import yolojax.train",
 }
 PATIENCE = 600  # seconds that a start may take
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}

@@ -1,9 +1,41 @@
 """Eight virtual CPU devices for every test: a mesh of one is its first, a mesh of all is a pod."""
 
+import ctypes
+import gc
 import os
+import resource
+import shutil
+import tempfile
 
 import jax
+import pytest
 
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")
+MEMORY = 2 * 2**20  # KiB of a worker above which its compiled programs are released
+
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
+
+
+def pytest_configure(config):
+    """Share compiled programs between the workers, and with the processes that tests start.
+
+    The first pytest process makes the folder; its workers inherit the variable.
+    """
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.mkdtemp(prefix="yolojax-programs-")
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bounded_memory():
+    """Release compiled programs after a module, where they take much memory."""
+    yield
+    with open("/proc/self/statm") as statm:
+        pages = int(statm.read().split()[1])
+    if pages * resource.getpagesize() // 1024 > MEMORY:
+        jax.clear_caches()
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)

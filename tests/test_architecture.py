@@ -33,8 +33,10 @@ MAY_IMPORT = {  # package -> the packages it may import besides itself and those
     "explain": {"ops", "wordtree", "heads", "losses", "config", "distributed", "tasks", "data"}
     | {"visual", "evaluation", "training", "loading"},
     "bench": {"config", "distributed", "tasks", "data", "evaluation", "training"},
-    "ablation": {"cli", "config", "data", "evaluation", "models", "tasks", "training"} | {"visual"},
+    "ablation": {"config", "data", "evaluation", "models", "tasks", "training"} | {"visual"},
     "aot": {"config", "distributed", "data", "tasks", "evaluation", "training"},
+    "train": {"config", "ops", "distributed", "data", "tasks", "pretrained", "evaluation"}
+    | {"training", "explain", "visual"},
     "cli": {"*"},
     "__main__": {"cli"},
     "__init__": {"predict"},

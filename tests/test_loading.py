@@ -3,8 +3,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolojax.cli import saved_config
-from yolojax.cli.saved_config import flag_value, get_config, with_saved_config
 from yolojax.config import Config, DataConfig, ModelConfig, to_dict
 from yolojax.darknet import published_files
 from yolojax.darknet.weights import save_weights
@@ -23,7 +21,7 @@ def write_names(path, count):
     return path
 
 
-def test_weights_are_known_by_their_cfg(tmp_path):
+def test_load_weights_with_their_cfg(tmp_path):
     names = write_names(tmp_path / "a.names", 20)
     model = load_model(WEIGHTS, cfg=CFG, names=names)
     assert model.seen == 123456
@@ -36,7 +34,7 @@ def test_weights_are_known_by_their_cfg(tmp_path):
     }
 
 
-def test_a_config_describes_weights_as_well(tmp_path):
+def test_load_weights_with_a_config(tmp_path):
     config = describe(WEIGHTS, cfg=CFG)
     config.eval.iou_threshold = 0.3
     model = load_model(WEIGHTS, config)
@@ -48,7 +46,7 @@ def test_a_config_describes_weights_as_well(tmp_path):
 
 @pytest.fixture
 def published(tmp_path, monkeypatch):
-    """A file as long as one of the zoo, which is made up: a narrow network passes for it."""
+    """The .weights of a narrow network, with the only entry of the published files."""
     config = Config(
         model=ModelConfig("yolov2_tiny_voc", ("cat", "dog"), ((1.0, 1.0),), width=1 / 16),
         data=DataConfig(image_size=(64, 64)),
@@ -62,13 +60,11 @@ def published(tmp_path, monkeypatch):
     save_weights(path, build(config).model, variables, 5)
     entry = published_files.Weights("tiny.weights", path.stat().st_size, "yolov2_tiny_voc")
     monkeypatch.setattr(published_files, "PUBLISHED_FILES", (entry,))
-    monkeypatch.setattr(
-        published_files, "config_of", lambda found: config if found == entry else None
-    )
+    monkeypatch.setattr(published_files, "config_of", lambda one: config if one == entry else None)
     return path
 
 
-def test_published_weights_need_nothing_beside_them(published, tmp_path):
+def test_load_published_weights_by_their_size(published, tmp_path):
     model = load_model(published)
     assert model.seen == 5
     assert model.config.model.classes == ("cat", "dog")
@@ -80,7 +76,7 @@ def test_published_weights_need_nothing_beside_them(published, tmp_path):
         load_model(published, names=write_names(tmp_path / "b.names", 3))
 
 
-def test_part_of_a_network_is_not_taken_for_the_whole(published, monkeypatch):
+def test_partial_weights_raise(published, monkeypatch):
     entries = tuple(entry._replace(upto=13) for entry in published_files.PUBLISHED_FILES)
     monkeypatch.setattr(published_files, "PUBLISHED_FILES", entries)
     with pytest.raises(ValueError, match=r"the layers before 13 .* --upto 13"):
@@ -90,25 +86,25 @@ def test_part_of_a_network_is_not_taken_for_the_whole(published, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "does not name its network, and no published file has 215736 bytes; give --cfg"),
-        ({"names": "a.names"}, "give --cfg, or --config"),
+        ({}, "no published file has 215736 bytes; give --cfg or --config"),
+        ({"names": "a.names"}, "give --cfg or --config"),
         ({"cfg": CFG, "config": Config()}, "leave cfg and names out"),
         ({"names": "a.names", "config": Config()}, "leave cfg and names out"),
     ],
 )
-def test_what_is_missing_or_too_much_is_named(options, message):
+def test_missing_or_contradicting_arguments_raise(options, message):
     with pytest.raises(ValueError, match=message):
         load_model(WEIGHTS, **options)
 
 
-def test_other_forms_describe_themselves(tmp_path):
+def test_other_formats_need_no_description(tmp_path):
     config = Config(model=ModelConfig("yolov2_tiny_voc", ("cat",), ((1.0, 1.0),)))
     path = tmp_path / "a.safetensors"
     save_tensors(path, config, {"params": {}}, 0)
     assert to_dict(describe(path)) == to_dict(config)
-    with pytest.raises(ValueError, match=r"cfg belong to \.weights files"):
+    with pytest.raises(ValueError, match=r"cfg are for \.weights files"):
         load_model(path, cfg=CFG)
-    with pytest.raises(ValueError, match=r"names and upto belong to \.weights files"):
+    with pytest.raises(ValueError, match=r"names and upto are for \.weights files"):
         load_model(path, names="a.names", upto=3)
     with pytest.raises(FileNotFoundError, match=r"config\.json: not found"):
         load_model(tmp_path)
@@ -116,7 +112,7 @@ def test_other_forms_describe_themselves(tmp_path):
         describe(tmp_path / "nothing")
 
 
-def test_another_model_than_the_saved_one_is_refused(tmp_path):
+def test_config_with_another_model_raises(tmp_path):
     model = load_model(WEIGHTS, cfg=CFG)
     path = tmp_path / "a.safetensors"
     save_tensors(path, model.config, model.variables, 0)
@@ -126,43 +122,3 @@ def test_another_model_than_the_saved_one_is_refused(tmp_path):
     other.model.classes = ("cat",) * 20
     with pytest.raises(ValueError, match=r"config\.model cannot be changed"):
         load_model(path, other)
-
-
-def in_two_words(flags):
-    return [word for flag in flags for word in flag.split("=", 1)]
-
-
-@pytest.mark.parametrize("form", [list, in_two_words])
-def test_flags_name_the_config(form):
-    flags = [f"--workdir={GOLDEN}", f"--weights={WEIGHTS}", f"--cfg={CFG}"]
-    given = with_saved_config(["eval.py", *form(flags), "--config.seed=3"])
-    file, _, argument = given[1].partition(":")
-    assert file == f"--config={saved_config.__file__}"
-    assert get_config(argument) == describe(WEIGHTS, cfg=CFG)
-    assert given[2:] == [*form(flags), "--config.seed=3"]
-
-
-def test_flags_that_need_no_config_stay_as_they_are():
-    for argv in (["eval.py", "--workdir", "w", "--config=c.py"], ["eval.py", "--help"]):
-        assert with_saved_config(argv) == argv
-
-
-def test_flags_are_not_taken_for_each_other():
-    argv = ["eval.py", "--workdir", "w", "--config.seed=3"]
-    assert flag_value(argv, "workdir") == "w"
-    assert flag_value(argv, "config") is None
-    assert flag_value(argv, "weights") is None
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--workdir=/nothing"], "eval.py: /nothing: not found"),
-        (["--workdir=w", f"--weights={WEIGHTS}"], "give --cfg, or --config"),
-        (["--workdir=w", f"--weights={WEIGHTS}", "--cfg=no.cfg"], "no.cfg: "),
-        (["--workdir=w", "--config=c.py", "--cfg=a.cfg"], "leave --cfg and --names out"),
-    ],
-)
-def test_a_config_that_is_not_there_ends_the_script(flags, message):
-    with pytest.raises(SystemExit, match=message):
-        with_saved_config(["eval.py", *flags])

@@ -35,7 +35,7 @@ def my_loss(tmp_path):
 
 
 def test_it_keeps_the_contract(my_loss, capsys):
-    assert main(["check-loss", my_loss, "--set", "power=3"]) == 0
+    assert main(["check-loss", my_loss, "--config.loss.arguments.power=3"]) == 0
     assert "(region): 15 of 15 checks passed" in capsys.readouterr().out
 
 

@@ -10,12 +10,13 @@ import pytest
 
 from yolojax import predict
 from yolojax.config import Config, DataConfig, ModelConfig
-from yolojax.darknet.weights import save_weights
 from yolojax.data.records import BadRecord
 from yolojax.evaluation.detection import make_programs
 from yolojax.heads.predictions import Predictions
+from yolojax.loading import Loaded
+from yolojax.models.network import variable_shapes
+from yolojax.saving import save_model
 from yolojax.tasks import Task, build
-from yolojax.training.checkpoint import abstract_state, open_manager, save, save_config
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = Config(
@@ -25,11 +26,11 @@ SMALL = Config(
 
 
 def white_boxes(images):
-    """The network and decoder of the tests: one box around what is white, 0.8 * (0.9, 0.1)."""
+    """Decode to one box around the white area, with scores 0.8 * (0.9, 0.1)."""
     white = images.min(axis=-1) > 0.9
 
-    def edges(seen):
-        return jnp.argmax(seen, 1) / seen.shape[1], 1 - jnp.argmax(seen[:, ::-1], 1) / seen.shape[1]
+    def edges(line):
+        return jnp.argmax(line, 1) / line.shape[1], 1 - jnp.argmax(line[:, ::-1], 1) / line.shape[1]
 
     (x1, x2), (y1, y2) = edges(white.any(axis=1)), edges(white.any(axis=2))
     count = len(images)
@@ -59,7 +60,7 @@ def picture(height, width, box):
 @pytest.mark.parametrize("resize", ["opencv", "darknet"])
 @pytest.mark.parametrize("letterbox", [True, False])
 @pytest.mark.parametrize("size", [(192, 256), (100, 400), (400, 100), (60, 50)])
-def test_boxes_come_back_in_pixels_of_the_picture(size, letterbox, resize):
+def test_boxes_are_in_pixels_of_the_picture(size, letterbox, resize):
     height, width = size
     box = (width // 5, height // 4, width // 2, height * 3 // 4)
     detector = make_detector(letterbox=letterbox, resize=resize)
@@ -82,16 +83,16 @@ def test_many_pictures_of_many_sizes_take_one_program():
 
 
 def corner_boxes(images):
-    """150 boxes that do not meet, of one class each, the first the surest."""
-    place = jnp.arange(150)
-    x, y = place % 15 / 15, place // 15 / 10
+    """Decode to 150 disjoint boxes of one class in descending score."""
+    index = jnp.arange(150)
+    x, y = index % 15 / 15, index // 15 / 10
     boxes = jnp.stack([x, y, x + 1 / 16, y + 1 / 11], axis=-1)
-    objectness = 0.9 - place / 1000
+    objectness = 0.9 - index / 1000
     one = Predictions(boxes, objectness, jnp.ones((150, 1)))
     return jax.tree.map(lambda leaf: jnp.tile(leaf, (len(images), *[1] * leaf.ndim)), one)
 
 
-def test_more_detections_than_the_config_s_are_kept_where_asked_for():
+def test_max_detections_can_exceed_that_of_the_config():
     model = SimpleNamespace(apply=lambda variables, images, train: images)
     config = Config(model=ModelConfig(classes=("thing",)), data=DataConfig(image_size=(96, 128)))
     config.eval.max_detections, config.eval.top_k = 100, 120
@@ -102,7 +103,7 @@ def test_more_detections_than_the_config_s_are_kept_where_asked_for():
     assert detector._programs.network._cache_size() == 1
 
 
-def test_names_are_those_that_are_shown_and_the_tree_is_known():
+def test_result_has_display_names_and_the_tree():
     model = SimpleNamespace(apply=lambda variables, images, train: images)
     names = {"classes": ("n01", "n02"), "class_names": ("animal", "dog"), "tree": (-1, 0)}
     config = Config(model=ModelConfig(**names), data=DataConfig(image_size=(96, 128)))
@@ -111,19 +112,19 @@ def test_names_are_those_that_are_shown_and_the_tree_is_known():
     assert (result.names, result.classes, result.tree) == (["animal"], ("animal", "dog"), (-1, 0))
 
 
-def test_the_best_candidate_is_known_though_it_is_below_the_threshold():
+def test_best_candidate_is_returned_below_the_threshold():
     result = make_detector().predict(picture(96, 128, (20, 20, 60, 60)), threshold=0.75)
     assert len(result.scores) == len(result.boxes_pixels) == len(result.names) == 0
     assert (result.best_label, round(result.best_score, 4)) == (0, 0.72)
 
 
-def test_a_box_may_have_several_classes_each_with_its_score():
+def test_a_box_may_have_several_classes():
     result = make_detector().predict(picture(96, 128, (20, 20, 60, 60)), threshold=0.05)
     np.testing.assert_allclose(result.scores, [0.72, 0.08], rtol=1e-5)
     assert result.names == ["white thing", "other"]
 
 
-def test_boxes_in_the_margin_are_left_out():
+def test_boxes_in_the_margin_are_dropped():
     detector = make_detector.__wrapped__()
     margin = jnp.array([[[0.0, 0.0, 1.0, 0.1]]])  # above a wide picture
     model = SimpleNamespace(apply=lambda variables, images, train: images)
@@ -132,7 +133,7 @@ def test_boxes_in_the_margin_are_left_out():
     assert len(detector.predict(picture(100, 400, (0, 0, 9, 9))).scores) == 0
 
 
-def test_a_file_is_turned_upright_and_named(tmp_path):
+def test_a_file_is_rotated_by_its_exif_tag(tmp_path):
     from PIL import Image
 
     exif = Image.Exif()
@@ -145,7 +146,7 @@ def test_a_file_is_turned_upright_and_named(tmp_path):
     np.testing.assert_allclose(result.boxes_pixels, [(0, 0, 40, 50)], atol=4)
 
 
-def test_the_result_is_ready_for_json_and_drawn():
+def test_result_as_json_and_as_drawing():
     result = make_detector().predict(picture(96, 128, (32, 24, 64, 72)))
     expected = {
         "file": "",
@@ -161,16 +162,16 @@ def test_the_result_is_ready_for_json_and_drawn():
     assert not np.array_equal(drawn, result.image)
 
 
-def test_a_bad_picture_stops_or_is_told(tmp_path):
+def test_a_bad_picture_raises_or_calls_on_bad(tmp_path):
     (tmp_path / "bad.jpg").write_text("no picture")
     good = picture(96, 128, (32, 24, 64, 72))
     pictures = [good, tmp_path / "bad.jpg", good]
     detector = make_detector()
     with pytest.raises(BadRecord, match=r"bad\.jpg: not a picture"):
         detector.predict(pictures)
-    told = []
-    assert len(detector.predict(pictures, on_bad=told.append)) == 2
-    assert len(told) == 1
+    errors = []
+    assert len(detector.predict(pictures, on_bad=errors.append)) == 2
+    assert len(errors) == 1
 
 
 @pytest.mark.parametrize(
@@ -183,30 +184,20 @@ def test_a_bad_picture_stops_or_is_told(tmp_path):
         (picture(9, 9, (0, 0, 3, 3)), {"max_detections": 0}, "max_detections must be 1 or more"),
     ],
 )
-def test_bad_arguments_are_named(image, options, message):
+def test_bad_arguments_raise(image, options, message):
     with pytest.raises(ValueError, match=message):
         make_detector().predict(image, **options)
 
 
-def random_state(task):
-    generator = np.random.default_rng(0)
-
-    def draw(leaf):
-        values = np.abs(generator.normal(size=leaf.shape)).astype(leaf.dtype)  # variances too
-        return jax.device_put(values, leaf.sharding)
-
-    return jax.tree.map(draw, abstract_state(task, SMALL))
-
-
 def test_a_run_and_its_weights_file_are_the_same_detector(tmp_path):
-    task = build(SMALL)
-    state = random_state(task)
-    save_config(tmp_path, SMALL)
-    with open_manager(tmp_path, keep=1) as manager:
-        save(manager, state, SMALL)
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    save_weights(tmp_path / "a.weights", task.model, jax.device_get(variables), seen=0)
-    run = predict.load(tmp_path)
+    task, generator = build(SMALL), np.random.default_rng(0)
+    shapes = variable_shapes(task.model, SMALL.data.image_size)
+    variables = jax.tree.map(
+        lambda leaf: np.abs(generator.normal(size=leaf.shape)).astype("f4"), shapes
+    )
+    for name in ("run", "a.weights"):
+        save_model(tmp_path / name, Loaded(task, SMALL, variables, 0))
+    run = predict.load(tmp_path / "run")
     file = predict.load(tmp_path / "a.weights", config=SMALL)
     jax.tree.map(np.testing.assert_array_equal, run._variables, file._variables)
     assert run.image_size == file.image_size == (64, 96)
@@ -215,12 +206,12 @@ def test_a_run_and_its_weights_file_are_the_same_detector(tmp_path):
     assert 0 < len(result.scores) <= 100
 
 
-@pytest.mark.parametrize("name", ["v2tiny_narrow", "v1tiny_narrow"])
-def test_weights_with_their_cfg_and_names(name, tmp_path):
+@pytest.mark.parametrize(("name", "size"), [("v2tiny_narrow", 64), ("v1tiny_narrow", None)])
+def test_weights_with_their_cfg_and_names(name, size, tmp_path):
     weights, cfg = GOLDEN / "weights" / f"{name}.weights", GOLDEN / "cfg" / f"{name}.cfg"
     names = tmp_path / "a.names"
     names.write_text("".join(f"thing {i}\n" for i in range(20)))
-    detector = predict.load(weights, cfg=cfg, names=names, batch_size=2)
+    detector = predict.load(weights, cfg=cfg, names=names, image_size=size, batch_size=2)
     assert detector.config.data.resize == "darknet"
     pictures = np.random.default_rng(0).integers(0, 256, (3, 60, 90, 3), np.uint8)
     results = detector.predict(list(pictures), threshold=0.01)
@@ -235,7 +226,7 @@ def golden(name):
 
 
 @pytest.mark.parametrize(("size", "expected"), [(96, (96, 96)), ((64, 96), (64, 96))])
-def test_an_image_size_is_height_and_width_or_the_side_of_a_square(size, expected):
+def test_image_size_is_height_and_width_or_one_number(size, expected):
     assert predict.load(**golden("v2tiny_narrow"), image_size=size).image_size == expected
 
 
@@ -250,12 +241,12 @@ def test_an_image_size_is_height_and_width_or_the_side_of_a_square(size, expecte
         ("v2tiny_narrow", {"batch_size": 0}, "batch_size must be 1 or more; got 0"),
     ],
 )
-def test_what_the_network_does_not_take_is_refused_when_loading(name, options, message):
+def test_load_checks_image_and_batch_size(name, options, message):
     with pytest.raises(ValueError, match=message):
         predict.load(**golden(name), **options)
 
 
-def test_load_says_what_is_missing(tmp_path):
+def test_load_of_missing_files(tmp_path):
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(FileNotFoundError, match="nothing: not found"):
         predict.load(tmp_path / "nothing")

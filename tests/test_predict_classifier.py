@@ -15,12 +15,12 @@ from yolojax.tasks import Task
 
 GOLDEN = Path(__file__).parent / "golden"
 TINY = Path(__file__).parents[2] / "shared" / "data" / "weights"
-COLOURS = ("n01", "n02", "n03")  # wnids of what is red, green, blue
+COLOURS = ("n01", "n02", "n03")  # wnids of red, green, blue
 NAMES = ("red", "green", "blue")
 
 
 def make_classifier(batch_size=1, resize="opencv"):
-    """Its probabilities are the shares of the three colours in what the network sees."""
+    """A classifier whose probabilities are the shares of the three colours in its input."""
     model = SimpleNamespace(apply=lambda variables, images, train: images.mean((1, 2)))
     task = Task(model, lambda raw: raw / jnp.sum(raw, -1, keepdims=True), None, "classes")
     data = DataConfig(image_size=(32, 32), resize=resize)
@@ -38,14 +38,14 @@ def picture(height, width):
 
 @pytest.mark.parametrize("resize", ["opencv", "darknet"])
 @pytest.mark.parametrize("size", [(32, 32), (64, 160), (160, 64)])
-def test_the_middle_of_a_picture_is_classified(size, resize):
+def test_the_centre_crop_is_classified(size, resize):
     result = make_classifier(resize=resize).predict(picture(*size))
     assert result.names[:2] == ["green", "red"]
     np.testing.assert_allclose(result.probs, [0.8, 0.2, 0.0], atol=0.02)
     assert (result.labels.tolist(), result.classes) == ([1, 0, 2], NAMES)
 
 
-def test_many_pictures_come_back_in_their_order():
+def test_results_are_in_the_order_of_the_pictures():
     classifier = make_classifier(batch_size=2)
     pictures = [np.roll(picture(40, 40), turn, axis=-1) for turn in (0, 1, 2)]
     results = classifier.predict(pictures)
@@ -53,7 +53,7 @@ def test_many_pictures_come_back_in_their_order():
     assert classifier._programs.top._cache_size() == 1
 
 
-def test_the_classification_is_ready_for_json_and_drawn():
+def test_classification_as_json_and_as_drawing():
     result = make_classifier().predict(picture(60, 60))
     found = json.loads(json.dumps(result.to_dict()))
     assert (found["file"], found["width"], found["height"]) == ("", 60, 60)
@@ -65,7 +65,7 @@ def test_the_classification_is_ready_for_json_and_drawn():
     np.testing.assert_array_equal(drawn[30:50, 20:40], result.image[30:50, 20:40])
 
 
-def test_of_a_tree_the_way_to_each_class_is_told():
+def test_result_has_the_path_to_each_class_of_a_tree():
     classifier = make_classifier()
     classifier.config.model.tree = (-1, 0, 0)
     result = classifier.predict(picture(60, 60))
@@ -74,16 +74,16 @@ def test_of_a_tree_the_way_to_each_class_is_told():
     assert (found["wnid"], found["path"]) == ("n02", ["red", "green"])
 
 
-def test_a_bad_picture_stops_or_is_told(tmp_path):
+def test_a_bad_picture_raises_or_calls_on_bad(tmp_path):
     (tmp_path / "bad.jpg").write_text("no picture")
     pictures = [picture(9, 9), tmp_path / "bad.jpg"]
     with pytest.raises(BadRecord, match=r"bad\.jpg: not a picture"):
         make_classifier().predict(pictures)
-    told = []
-    assert len(make_classifier().predict(pictures, on_bad=told.append)) == len(told) == 1
+    errors = []
+    assert len(make_classifier().predict(pictures, on_bad=errors.append)) == len(errors) == 1
 
 
-def test_weights_of_a_classifier_with_their_cfg():
+def test_load_weights_of_a_classifier_with_their_cfg():
     name = "darknet19_narrow"
     weights, cfg = GOLDEN / "weights" / f"{name}.weights", GOLDEN / "cfg" / f"{name}.cfg"
     classifier = predict.load(weights, cfg=cfg, image_size=64)
@@ -94,15 +94,15 @@ def test_weights_of_a_classifier_with_their_cfg():
     assert (np.diff(result.probs) <= 0).all()
 
 
-@pytest.mark.skipif(not TINY.exists(), reason="needs Tiny Darknet, in shared/ beside the project")
-def test_tiny_darknet_knows_the_dog():
+@pytest.mark.skipif(not TINY.exists(), reason="needs Tiny Darknet in ../shared/data")
+def test_tiny_darknet_classifies_the_dog():
     classifier = predict.load(TINY / "tiny-darknet" / "tiny.weights")
     middle = cropper("darknet")(cv2.imread(str(TINY / "dog.jpg"))[..., ::-1], (224, 224))
     result = classifier.predict(np.rint(255 * middle).astype(np.uint8))
-    # `darknet classifier predict` of the same 224 x 224 pixels, which it takes as they are.
+    # `darknet classifier predict` on the same 224 x 224 pixels.
     assert result.labels.tolist() == [252, 14, 97, 123, 148]
     np.testing.assert_allclose(
         result.probs, [0.4408, 0.1188, 0.0643, 0.0511, 0.0378], rtol=0, atol=1e-4
     )
-    # All of the picture: the same middle, but for the rounding to whole levels.
+    # The whole picture gives the same crop, except for rounding to whole levels.
     np.testing.assert_allclose(classifier.predict(TINY / "dog.jpg").probs, result.probs, atol=0.02)

@@ -15,14 +15,14 @@ from yolojax.wordtree.tree import bucket_layout, make_tree
 
 
 def tree_model(grid=1):
-    """A dog in every cell, that is a terrier with probability .6; the tree of `ANIMALS`."""
+    """A model with a dog in every cell, which is a terrier with probability .6."""
     raw = np.zeros((1, grid, grid, 9), np.float32)
     raw[..., 4] = 5
     raw[..., 5:] = np.log([1, 1, 0.6, 0.4])[bucket_layout(make_tree(ANIMALS["tree"])).node]
     config = Config(model=ModelConfig(**ANIMALS), data=DataConfig(image_size=(96, 96)))
     model = SimpleNamespace(apply=lambda variables, images, train: jnp.asarray(raw))
     decode = functools.partial(yolo9000.decode, anchors=[(0.5, 0.5)], tree=ANIMALS["tree"])
-    return Loaded(Task(model, decode, loss=None), config, {}, 0)
+    return Loaded(Task(model, decode, loss=None, has_tree=True), config, {}, 0)
 
 
 ANIMALS = {
@@ -32,7 +32,7 @@ ANIMALS = {
 }
 
 
-def test_how_far_down_the_tree_is_an_option(monkeypatch):
+def test_tree_threshold_and_semantics_are_options(monkeypatch):
     monkeypatch.setattr(predict.api, "load_model", lambda *args, **options: tree_model())
     image = np.zeros((96, 96, 3), np.uint8)
     result = predict.load("run").predict(image)
@@ -46,17 +46,15 @@ def test_how_far_down_the_tree_is_an_option(monkeypatch):
         predict.load("run", tree_threshold=7.0).predict(image)
 
 
-def test_no_tree_is_no_place_to_go_down(monkeypatch):
+def test_tree_options_need_a_tree(monkeypatch):
     flat = tree_model()
     flat.config.model.tree = ()
     monkeypatch.setattr(predict.api, "load_model", lambda *args, **options: flat)
-    with pytest.raises(
-        ValueError, match=r"only a detector whose classes form a tree .* leave tree"
-    ):
+    with pytest.raises(ValueError, match="tree_threshold need a detector with a class tree"):
         predict.load("run", tree_threshold=0.5)
 
 
-def test_of_a_tree_too_more_detections_are_found_where_asked_for(monkeypatch):
+def test_max_detections_can_exceed_that_of_the_config_with_a_tree(monkeypatch):
     monkeypatch.setattr(predict.api, "load_model", lambda *args, **options: tree_model(grid=20))
     detector, image = predict.load("run"), np.zeros((96, 96, 3), np.uint8)
     assert [len(detector.predict(image, max_detections=n).scores) for n in (9, 350)] == [9, 350]

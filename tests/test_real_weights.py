@@ -64,6 +64,13 @@ def load(name):
     )
 
 
+@functools.cache
+def detector(name):
+    """The detector of `predict.load`, which compiles once for all pictures."""
+    files = DETECTORS[name]
+    return predict.load(WEIGHTS / files.weights, cfg=WEIGHTS / files.cfg, names=DATA / files.names)
+
+
 def golden_input(picture):
     """The original program's letterboxed picture, [1, 224, 224, 3]."""
     planar = np.load(GOLDEN / f"input_{picture}_letterbox224.npz")["x"]
@@ -85,14 +92,14 @@ def activated(raw, slots=5):
 
 @pytest.mark.parametrize("name", DETECTORS)
 @pytest.mark.parametrize("picture", PICTURES)
-def test_the_network_says_what_the_original_program_says(name, picture):
+def test_network_equals_the_original_program(name, picture):
     expected = np.load(GOLDEN / f"{name}_{picture}.npz")["darknet_output"]
     found = activated(network(load(name), golden_input(picture)))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("picture", PICTURES)
-def test_the_classifier_says_what_the_original_program_says(picture):
+def test_classifier_equals_the_original_program(picture):
     weights, cfg = (WEIGHTS / name for name in CLASSIFIER)
     loaded = loading.load_model(weights, cfg=cfg)
     expected = np.load(GOLDEN / f"tinydarknet_{picture}.npz")["darknet_output"]
@@ -101,7 +108,7 @@ def test_the_classifier_says_what_the_original_program_says(picture):
 
 
 @pytest.mark.parametrize("picture", PICTURES)
-def test_the_input_is_the_original_programs(picture):
+def test_input_equals_the_original_program(picture):
     image = cv2.imread(str(WEIGHTS / f"{picture}.jpg"))[..., ::-1]
     found, _ = fitter(letterbox=True, resize="darknet")(image, (224, 224))
     # Of the same JPEG decoder: Debian's program has OpenCV's, too. stb_image is 3 levels away.
@@ -110,12 +117,8 @@ def test_the_input_is_the_original_programs(picture):
 
 @pytest.mark.parametrize("name", DETECTORS)
 @pytest.mark.parametrize("picture", PICTURES)
-def test_the_boxes_of_a_picture_are_the_original_programs(name, picture):
-    files = DETECTORS[name]
-    detector = predict.load(
-        WEIGHTS / files.weights, cfg=WEIGHTS / files.cfg, names=DATA / files.names
-    )
-    result = detector.predict(WEIGHTS / f"{picture}.jpg", threshold=0.25, iou=0.45)
+def test_boxes_equal_the_original_program(name, picture):
+    result = detector(name).predict(WEIGHTS / f"{picture}.jpg", threshold=0.25, iou=0.45)
     expected = np.load(GOLDEN / f"{name}_{picture}.npz")["dets"]
     expected = expected[np.argsort(-expected[:, 1], kind="stable")]
     height, width = result.image.shape[:2]
@@ -139,7 +142,7 @@ def evaluated(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DETECTORS)
-def test_the_map_is_that_of_the_original_programs_boxes(name, tmp_path):
+def test_map_equals_that_of_the_original_boxes(name, tmp_path):
     loaded, source, mesh, programs = evaluated(name)
     result = detection.evaluate_source(
         programs, loaded.variables, source, loaded.config, mesh, tmp_path
@@ -152,7 +155,7 @@ def test_the_map_is_that_of_the_original_programs_boxes(name, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DETECTORS)
-def test_the_map_without_clipping_is_the_original_programs(name):
+def test_map_without_clipping_equals_that_of_the_original_boxes(name):
     """Under the protocol of `Published.unclipped`, by which the pictures came with a number."""
     loaded, source, _, programs = evaluated(name)
     truths, detections = [], []
@@ -175,7 +178,7 @@ def test_the_map_without_clipping_is_the_original_programs(name):
 
 
 @pytest.mark.slow
-def test_the_classifier_is_right_as_often_as_the_original_program(tmp_path):
+def test_accuracy_equals_that_of_the_original_program(tmp_path):
     sample = DATA / "imagenet_sample"
     lines = (sample / "wnids_darknet_order.txt").read_text().splitlines()
     (tmp_path / "wnids.names").write_text("\n".join(line.split("\t")[0] for line in lines))

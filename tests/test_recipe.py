@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-import train as script
+from yolojax import train as script
 from yolojax.config import read_config
 from yolojax.distributed.sharding import make_mesh
 from yolojax.loading import load_model

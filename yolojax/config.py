@@ -6,13 +6,22 @@ length in time is counted in images, so neither the batch size nor the number of
 schedule.
 """
 
+import ast
 import dataclasses
 import importlib.util
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 import dacite
+
+from yolojax.suggestions import did_you_mean
+
+PACKAGE = Path(__file__).parent
+# A wheel has the shipped configs in the package, a checkout next to it.
+CONFIGS = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
 
 
 @dataclass
@@ -202,7 +211,7 @@ class Config:
 
 
 def to_dict(config: Config) -> dict:
-    """`config` as plain dicts, ready for JSON."""
+    """Convert `config` to plain dicts that JSON can hold."""
     return dataclasses.asdict(config)
 
 
@@ -230,7 +239,7 @@ def from_dict(fields: dict) -> Config:
     Raises:
         ValueError: a field is unknown, or its value has another type.
     """
-    # Lists come from JSON, whole numbers in the place of floats from people.
+    # JSON has lists for tuples; people write whole numbers for floats.
     rules = dacite.Config(cast=[tuple, float], strict=True)
     try:
         return dacite.from_dict(Config, with_new_names(fields), config=rules)
@@ -239,11 +248,13 @@ def from_dict(fields: dict) -> Config:
 
 
 def checked(config: Config) -> Config:
-    """`config` with every value of its field's type: what the command line gave may not be.
+    """Return `config` with every value of its field's type.
 
     Raises:
-        ValueError: a value has another type, or several class names stand in one.
+        ValueError: an attribute is no field, a value has another type, or one class name holds
+            several.
     """
+    _check_attributes(config)
     config = from_dict(to_dict(config))
     joined = [name for name in config.model.classes if "," in name]
     if joined:
@@ -254,40 +265,159 @@ def checked(config: Config) -> Config:
     return config
 
 
-def is_smoke(arg: str | None) -> bool:
-    """Whether a config file was asked for as `FILE.py:smoke`, the one variant that all have.
+def _check_attributes(config, prefix: str = "") -> None:
+    """Raise ValueError for an attribute that is no field; a dataclass accepts mistyped names."""
+    known = [field.name for field in dataclasses.fields(config)]
+    for name, value in vars(config).items():
+        full = f"{prefix}{name}"
+        if full in OLD_FIELDS:
+            raise ValueError(f"config.{full} is now config.{OLD_FIELDS[full]}.")
+        if name not in known:
+            hint = did_you_mean(name, known, f"config.{prefix}{{}}")
+            raise ValueError(f"config.{full}: there is no such field.{hint}")
+        if dataclasses.is_dataclass(value):
+            _check_attributes(value, f"{full}.")
+
+
+def field_names(schema: type = Config, prefix: str = "") -> list[str]:
+    """Return every field of the config as a dotted name, such as "model.width"."""
+    names = []
+    for part in dataclasses.fields(schema):
+        if dataclasses.is_dataclass(part.type):
+            names += field_names(part.type, f"{prefix}{part.name}.")
+        else:
+            names.append(prefix + part.name)
+    return names
+
+
+def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
+    """Set each FIELD=VALUE of `overrides`, as "model.width=0.25"; `config` stays as it is.
+
+    A value is a Python literal, else it is text. A field of (name, number) pairs is also set pair
+    by pair, as "loss.arguments.power=3".
 
     Raises:
-        ValueError: it was asked for as anything else but itself.
+        ValueError: there is no such field, or the value has another type.
+    """
+    for override in overrides:
+        try:
+            config = _with_override(config, *override.partition("="))
+        except ValueError as error:
+            raise ValueError(f"--config.{override}: {error}") from error
+    return config
+
+
+def _with_override(config: Config, name: str, equals: str, text: str) -> Config:
+    known = field_names()
+    head, _, key = name.rpartition(".")
+    is_pair = name not in known and head in known
+    name = head if is_pair else name
+    if name not in known:
+        raise ValueError(_no_field(name, known))
+    if not equals:
+        raise ValueError(f"give the value after =, as in --config.{name}=VALUE.")
+    fields = to_dict(config)
+    *parts, last = name.split(".")
+    owner, schema = fields, Config
+    for part in parts:
+        owner, schema = owner[part], type(getattr(schema(), part))
+    kind = schema.__annotations__[last]
+    value = text if kind in (str, str | None) and text != "None" else _literal(text)
+    if is_pair:
+        if kind != tuple[tuple[str, float], ...]:
+            raise ValueError(_no_field(f"{name}.{key}", known))
+        value = (*(pair for pair in owner[last] if pair[0] != key), (key, value))
+    elif isinstance(owner[last], tuple) and not isinstance(value, tuple | list):
+        raise ValueError(
+            "must hold several values, as in data.image_size=320,416 or "
+            """--config.model.classes="('cat', 'dog')"."""
+        )
+    owner[last] = value
+    return from_dict(fields)
+
+
+def _no_field(name: str, known: list[str]) -> str:
+    """Return the error for `name`; the field to suggest is first one that has its last word."""
+    if name in OLD_FIELDS:
+        return f"is now --config.{OLD_FIELDS[name]}."
+    same_end = [field for field in known if field.split(".")[-1] == name.split(".")[-1]]
+    hint = did_you_mean(same_end[0] if same_end else name, known, "--config.{}")
+    return f"there is no such field.{hint}"
+
+
+def _literal(text: str):
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def is_smoke(arg: str | None) -> bool:
+    """Return whether a config is wanted as `NAME:smoke`, the one variant that all have.
+
+    Raises:
+        ValueError: another variant is wanted.
     """
     if arg not in (None, "", "smoke"):
         raise ValueError(f"a config has the variant :smoke and no other, got {arg!r}.")
     return arg == "smoke"
 
 
-def read_config(spec: str | Path) -> Config:
-    """The Config that get_config() of a configs/NAME.py returns; of NAME.py:arg, get_config(arg).
+def config_file(name: str | Path) -> Path:
+    """Return the file of a config: FILE.py is a path, any other name a config of `yolojax configs`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no Python file, has no get_config, or that returns something else.
+        FileNotFoundError: it does not exist.
     """
-    head, has_argument, argument = str(spec).rpartition(".py:")
-    path = Path(f"{head}.py" if has_argument else spec)
+    path = Path(name)
+    if path.suffix != ".py":
+        path = CONFIGS / f"{name}.py"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: not found; a config is a file such as those in configs/.")
-    module_spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-    if module_spec is None:
-        raise ValueError(f"{path}: a config must be a .py file with a function get_config.")
-    module = importlib.util.module_from_spec(module_spec)
-    root = str(path.resolve().parent.parent)  # configs/ may import one another
-    sys.path.insert(0, root)
-    try:
-        module_spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(root)
-    get_config = getattr(module, "get_config", None)
+        known = [file.stem for file in sorted(CONFIGS.glob("*.py"))]
+        raise FileNotFoundError(
+            f"{name}: not found; a config is a FILE.py or one of {', '.join(known)}."
+            f"{did_you_mean(Path(name).stem, known)}"
+        )
+    return path
+
+
+def read_config(spec: str | Path) -> Config:
+    """Return the Config of `get_config()` in a config file; of NAME:arg, of get_config(arg).
+
+    Raises:
+        FileNotFoundError: as `config_file`.
+        ValueError: the file has no get_config, or that returns something else.
+    """
+    head, has_argument, argument = str(spec).rpartition(":")
+    if has_argument and (Path(spec).is_file() or "/" in argument or "\\" in argument):
+        head, has_argument = "", ""
+    path = config_file(head if has_argument else spec)
+    get_config = getattr(run_file(path), "get_config", None)
     config = get_config(*([argument] if has_argument else [])) if get_config else None
     if not isinstance(config, Config):
         raise ValueError(f"{path}: must have a function get_config that returns a yolojax Config.")
     return config
+
+
+def run_file(path: Path, levels: int = 1) -> ModuleType:
+    """Execute the Python file `path` and return it as a module.
+
+    The folder that is `levels` above it can be imported by its name while the file runs, so the
+    files of configs/ share code as `from configs import bccd`.
+    """
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    folder = path.resolve().parents[levels - 1]
+    package, is_free = ModuleType(folder.name), folder.name not in sys.modules
+    package.__path__ = [str(folder)]
+    if is_free:
+        sys.modules[folder.name] = package
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        if is_free:
+            for name in [n for n in sys.modules if n.partition(".")[0] == folder.name]:
+                del sys.modules[name]
+    return module

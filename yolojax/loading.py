@@ -1,7 +1,7 @@
-"""A model in any of its forms on disk -> its task, config, variables and the images it has seen.
+"""Load a model from any of its formats: its task, config, variables and number of images seen.
 
-The forms are a --workdir, a .safetensors file of ours and Darknet .weights with what names their
-network: a .cfg, a config, or being one of the published files.
+The formats are the workdir of a run, a .safetensors file, and Darknet .weights. The network of
+.weights is described by a .cfg or a config; published files are recognised.
 """
 
 from dataclasses import replace
@@ -32,13 +32,13 @@ File = str | Path
 
 
 class Loaded(NamedTuple):
-    """A model, ready to be used or written in another form."""
+    """A model, ready for inference or for another format."""
 
     task: Task
     config: Config
     variables: dict[str, Any]  # {"params": {layer: {leaf: array}}, "batch_stats": likewise}
     seen: int  # images trained on
-    version: tuple[int, int, int] = VERSION  # of the header of the .weights it was read from
+    version: tuple[int, int, int] = VERSION  # of the .weights header that was read
 
 
 def load_model(
@@ -49,24 +49,26 @@ def load_model(
     names: File | None = None,
     upto: int | None = None,
 ) -> Loaded:
-    """The model in `path`: a --workdir, a .safetensors file or a .weights file.
+    """Load the model in `path`: a workdir, a .safetensors file or a .weights file.
 
     Args:
-        path: of a --workdir the best checkpoint is taken, averaged where it has an average.
-        config: describes the network of .weights; of the other forms it replaces the config that
-            was saved, all but its model.
+        path: the file or folder. Of a workdir, the best checkpoint is loaded, with averaged
+            parameters if it has them.
+        config: describes the network of .weights. For the other formats it replaces the saved
+            config; its model must be the same.
         cfg: the Darknet .cfg of .weights, instead of a config.
-        names: its class names, a line each; of a tree, the names of its nodes.
-        upto: .weights hold the layers before this Darknet index alone; the others are random, by
-            config.seed.
+        names: a file with the class names of .weights, one per line; with a tree, of its nodes.
+        upto: the .weights have only the layers before this Darknet index; the others are
+            initialised from config.seed.
 
     Raises:
-        FileNotFoundError: a file does not exist, or there is no config or checkpoint in `path`.
-        ValueError: the parts are missing, too many, damaged or do not fit each other.
+        FileNotFoundError: a file does not exist, or `path` has no config or no checkpoint.
+        ValueError: arguments are missing, contradict each other or do not fit, or a file is
+            damaged.
     """
     path = Path(path)
     if config is not None and (cfg or names):
-        raise ValueError(f"{path}: a config names network and classes; leave cfg and names out.")
+        raise ValueError(f"{path}: a config has network and classes; leave cfg and names out.")
     if is_weights(path):
         return _from_weights(path, config or describe(path, cfg=cfg, names=names), upto)
     _refuse(path, cfg=cfg, names=names, upto=upto)
@@ -74,11 +76,11 @@ def load_model(
 
 
 def describe(path: File, *, cfg: File | None = None, names: File | None = None) -> Config:
-    """The config of the model in `path`, without its variables; arguments as of `load_model`.
+    """Return the config of the model in `path`; arguments as in `load_model`.
 
     Raises:
-        FileNotFoundError: a file does not exist, or there is no config in `path`.
-        ValueError: nothing names the network, or what does is damaged.
+        FileNotFoundError: a file does not exist, or `path` has no config.
+        ValueError: the network is not known, or a file is damaged.
     """
     path = Path(path)
     if is_weights(path):
@@ -88,25 +90,25 @@ def describe(path: File, *, cfg: File | None = None, names: File | None = None) 
 
 
 def resized(model: Loaded, image_size: tuple[int, int]) -> Loaded:
-    """`model` with images of `image_size` (height, width).
+    """Return `model` with input images of `image_size` (height, width).
 
     Raises:
-        ValueError: its weights are of another size, or the network's grid does not divide it.
+        ValueError: the weights depend on the image size, or the stride does not divide it.
     """
     before, data = model.config.data.image_size, model.config.data
     if _shapes(variable_shapes(model.task.model, image_size)) != _shapes(model.variables):
         raise ValueError(
             f"image_size must be {tuple(before)}, got {tuple(image_size)}: this network has local "
-            "or connected layers, whose weights fit one size alone."
+            "or connected layers, whose weights fit one size only."
         )
     config = replace(model.config, data=replace(data, image_size=tuple(image_size)))
     return model._replace(config=config)
 
 
 def on_device(variables: dict, place: Any = None) -> dict:
-    """`variables` on the device or sharding `place`, by default where JAX puts them.
+    """Put `variables` on the device or sharding `place`; default: JAX's default device.
 
-    One leaf after the other, so that of a mapped file no more than one is in memory at a time.
+    Leaves are copied one by one, so at most one leaf of a memory-mapped file is in memory.
     """
 
     def put(leaf):
@@ -118,12 +120,12 @@ def on_device(variables: dict, place: Any = None) -> dict:
 
 
 def is_weights(path: Path) -> bool:
-    """Whether `path` must be Darknet's: neither a folder nor a .safetensors file.
+    """Return whether `path` is a Darknet file: neither a folder nor a .safetensors file.
 
-    Partial .weights have no suffix of their own (darknet19_448.conv.23).
+    Partial .weights have other suffixes (darknet19_448.conv.23).
 
     Raises:
-        FileNotFoundError: it does not exist.
+        FileNotFoundError: `path` does not exist.
     """
     if not path.exists():
         raise FileNotFoundError(
@@ -140,8 +142,8 @@ def _refuse(path: Path, **options) -> None:
     given = [name for name, value in options.items() if value is not None]
     if given:
         raise ValueError(
-            f"{path}: {' and '.join(given)} belong to .weights files; this one says itself what it "
-            "holds."
+            f"{path}: {' and '.join(given)} are for .weights files; this one has its own config, "
+            "leave them out."
         )
 
 
@@ -158,12 +160,12 @@ def _from_published(path: Path, names: File | None) -> Config:
     entry = published_files.recognise(path)
     if entry is None:
         raise ValueError(
-            f"{path}: a .weights file does not name its network, and no published file has "
-            f"{path.stat().st_size} bytes; give --cfg, or --config."
+            f"{path}: a .weights file does not describe its network, and no published file has "
+            f"{path.stat().st_size} bytes; give --cfg or --config."
         )
     if entry.upto:
         raise ValueError(
-            f"{path} is {entry.name}, the layers before {entry.upto} of a network, no whole one; "
+            f"{path} is {entry.name}, only the layers before {entry.upto} of a network; "
             f"complete it with `yolojax convert WHOLE.cfg {path} --upto {entry.upto} --to RUN`."
         )
     config = published_files.config_of(entry)
@@ -171,7 +173,7 @@ def _from_published(path: Path, names: File | None) -> Config:
 
 
 def _renamed(config: Config, names: File) -> Config:
-    """`config` with the class names in the file `names`, as `config_from_cfg` takes them."""
+    """Return `config` with the class names in the file `names`."""
     model, is_classifier = config.model, NETWORKS[config.model.name].head == "classes"
     shown = names_of(read_names(names), len(model.classes), str(names), longer=is_classifier)
     return replace(config, model=replace(model, **name_fields(shown)))
@@ -208,10 +210,10 @@ def _from_weights(path: Path, config: Config, upto: int | None) -> Loaded:
 
 
 def _completed(variables: dict, task: Task, config: Config) -> dict:
-    """`variables` of some layers, and of the others what training would start from."""
+    """Add the initial variables of the layers that `variables` does not have."""
     image = jnp.zeros((1, *config.data.image_size, 3))
 
-    def missing(key):  # what is not returned is not compiled either
+    def missing(key):  # XLA drops the layers that are not returned
         start = task.model.init(key, image)
         return {
             collection: {k: v for k, v in layers.items() if k not in variables["params"]}

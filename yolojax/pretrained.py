@@ -1,4 +1,4 @@
-"""Where a new run starts: the layers of another one, or of a Darknet file, by their names."""
+"""Initialise a new run with the layers of a trained model, matched by name."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -16,35 +16,35 @@ from yolojax.training.state import TrainState
 
 
 class Match(NamedTuple):
-    """What became of one layer."""
+    """The outcome of one layer."""
 
     layer: str
-    fate: str  # "loaded", "skipped" or "new"
+    outcome: str  # "loaded", "skipped" or "new"
     reason: str
 
 
 def load_pretrained(path: str, state: TrainState, task: Task, config: Config) -> TrainState:
-    """`state` with the layers that `path` has of it; the others stay as they are.
+    """Replace the layers of `state` by those of the same name and shapes in `path`.
 
-    Layers are matched by name, and loaded if all their shapes fit; the output layer only if both
-    outputs mean the same kind of thing. A table of what was loaded is printed.
+    The output layer is loaded only if both models have the same kind of head and the same class
+    tree. A table of all layers is printed.
 
     Args:
-        path: a --workdir (its best checkpoint), a .safetensors, a published .weights, or a .weights
-            that holds exactly the first layers of this network (Darknet's `partial`, as
-            darknet19_448.conv.23).
-        state: a new one; its optimizer, step and seen are kept.
-        task: that of `state`.
-        config: that of `task`.
+        path: the workdir of a run (its best checkpoint), a .safetensors file, a published .weights
+            file, or a .weights file with exactly the first layers of this network (Darknet's
+            `partial`, such as darknet19_448.conv.23).
+        state: a new state; its optimizer, step and seen do not change.
+        task: of `state`.
+        config: of `task`.
 
     Raises:
         FileNotFoundError: `path` does not exist.
-        ValueError: it cannot be read, or not one layer fits.
+        ValueError: `path` cannot be read, or no layer fits.
     """
     variables, same_head = _load(Path(path), task, config)
     matches = match_layers(state, variables, same_head)
     print(format_matches(path, matches, variables))
-    loaded = {m.layer for m in matches if m.fate == "loaded"}
+    loaded = {m.layer for m in matches if m.outcome == "loaded"}
     if not loaded:
         raise ValueError(f"config.init_from is {path}: no layer of it fits {config.model.name}.")
     params = _replace(state.params, variables["params"], loaded)
@@ -55,7 +55,7 @@ def load_pretrained(path: str, state: TrainState, task: Task, config: Config) ->
 
 
 def _load(path: Path, task: Task, config: Config) -> tuple[dict, bool]:
-    """The variables in `path`, and whether its output means what that of `task` does."""
+    """Return the variables in `path`, and whether it has the same kind of head as `task`."""
     if is_weights(path):
         size = config.data.image_size
         upto = prefix_of(path, task.model, image_size=size)
@@ -65,9 +65,9 @@ def _load(path: Path, task: Task, config: Config) -> tuple[dict, bool]:
         if not of_size(path.stat().st_size):
             raise ValueError(
                 f"config.init_from is {path}, whose {path.stat().st_size} bytes are neither those "
-                f"of the first layers of {config.model.name} nor of a published file; name its "
-                f"network: `yolojax convert ITS.cfg {path} --to start.safetensors`, and start "
-                "from that."
+                f"of the first layers of {config.model.name} nor of a published file; convert it "
+                f"with `yolojax convert ITS.cfg {path} --to start.safetensors` and start from "
+                "that."
             )
     other = load_model(path)
     same_tree = other.config.model.tree == config.model.tree
@@ -75,7 +75,7 @@ def _load(path: Path, task: Task, config: Config) -> tuple[dict, bool]:
 
 
 def match_layers(state: TrainState, variables: dict, same_head: bool) -> list[Match]:
-    """One Match for each layer of `state`, in its order."""
+    """Return a Match for each layer of `state`."""
     return [_match(layer, state, variables, same_head) for layer in state.params]
 
 
@@ -83,12 +83,12 @@ def _match(layer: str, state: TrainState, variables: dict, same_head: bool) -> M
     if layer not in variables["params"]:
         return Match(layer, "new", "")
     if layer == "output" and not same_head:
-        return Match(layer, "skipped", "its output is of another kind")
-    wanted = _shapes(state.params, state.batch_stats, layer)
-    found = _shapes(variables["params"], variables.get("batch_stats", {}), layer)
-    for leaf in wanted | found:
-        if wanted.get(leaf) != found.get(leaf):
-            shapes = f"{found.get(leaf, 'nothing')} there, {wanted.get(leaf, 'nothing')} here"
+        return Match(layer, "skipped", "another kind of head")
+    ours = _shapes(state.params, state.batch_stats, layer)
+    theirs = _shapes(variables["params"], variables.get("batch_stats", {}), layer)
+    for leaf in ours | theirs:
+        if ours.get(leaf) != theirs.get(leaf):
+            shapes = f"{theirs.get(leaf, 'nothing')} there, {ours.get(leaf, 'nothing')} here"
             return Match(layer, "skipped", f"{leaf}: {shapes}")
     return Match(layer, "loaded", "")
 
@@ -99,7 +99,7 @@ def _shapes(params: dict, batch_stats: dict, layer: str) -> dict[str, tuple[int,
 
 
 def _replace(tree: dict, values: dict, layers: set[str]) -> dict:
-    """`tree` with those `layers` of `values`, laid out on devices as they are in `tree`."""
+    """Replace `layers` of `tree` by those of `values`, with the shardings of `tree`."""
     return {
         layer: {
             name: jax.device_put(values[layer][name], leaf.sharding) for name, leaf in old.items()
@@ -111,10 +111,11 @@ def _replace(tree: dict, values: dict, layers: set[str]) -> dict:
 
 
 def format_matches(path: str, matches: list[Match], variables: dict) -> str:
-    """What was loaded, layer by layer, and what of `variables` was not asked for."""
-    table = text_table((), ([f"  {m.layer}", m.fate, m.reason] for m in matches), "<")
+    """Format the outcome of each layer, and the layers of `variables` that are not used."""
+    table = text_table((), ([f"  {m.layer}", m.outcome, m.reason] for m in matches), "<")
     counts = ", ".join(
-        f"{sum(m.fate == fate for m in matches)} {fate}" for fate in ("loaded", "skipped", "new")
+        f"{sum(m.outcome == outcome for m in matches)} {outcome}"
+        for outcome in ("loaded", "skipped", "new")
     )
     unused = sorted(set(variables["params"]) - {m.layer for m in matches})
     rest = f"; not used: {', '.join(unused)}" if unused else ""

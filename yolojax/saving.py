@@ -1,4 +1,4 @@
-"""A model -> one of its forms on disk, chosen by the suffix of its name."""
+"""Save a model in the format that the suffix of its file name selects."""
 
 import os
 import re
@@ -9,11 +9,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import SingleDeviceSharding
 
 from yolojax.darknet.cfg_writer import cfg_text
 from yolojax.darknet.tree import to_darknet, tree_text_of
 from yolojax.darknet.weights import save_weights
-from yolojax.distributed.sharding import make_mesh, replicated
 from yolojax.export.onnx import export_onnx
 from yolojax.export.safetensors import save_tensors
 from yolojax.export.stablehlo import export_stablehlo
@@ -24,18 +24,18 @@ from yolojax.training import checkpoint
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.state import TrainState
 
-RUN = "run"  # the form that is a folder
-PARTIAL = re.compile(r".+\.conv\.([0-9]+)")  # how Darknet calls the first layers of a network
-MAX_SEEN = np.iinfo(np.int32).max  # what a TrainState can count
+RUN = "run"  # the workdir of a run
+PARTIAL = re.compile(r".+\.conv\.([0-9]+)")  # Darknet's names for the first layers of a network
+MAX_SEEN = np.iinfo(np.int32).max  # of TrainState.seen
 
 
-def form_of(path: str | Path) -> str:
-    """A key of WRITERS: the suffix of `path`, or RUN where it has none or is a folder.
+def format_of(path: str | Path) -> str:
+    """Return the key of WRITERS: the suffix of `path`, or RUN for a folder or no suffix.
 
-    The first layers of a network, X.conv.23, have the form of .weights.
+    X.conv.23, the first layers of a network, is a .weights file.
 
     Raises:
-        ValueError: the suffix is none of ours.
+        ValueError: the suffix is unknown.
     """
     suffix = Path(path).suffix
     if str(path).endswith(os.sep) or Path(path).is_dir():
@@ -48,68 +48,66 @@ def form_of(path: str | Path) -> str:
         hint = did_you_mean(suffix, [name for name in WRITERS if name != RUN])
         raise ValueError(
             f"{path}: the suffix must be one of {', '.join(sorted(WRITERS.keys() - {RUN}))}, "
-            f".conv.N for the layers before N, or none (or a / at the end) for a run folder; got "
+            f".conv.N for the layers before N, or none (or a trailing /) for a run folder; got "
             f"{suffix!r}.{hint}"
         )
     return suffix
 
 
 def upto_of(path: str | Path) -> int | None:
-    """The N of X.conv.N, before which lie the layers it holds; None for every other name."""
-    found = PARTIAL.fullmatch(Path(path).name)
-    return int(found[1]) if found else None
+    """Return the N of X.conv.N, a file with the layers before N; None for other names."""
+    match = PARTIAL.fullmatch(Path(path).name)
+    return int(match[1]) if match else None
 
 
 def files_of(path: str | Path, *, tree: bool = False) -> list[Path]:
-    """All that `save_model` makes for `path`, of a model whose classes form a tree or not."""
-    whole = form_of(path) == ".weights" and upto_of(path) is None
+    """Return the files that `save_model` writes for `path`; `tree`: the model has a class tree."""
+    whole = format_of(path) == ".weights" and upto_of(path) is None
     path = Path(path)
-    beside = [".cfg", ".names"] if whole else []
-    beside += [".tree"] if tree and beside else []
-    return [path, *(path.with_suffix(suffix) for suffix in beside)]
+    suffixes = [".cfg", ".names", *([".tree"] if tree else [])] if whole else []
+    return [path, *(path.with_suffix(suffix) for suffix in suffixes)]
 
 
 def check_free(path: str | Path, *, force: bool = False) -> None:
-    """Raises ValueError where something is in the way of `path`; `force` clears files for files."""
-    is_run = form_of(path) == RUN
+    """Raise ValueError if `save_model` cannot write `path`; `force` allows replacing files."""
+    is_run = format_of(path) == RUN
     for file in files_of(path, tree=True):
         if file.is_dir() and any(file.iterdir()):
             raise ValueError(
-                f"{file}: this folder is not empty, and never overwritten; choose another."
+                f"{file}: this folder is not empty, and is never overwritten; choose another."
             )
         if file.is_file() and is_run:
-            raise ValueError(
-                f"{file}: is a file, where the folder of a run is to be; choose another name."
-            )
+            raise ValueError(f"{file}: is a file, but a run is a folder; choose another name.")
         if file.is_file() and not force:
-            raise ValueError(f"{file}: exists already; choose another name, or give --force.")
+            raise ValueError(f"{file}: already exists; choose another name, or give --force.")
 
 
 def save_model(path: str | Path, model: Loaded, **options) -> None:
-    """Write `model` as `path`, whole or not at all; what is there is replaced.
+    """Write `model` to `path` atomically, replacing existing files.
 
     Args:
-        path: X.weights (with X.cfg, X.names and, for a tree, X.tree beside it), X.conv.N (the
-            layers before N alone), X.safetensors, X.onnx, X.stablehlo or the folder of a run, which
-            must be new or empty.
-        model: what `load_model` returned.
-        options: `nms` of .onnx and .stablehlo; `version` of .weights, by default the model's.
+        path: X.weights (with X.cfg, X.names and, for a class tree, X.tree next to it), X.conv.N
+            (only the layers before N), X.safetensors, X.onnx, X.stablehlo, or the folder of a run,
+            which must be new or empty.
+        model: from `load_model`.
+        options: `nms` for .onnx and .stablehlo; `version` for .weights (default: the model's).
 
     Raises:
-        ValueError: the form cannot hold this model.
+        ValueError: the format does not support this model.
     """
-    WRITERS[form_of(path)](Path(path), model, **options)
+    WRITERS[format_of(path)](Path(path), model, **options)
 
 
 def save_run(workdir: Path, model: Loaded) -> None:
-    """A folder that train.py, eval.py and `yolojax predict` take, as after the last update.
+    """Write the workdir of a run for train.py, eval.py and `yolojax predict`.
 
-    The optimizer starts anew; schedules and the position in the data go on from `seen`.
+    Training resumes its schedules and the position in the data at `seen`, with a new optimizer
+    state.
     """
     if model.seen > MAX_SEEN:
         raise ValueError(
-            f"{workdir}: a run counts up to {MAX_SEEN} images, this model has seen {model.seen}; "
-            "write it as .weights or .safetensors, or convert it with --clear."
+            f"{workdir}: a run counts up to {MAX_SEEN} images, but this model has seen "
+            f"{model.seen}; write it as .weights or .safetensors, or convert it with --clear."
         )
     temporary = workdir.with_name(f".{workdir.name}.{os.getpid()}")
     try:
@@ -122,8 +120,8 @@ def save_run(workdir: Path, model: Loaded) -> None:
 
 
 def fresh_state(model: Loaded) -> TrainState:
-    """The state of a run that has made no update yet, with the variables of `model`."""
-    place, settings = replicated(make_mesh()), model.config.optimizer
+    """Return the state of a run at step 0 with the variables of `model`, on one device."""
+    place, settings = SingleDeviceSharding(jax.local_devices()[0]), model.config.optimizer
     variables = on_device(jax.tree.map(np.asarray, model.variables), place)
     params, stats = variables["params"], variables.get("batch_stats", {})
     average = {"params": params, "batch_stats": stats}
@@ -132,7 +130,7 @@ def fresh_state(model: Loaded) -> TrainState:
         seen=jax.device_put(jnp.int32(model.seen), place),
         params=params,
         batch_stats=stats,
-        opt_state=jax.device_put(make_optimizer(settings).init(params), place),
+        opt_state=jax.jit(make_optimizer(settings).init, out_shardings=place)(params),
         ema=average if settings.ema_decay is not None else None,
     )
 
@@ -142,7 +140,7 @@ def _save_darknet(path: Path, model: Loaded, version: tuple[int, int, int] | Non
     variables = to_darknet(model.variables, network.table, description)
     version, upto = version or model.version, upto_of(path)
     if upto is not None:
-        # Nothing seen, as `darknet partial` has it: who starts with these layers starts anew.
+        # seen = 0, as `darknet partial` writes: a training from these layers starts at 0.
         return save_weights(path, network, variables, 0, version=version, upto=upto)
     tree = path.with_suffix(".tree")
     texts = {
@@ -164,8 +162,8 @@ def _save_tensors(path: Path, model: Loaded) -> None:
 def _save_onnx(path: Path, model: Loaded, nms: bool = False) -> None:
     if model.config.model.tree:
         raise ValueError(
-            f"{path}: the classes of {model.config.model.name} form a tree, for which there are no "
-            "ONNX nodes here; write it as .stablehlo, .safetensors or .weights."
+            f"{path}: ONNX export does not support the class tree of {model.config.model.name}; "
+            "write it as .stablehlo, .safetensors or .weights."
         )
     export_onnx(path, *model[:3], nms=nms)
 

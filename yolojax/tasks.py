@@ -49,10 +49,11 @@ class Task(NamedTuple):
     decode: Callable  # raw -> Predictions; of a classifier: class probabilities [B, C]
     loss: Callable  # (raw, batch, seen) -> (scalar, {name: scalar})
     head: str = "region"  # what raw means: a key of DECODERS
+    has_tree: bool = False  # whether the classes form a WordTree
 
     @property
     def is_classifier(self) -> bool:
-        """Whether raw has class logits alone, no boxes."""
+        """Whether raw has class logits and no boxes."""
         return self.head == "classes"
 
 
@@ -76,6 +77,7 @@ def build(config: Config) -> Task:
         decode=partial(decode, **_arguments(decode, model | vars(config.eval))),
         loss=make_loss(config, head),
         head=head,
+        has_tree=bool(config.model.tree),
     )
 
 

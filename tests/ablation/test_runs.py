@@ -1,4 +1,4 @@
-"""Runs of a fake train.py; a real one is in test_cli_ablate.py."""
+"""Runs of a fake command; a real one is in test_cli_ablate.py."""
 
 import fcntl
 import json
@@ -155,10 +155,6 @@ def test_a_damaged_config_is_named(rows, tmp_path):
         plan(rows, 1, tmp_path)
 
 
-def test_train_py_has_to_be_beside_the_package(tmp_path, monkeypatch):
-    python, script, workdir = train_command(tmp_path)
-    assert (python, workdir) == (sys.executable, f"--workdir={tmp_path}")
-    assert script.endswith("train.py")
-    monkeypatch.setattr(module, "SCRIPT", tmp_path / "train.py")
-    with pytest.raises(FileNotFoundError, match=r"train\.py: not found; an ablation runs"):
-        train_command(tmp_path)
+def test_a_run_is_trained_by_the_command_of_this_python(tmp_path):
+    command = train_command(tmp_path)
+    assert command == [sys.executable, "-m", "yolojax", "train", f"--workdir={tmp_path}"]

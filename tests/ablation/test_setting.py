@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from yolojax.ablation.setting import two_sources, with_data, with_overrides
+from yolojax.ablation.setting import two_sources, with_data
 from yolojax.config import Config
 
 SHAPES = ("circle", "square", "triangle", "star")
@@ -71,36 +71,3 @@ def test_the_same_classes_keep_their_order():
 def test_a_test_set_that_cannot_be_read_is_found_before_any_run():
     with pytest.raises(ValueError, match="shapes:test: no such split"):
         with_data(Config(), "shapes:train", "shapes:test")
-
-
-def test_overrides_have_the_types_of_their_fields():
-    found = with_overrides(
-        Config(),
-        ["model.width=1", "model.name=darknet19", "data.image_size=64,96", "loss.coord_weight=2",
-         "loss.rescore=False", "optimizer.clip_norm=None"],
-    )  # fmt: skip
-    assert (found.model.width, found.model.name, found.data.image_size) == (
-        1.0,
-        "darknet19",
-        (64, 96),
-    )
-    assert isinstance(found.model.width, float)
-    assert found.loss.coord_weight == 2.0
-    assert found.loss.rescore is False
-    assert found.optimizer.clip_norm is None
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("model.widht=1", r"--set model\.widht=1: there is no such field\. Did you mean model\.wi"),
-        ("model=1", "--set model=1: there is no such field"),
-        ("model.width", "must be FIELD=VALUE"),
-        ("model.width=wide", "--set model.width=wide: config"),
-        ("loss.rescore=no", "--set loss.rescore=no: config"),
-        ("model.classes=cat", "must hold several values"),
-    ],
-)
-def test_a_wrong_override_is_named(override, message):
-    with pytest.raises(ValueError, match=message):
-        with_overrides(Config(), [override])

@@ -21,8 +21,10 @@ def test_images_that_fit_by_a_line_through_the_state():
 def test_proposals_are_the_batch_the_accumulation_and_the_split_state():
     batch, parts, split = proposals(NEED)
     assert batch == "--batch-per-device 24"
-    assert parts.startswith("--set optimizer.subdivisions=2 (gradients accumulate over 20 images")
-    assert split == "--set mesh.shard_state=True (frees 0.50 GiB, not enough alone)"
+    assert parts.startswith(
+        "--config.optimizer.subdivisions=2 (gradients accumulate over 20 images"
+    )
+    assert split == "--config.mesh.shard_state=True (frees 0.50 GiB, not enough alone)"
 
 
 def test_a_split_state_may_be_enough():

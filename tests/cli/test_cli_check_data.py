@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from yolojax.cli.main import run_verb
+from yolojax.cli.main import run_command
 from yolojax.data.parsing import RecordList, make_record
 
 PICTURE = np.zeros((100, 200, 3), np.uint8)
@@ -24,7 +24,7 @@ def check(monkeypatch, capsys):
 
     def run(source, *argv):
         monkeypatch.setattr("yolojax.data.sources.load.load_source", lambda *_, **__: source)
-        status = run_verb("check_data", ["test:source", *argv])
+        status = run_command("check_data", ["test:source", *argv])
         return status, capsys.readouterr().out
 
     return run
@@ -84,5 +84,5 @@ def test_pictures_without_boxes_can_be_checked_and_plotted(check, tmp_path):
 
 
 def test_the_drawn_shapes_have_no_errors(capsys):
-    assert run_verb("check_data", ["shapes:val"]) == 0
+    assert run_command("check_data", ["shapes:val"]) == 0
     assert "errors: none" in capsys.readouterr().out

@@ -33,7 +33,7 @@ def test_a_line_for_each_check_and_status_0(capsys):
 )
 def test_status_1_where_a_check_fails(tmp_path, capsys, words, head):
     (tmp_path / "mine.py").write_text(LOSS)
-    assert run(f"{tmp_path}/mine.py:my_loss", *words, "--set", "power=4") == 1
+    assert run(f"{tmp_path}/mine.py:my_loss", *words, "--config.loss.arguments.power=4") == 1
     out = capsys.readouterr().out
     assert "\nFAIL  a right answer: " in out
     assert "\npass  gradient: " in out
@@ -50,7 +50,7 @@ def test_the_head_and_the_settings_of_a_config(tmp_path, capsys):
         "    config.model.class_softmax = True\n"
         "    return config\n"
     )
-    assert run("yolov1", f"--config={tmp_path}/config.py", "--set=semantics=paper") == 0
+    assert run("yolov1", f"--config={tmp_path}/config.py", "--config.loss.semantics=paper") == 0
     assert "yolov1 (yolov1): 15 of 15" in capsys.readouterr().out
 
 
@@ -59,10 +59,11 @@ def test_the_head_and_the_settings_of_a_config(tmp_path, capsys):
     [
         (["nowhere.py:my_loss"], 1, "there is no file .*/nowhere.py"),
         (["regio"], 1, "config.loss.name is 'regio'; known: region, .*Did you mean 'region'"),
-        (["region", "--set", "box"], 2, "--set box: must be NAME=VALUE"),
-        (["region", "--set", "box=cio"], 1, "config.loss.box_loss is 'cio'; known: "),
-        (["region", "--set", "bx=1"], 1, "the loss region takes anchors, .*Did you mean 'box'"),
-        (["yolov1", "--set", "box=ciou"], 1, "the loss yolov1 has no such setting"),
+        (["region", "--config.loss.box_loss"], 2, "give the value after ="),
+        (["region", "--config.loss.box_loss=cio"], 1, "config.loss.box_loss is 'cio'; known: "),
+        (["region", "--config.loss.bx=1"], 2, "there is no such field"),
+        (["region", "--config.loss.arguments.bx=1"], 1, "has 'bx', but the loss region takes "),
+        (["yolov1", "--config.loss.box_loss=ciou"], 1, "the loss yolov1 has no such setting"),
         (["yolov1", "--head", "yolov1", "--config", "c.py"], 2, "leave out --head"),
     ],
 )

@@ -54,9 +54,9 @@ def test_misuse_is_told(capsys, config, options, message):
 
 
 def test_fields_of_the_config_are_set_by_name(capsys, config):
-    options = ("--topology", "v5e:1", "--set", "optimizer.subdivision=2")
-    assert main(["compile", "--config", config, *options]) == 1
-    assert "Did you mean optimizer.subdivisions" in capsys.readouterr().err
+    options = ("--topology", "v5e:1", "--config.optimizer.subdivision=2")
+    assert main(["compile", "--config", config, *options]) == 2
+    assert "Did you mean --config.optimizer.subdivisions" in capsys.readouterr().err
 
 
 def test_without_the_compiler_one_line_says_what_to_do(capsys, config, monkeypatch):
@@ -104,7 +104,7 @@ def test_a_narrow_network_on_four_chips(config, tmp_path):
 
 @needs_libtpu
 def test_sub_batches_are_a_loop_of_known_length(config, tmp_path):
-    options = ("--programs", "train", "--set", "optimizer.subdivisions=2", "--json")
+    options = ("--programs", "train", "--config.optimizer.subdivisions=2", "--json")
     done = run(config, tmp_path / "cache", "--topology", "v5e:1", *options)
     assert done.returncode == 0, done.stderr
     (train,) = json.loads(done.stdout)["rows"]
@@ -118,4 +118,4 @@ def test_what_does_not_fit_is_told_with_ways_out(config, tmp_path):
     done = run(config, tmp_path / "cache", "--topology", "v5e:1", *options)
     assert done.returncode == 1
     assert "does not fit" in done.stdout
-    assert "--set optimizer.subdivisions=" in done.stderr
+    assert "--config.optimizer.subdivisions=" in done.stderr

@@ -15,7 +15,7 @@ CLASSES = ("cat", "dog")
 
 
 def result(path="a.png", image=None, score=0.75, threshold=0.25):
-    """A dog in the left top quarter."""
+    """A result with a dog in the top left quarter."""
     image = np.zeros((40, 80, 3), np.uint8) if image is None else image
     height, width = image.shape[:2]
     count = int(score > threshold)
@@ -25,7 +25,7 @@ def result(path="a.png", image=None, score=0.75, threshold=0.25):
 
 
 class FakeDetector:
-    """Finds a dog in every picture, as sure as the picture is bright."""
+    """Detects a dog in every picture, with the brightness as score."""
 
     def stream(self, paths, *, on_bad, threshold=0.25, iou=0.45, max_detections=100):
         for path in paths:
@@ -38,7 +38,7 @@ class FakeDetector:
 
 
 class FakeClassifier(Classifier):
-    """Sees a dog in every picture."""
+    """Classifies every picture as a dog."""
 
     def __init__(self):
         pass
@@ -51,7 +51,7 @@ class FakeClassifier(Classifier):
 
 @pytest.fixture
 def predict(monkeypatch):
-    """`yolojax predict` with a detector that needs no network; its calls of load are in .loads."""
+    """`yolojax predict` with a fake detector; `loads` has the calls of load."""
     loads = []
 
     def load(path, **options):
@@ -70,7 +70,7 @@ def write(path, level=200):
     return path
 
 
-def test_a_line_for_each_picture(predict, tmp_path, capsys):
+def test_one_line_per_picture(predict, tmp_path, capsys):
     a, b = write(tmp_path / "a.png"), write(tmp_path / "b.png", 30)
     assert predict.run(tmp_path) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -80,7 +80,7 @@ def test_a_line_for_each_picture(predict, tmp_path, capsys):
     )
 
 
-def test_json_goes_to_stdout_alone(predict, tmp_path, capsys):
+def test_json_is_the_only_output_on_stdout(predict, tmp_path, capsys):
     paths = [str(write(tmp_path / "a.png")), str(write(tmp_path / "b.png", 30))]
     assert predict.run(*paths, "--json", "-") == 0
     output = capsys.readouterr()
@@ -92,7 +92,7 @@ def test_json_goes_to_stdout_alone(predict, tmp_path, capsys):
     assert "try --threshold 0.1" in output.err
 
 
-def test_every_format_beside_the_drawings(predict, tmp_path):
+def test_all_formats_and_drawings_are_written(predict, tmp_path):
     write(tmp_path / "in" / "a.png")
     write(tmp_path / "in" / "deep" / "b.jpg")
     out = tmp_path / "out"
@@ -110,7 +110,7 @@ def test_every_format_beside_the_drawings(predict, tmp_path):
     assert cv2.imread(str(out / "a.png")).shape == (40, 80, 3)
 
 
-def test_an_unreadable_picture_is_told_and_the_others_go_on(predict, tmp_path, capsys):
+def test_an_unreadable_picture_is_reported_and_skipped(predict, tmp_path, capsys):
     (tmp_path / "bad.jpg").write_text("no picture")
     write(tmp_path / "good.png")
     assert predict.run(tmp_path) == 1
@@ -133,7 +133,7 @@ def test_inputs_are_never_overwritten(predict, tmp_path, capsys):
     assert path.read_bytes() == before
 
 
-def test_globs_folders_and_files_are_found_once(tmp_path):
+def test_find_pictures_in_globs_folders_and_files_once(tmp_path):
     a, b = write(tmp_path / "a.png"), write(tmp_path / "x" / "b.JPG")
     write(tmp_path / "c.png").rename(tmp_path / "c.txt")
     found = cli.find_pictures([str(tmp_path), str(tmp_path / "*.*"), str(b), "missing.png"])
@@ -152,7 +152,7 @@ def test_outputs_mirror_the_folders(tmp_path):
     assert list(targets.values()) == [out / "x/a.jpg", out / "y/a.jpg", out / "y/b.heic.png"]
 
 
-def test_two_text_files_of_one_name_are_refused(tmp_path):
+def test_two_text_files_of_one_name_are_an_error(tmp_path):
     paths = ["in/a.jpg", "in/a.png"]
     assert len(cli.plan_outputs(paths, tmp_path, txt=False)) == 2
     with pytest.raises(Exception, match=r"would both write .*a\.txt"):
@@ -169,7 +169,7 @@ def test_two_text_files_of_one_name_are_refused(tmp_path):
         (["--workdir", "run", "--max-detections", "0"], "must be 1 or more; got 0"),
     ],
 )
-def test_options_that_contradict_are_misuse(capsys, options, message):
+def test_contradicting_options_are_misuse_of_predict(capsys, options, message):
     assert main(["predict", "a.png", *options]) == 2
     assert message in capsys.readouterr().err
 
@@ -185,18 +185,18 @@ def test_the_parser_refuses_the_rest(options):
     "options",
     [["--threshold", ".5"], ["--iou", ".5"], ["--max-detections", "9"], ["--txt", "--out", "o"]],
 )
-def test_options_of_boxes_are_not_for_a_classifier(monkeypatch, tmp_path, capsys, options):
+def test_box_options_are_not_for_a_classifier(monkeypatch, tmp_path, capsys, options):
     monkeypatch.setattr("yolojax.predict.load", lambda path, **options: FakeClassifier())
     monkeypatch.setattr("yolojax.distributed.xla_flags.set_up", lambda: None)
     argv = ["predict", str(write(tmp_path / "a.png")), "--weights", "tiny.weights"]
     assert main(argv) == 0
     assert capsys.readouterr().out == f"{tmp_path}/a.png: dog 0.80, cat 0.20\n"
     assert main([*argv, *options]) == 2
-    message = "tiny.weights is a classifier, which finds no boxes; leave out --"
+    message = "tiny.weights is a classifier, which detects no boxes; leave out --"
     assert message in capsys.readouterr().err
 
 
-def test_what_names_the_network_is_handed_on(predict, tmp_path):
+def test_network_options_are_passed_to_load(predict, tmp_path):
     write(tmp_path / "a.png")
     flags = ["--weights", "w.weights", "--cfg", "w.cfg", "--names", "w.names"]
     assert main(["predict", str(tmp_path / "a.png"), *flags]) == 0
@@ -205,7 +205,7 @@ def test_what_names_the_network_is_handed_on(predict, tmp_path):
     assert named == {"path": "w.weights", "config": None, "cfg": "w.cfg", "names": "w.names"}
 
 
-def test_options_of_a_tree_are_handed_on(predict, tmp_path):
+def test_tree_options_are_passed_to_load(predict, tmp_path):
     write(tmp_path / "a.png")
     predict.run(tmp_path / "a.png")
     predict.run(tmp_path / "a.png", "--tree-threshold", ".8", "--tree-semantics", "darknet")
@@ -215,7 +215,7 @@ def test_options_of_a_tree_are_handed_on(predict, tmp_path):
     assert without.keys().isdisjoint(("tree_threshold", "tree_semantics"))
 
 
-def test_the_batch_is_no_larger_than_the_pictures_are_many(predict, tmp_path):
+def test_batch_is_not_larger_than_the_number_of_pictures(predict, tmp_path):
     write(tmp_path / "a.png")
     predict.run(tmp_path / "a.png", "--image-size", "320", "352")
     ((path, options),) = predict.loads

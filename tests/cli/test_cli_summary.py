@@ -39,7 +39,7 @@ def report(capsys, *argv):
         ("darknet9000", 29_470_826, 448),
     ],
 )
-def test_published_networks_need_no_config(capsys, name, params, size):
+def test_published_networks(capsys, name, params, size):
     result = report(capsys, name)
     assert (result["params"], result["image_size"]) == (params, [size, size])
 
@@ -65,14 +65,14 @@ def test_config_file_with_and_without_argument(capsys, tmp_path):
     assert half[0]["output"] == [64, 96, 8]
 
 
-def test_cfg_file_brings_its_size_and_head(capsys):
+def test_cfg_file_has_size_and_head(capsys):
     result = report(capsys, str(GOLDEN / "v2_narrow.cfg"))
     assert (result["image_size"], result["head"]) == ([128, 160], "region")
     assert result["layers"][-1]["output"] == [4, 5, 125]
     assert (result["options"]["num"], result["options"]["thresh"]) == (5, 0.6)
 
 
-def test_a_run_and_a_published_file_describe_themselves(capsys, tmp_path):
+def test_a_run_and_a_published_file(capsys, tmp_path):
     config = Config(data=DataConfig(image_size=(64, 96)))
     config.model.name, config.model.classes = "darknet19", ("cat", "dog")
     save_config(tmp_path / "run", config)
@@ -97,7 +97,7 @@ def test_text_ends_with_the_totals_and_the_head(capsys):
     ("argv", "message", "status"),
     [
         (["yolov2_cocco"], "Did you mean 'yolov2_coco'?", 2),
-        (["yolov2"], "was published as yolov2_voc and as yolov2_coco; name one", 2),
+        (["yolov2"], "was published as yolov2_voc and as yolov2_coco; give one", 2),
         (["{here}"], "{here}/config.json: not found", 2),
         (["{here}/broken.cfg.weights"], "broken.cfg.weights: not found", 2),
         (["{here}/../cfg.txt"], "neither a published network", 2),
@@ -107,8 +107,8 @@ def test_text_ends_with_the_totals_and_the_head(capsys):
         (["yolov2_voc", "--classes", "0"], "--classes must be 1 or more", 2),
         (["yolov2_voc", "--classes", "-1"], "--classes must be 1 or more", 2),
         (["yolov2_voc", "--image-size", "400", "416"], "try 384 or 416", 1),
-        (["{here}/v2_narrow.cfg", "--classes", "3"], "in its own text", 2),
-        (["{here}/v2_narrow.cfg", "--width", "0.5"], "in its own text", 2),
+        (["{here}/v2_narrow.cfg", "--classes", "3"], "are not for a .cfg", 2),
+        (["{here}/v2_narrow.cfg", "--width", "0.5"], "are not for a .cfg", 2),
         (["{here}/broken.cfg"], "broken.cfg:1: [net] without height", 1),
     ],
 )

@@ -6,20 +6,20 @@ import pytest
 from yolojax.cli import main as cli
 
 
-def test_help_lists_every_verb_and_loads_no_library(capsys):
+def test_help_lists_every_command_and_loads_no_library(capsys):
     code = (
         "import sys; from yolojax.cli.main import main; main(['--help']);"
         "sys.exit(any(name in sys.modules for name in ('jax', 'numpy', 'cv2', 'matplotlib')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0
-    for verb in (*cli.VERBS, "train.py", "eval.py"):
-        assert verb in done.stdout
+    for command in cli.COMMANDS:
+        assert command in done.stdout
 
 
 def test_nothing_is_misuse(capsys):
     assert cli.main([]) == 2
-    assert "usage: yolojax VERB" in capsys.readouterr().err
+    assert "usage: yolojax COMMAND" in capsys.readouterr().err
 
 
 def test_the_version_is_that_of_the_package(capsys):
@@ -28,27 +28,27 @@ def test_the_version_is_that_of_the_package(capsys):
 
 
 @pytest.mark.parametrize(
-    ("verb", "hint"),
+    ("command", "hint"),
     [
         ("predct", "Did you mean 'predict'?"),
-        ("train", "'train' is a script: python train.py"),
-        ("vla", "Did you mean 'val'?"),
+        ("val", "Did you mean 'eval'?"),
+        ("evl", "Did you mean 'eval'?"),
         ("zzz", "known: "),
     ],
 )
-def test_an_unknown_verb_gets_a_suggestion(capsys, verb, hint):
-    assert cli.main([verb]) == 2
+def test_an_unknown_command_gets_a_suggestion(capsys, command, hint):
+    assert cli.main([command]) == 2
     error = capsys.readouterr().err
     assert hint in error
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("verb", ["predict", "anchors"])
-def test_the_help_of_a_verb_shows_examples(capsys, verb):
+@pytest.mark.parametrize("command", sorted(set(cli.COMMANDS) - {"tree"}))
+def test_the_help_of_a_command_shows_examples(capsys, command):
     with pytest.raises(SystemExit) as stop:
-        cli.main([verb, "--help"])
+        cli.main([command, "--help"])
     assert stop.value.code == 0
-    assert f"examples:\n  yolojax {verb}" in capsys.readouterr().out
+    assert f"examples:\n  yolojax {command}" in capsys.readouterr().out
 
 
 def test_an_error_of_the_library_is_one_line(capsys):
@@ -70,3 +70,20 @@ def test_the_module_runs_as_the_command():
     )
     assert done.returncode == 2
     assert "Did you mean 'anchors'?" in done.stderr
+
+
+def test_overrides_are_for_commands_with_a_config(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["anchors", "shapes:val", "--config.seed=1"])
+    assert stop.value.code == 2
+    assert "has no config, got --config.seed=1" in capsys.readouterr().err
+
+
+def test_configs_are_listed_and_printed(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["configs"]) == 0
+    text = capsys.readouterr().out
+    assert "\nquickstart             Quickstart: " in f"\n{text}"
+    assert "\nbox_terms " in text
+    assert cli.main(["configs", "bccd"]) == 0
+    assert "def get_config" in capsys.readouterr().out

@@ -27,15 +27,15 @@ def classification(*probs):
         (0.12, "dog at 0.12: try --threshold 0.1"),
         (0.1, "try --threshold 0.09"),
         (0.0345, "try --threshold 0.03"),
-        (0.001, "is the network trained"),
-        (float("nan"), "its weights are broken"),
+        (0.001, "was the network trained"),
+        (float("nan"), "its weights are damaged"),
     ],
 )
-def test_nothing_found_has_a_reason(score, words):
+def test_reason_for_no_detections(score, words):
     assert words in why_nothing(nothing(score))
 
 
-def test_a_node_of_a_tree_is_shown_with_its_way():
+def test_a_node_of_a_tree_is_printed_with_its_path():
     boxes, labels = np.zeros((2, 4), np.float32), np.array([2, 3])
     scores = np.array([0.41, 0.3], np.float32)
     result = Result("a.png", IMAGE, boxes, scores, labels, ANIMALS, 0.41, 2, (-1, 0, 1, -1))
@@ -43,7 +43,7 @@ def test_a_node_of_a_tree_is_shown_with_its_way():
     assert result.names == ["terrier", "vehicle"]
 
 
-def test_the_tables_of_a_tree_have_wnid_and_way():
+def test_csv_of_a_tree_has_wnid_and_path():
     tree = {"tree": (-1, 0, 1), "wnids": ("n1", "n2", "n3")}
     box, score = np.zeros((1, 4), np.float32), np.array([0.5], np.float32)
     found = Result("a.png", IMAGE, box, score, np.array([1]), ANIMALS[:3], 0.5, 1, **tree)
@@ -60,13 +60,13 @@ def test_the_tables_of_a_tree_have_wnid_and_way():
     assert as_csv([], tree=True).startswith("file,class,class_id,wnid,path,score,x1")
 
 
-def test_the_classes_of_a_classifier_stand_on_a_line():
+def test_line_of_a_classifier():
     assert one_line(classification(0.7, 0.2, 0.1)) == "a.png: owl 0.70, cat 0.20, dog 0.10"
     broken = classification(*[float("nan")] * 3)
-    assert one_line(broken).endswith("its weights are broken")
+    assert one_line(broken).endswith("its weights are damaged")
 
 
-def test_the_table_of_a_classifier_has_no_boxes():
+def test_csv_of_a_classifier_has_no_boxes():
     rows = list(csv.DictReader(io.StringIO(as_csv([classification(0.7, 0.2, 0.1).to_dict()]))))
     assert rows[0] == {"file": "a.png", "class": "owl", "class_id": "2", "probability": "0.7"}
     assert len(rows) == 3

@@ -94,7 +94,7 @@ def test_net_and_region_become_a_config():
     assert (config.eval.top_k, config.eval.max_detections) == (4096, 1000)
 
 
-def test_classes_without_softmax_have_a_sigmoid_each():
+def test_classes_without_softmax_have_sigmoids():
     without = config_of(RECIPE + OUTPUT + REGION.replace("softmax=1", "softmax=0"))
     assert without.model.class_activation == "sigmoid"
     assert "\nsoftmax=0\n" in cfg_text(without)
@@ -112,7 +112,7 @@ def test_bias_match_is_the_assignment_to_priors(assignment, key):
     assert config_of(text).loss.assignment == ("prior" if key else "predicted_shape")
 
 
-def test_centres_that_a_cfg_cannot_hold_are_refused():
+def test_anchor_location_has_no_cfg():
     config = small("yolov2")
     config.model.location = "anchor"
     with pytest.raises(ValueError, match=r"location is 'anchor', but Darknet.* as \.safetensors"):
@@ -122,7 +122,7 @@ def test_centres_that_a_cfg_cannot_hold_are_refused():
 CLASSIFIER = RECIPE + "[conv]\nfilters=3\n[avg]\n[softmax]"
 
 
-def test_a_classifier_takes_the_first_names_of_a_longer_list():
+def test_a_classifier_uses_the_first_names_of_a_longer_list():
     assert config_of(CLASSIFIER, classes=("a", "b", "c", "d")).model.classes == ("a", "b", "c")
     with pytest.raises(ValueError, match="has 3 classes, but there are 2 names"):
         config_of(CLASSIFIER, classes=("a", "b"))
@@ -130,28 +130,28 @@ def test_a_classifier_takes_the_first_names_of_a_longer_list():
         config_of(RECIPE + OUTPUT + REGION, classes=("a", "b"))
 
 
-def test_names_that_repeat_are_shown_and_labels_told_apart():
+def test_repeated_names_get_unique_classes():
     model = config_of(CLASSIFIER, classes=("crane", "dog", "crane")).model
     assert model.classes == ("crane 0", "dog", "crane 2")
     assert model.shown == ("crane", "dog", "crane")
 
 
 @pytest.mark.parametrize("policy", ["step", "exp", "sigmoid", "random"])
-def test_a_policy_whose_values_are_not_kept_is_not_written(policy):
+def test_a_policy_without_stored_values_is_not_written(policy):
     config = config_of(RECIPE.replace("steps\n", f"{policy}\n", 1) + OUTPUT + REGION)
     assert config.optimizer.policy == policy
     with pytest.raises(ValueError, match=f"policy is '{policy}', .* set one of constant, steps"):
         cfg_text(config)
 
 
-def test_weights_that_a_config_leaves_open_are_the_losses_own():
+def test_unset_weights_are_the_defaults_of_the_loss():
     v1 = parse_cfg(cfg_text(small("yolov1_tiny")), "a").head
     v2 = parse_cfg(cfg_text(small("yolov2_tiny_voc")), "a").head
     assert (v1.coord_scale, v1.object_scale, v1.noobject_scale, v1.class_scale) == (5, 1, 0.5, 1)
     assert (v2.coord_scale, v2.object_scale, v2.noobject_scale, v2.class_scale) == (1, 5, 1, 1)
 
 
-def test_a_step_before_the_first_update_counts_from_the_start():
+def test_a_step_before_the_first_update_applies_from_the_start():
     optimizer = config_of(RECIPE + OUTPUT + REGION).optimizer
     assert optimizer.learning_rate == pytest.approx(0.1 * 0.001)
     assert (optimizer.step_images, optimizer.step_scales) == ((6400, 25600), (10, 0.5))
@@ -187,7 +187,7 @@ def test_classifier_has_its_own_augmentation():
     assert data.classifier.saturation == 1.4
 
 
-def test_a_known_network_is_given_by_its_name():
+def test_a_known_network_is_set_by_its_name():
     config = small("yolov2_tiny_voc")
     config.model.width = 1.0
     text = cfg_text(config)
@@ -204,10 +204,10 @@ def test_a_known_network_is_given_by_its_name():
             RECIPE.replace("subdivisions=8", "subdivisions=128") + OUTPUT + REGION,
             "my.cfg:3: [net] subdivisions=128: must be at most batch, which is 64",
         ),
-        (RECIPE + OUTPUT, "its output of 2 x 3 x 12 is a map; an [avgpool]"),
+        (RECIPE + OUTPUT, "its output 2 x 3 x 12 is a map; add an [avgpool]"),
     ],
 )
-def test_heads_that_are_not_built(text, message):
+def test_bad_net_and_missing_head_raise(text, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         config_of(text)
 
@@ -244,7 +244,7 @@ def test_cfg_to_config_and_back(path):
 
 
 @pytest.mark.parametrize("name", ["yolov2", "yolov2_tiny_coco"])
-def test_opencv_reads_what_is_written(tmp_path, name):
+def test_opencv_reads_the_cfg(tmp_path, name):
     config = small(name)
     config.model.anchors = ((1.0, 2.0), (3.0, 4.0))
     rows = layer_table(build_model(config.model)[0], (64, 96))
@@ -259,7 +259,7 @@ def test_opencv_reads_what_is_written(tmp_path, name):
 
 @pytest.mark.skipif(not LIBRARY.is_file(), reason="the original program is not installed")
 @pytest.mark.parametrize("name", ["yolov2", "yolov1", "yolov1_paper", "tiny_darknet"])
-def test_the_original_program_reads_what_is_written(tmp_path, name):
+def test_the_original_program_reads_the_cfg(tmp_path, name):
     path = tmp_path / "my.cfg"
     path.write_text(cfg_text(small(name)))
     script = "import ctypes, sys\nctypes.CDLL(sys.argv[1]).parse_network_cfg(sys.argv[2].encode())"

@@ -42,7 +42,7 @@ def named(name):
 
 
 @pytest.mark.parametrize("entry", PUBLISHED_FILES, ids=IDS)
-def test_the_published_length_is_that_of_the_network_and_a_header(entry):
+def test_size_is_that_of_the_network_and_a_header(entry):
     published = PUBLISHED[entry.network]
     published = published._replace(boxes=entry.boxes or published.boxes)
     model = build_network(published.network, published.outputs)
@@ -52,23 +52,23 @@ def test_the_published_length_is_that_of_the_network_and_a_header(entry):
 
 
 @pytest.mark.parametrize("entry", PUBLISHED_FILES, ids=IDS)
-def test_a_file_is_recognised_by_its_length_and_name(entry, tmp_path):
+def test_a_file_is_recognised_by_its_size_and_name(entry, tmp_path):
     assert published_files.recognise(sparse(tmp_path / entry.name, entry.bytes)) is entry
 
 
-def test_a_name_alone_decides_nothing(tmp_path):
+def test_the_name_alone_is_not_enough(tmp_path):
     assert published_files.recognise(sparse(tmp_path / "yolov2.weights", 1000)) is None
     tiny = sparse(tmp_path / "darknet19.weights", 4_185_968)
     assert published_files.recognise(tiny).name == "tiny.weights"
 
 
-def test_two_files_of_one_length_need_a_name(tmp_path):
+def test_two_files_of_one_size_need_a_name(tmp_path):
     candidates = "darknet19.weights and darknet19_448.weights have 83427120 bytes"
     with pytest.raises(ValueError, match=candidates):
         published_files.recognise(sparse(tmp_path / "backbone.weights", 83_427_120))
 
 
-def test_what_is_not_there_is_not_recognised(tmp_path):
+def test_a_missing_file_raises(tmp_path):
     for path in (tmp_path, tmp_path / "yolov2.weights"):
         with pytest.raises(FileNotFoundError, match=re.escape(str(path))):
             published_files.recognise(path)
@@ -77,7 +77,7 @@ def test_what_is_not_there_is_not_recognised(tmp_path):
 @pytest.mark.parametrize(
     "entry", [e for e in PUBLISHED_FILES if "9000" not in e.name], ids=lambda e: e.name
 )
-def test_every_config_builds_the_network_of_that_length(entry):
+def test_every_config_builds_its_network(entry):
     config = published_files.config_of(entry)
     task = build(config)
     published = PUBLISHED[entry.network]
@@ -89,7 +89,7 @@ def test_every_config_builds_the_network_of_that_length(entry):
     assert last[0] == published._replace(boxes=boxes).outputs  # filters or outputs
 
 
-def test_detectors_are_fed_as_darknet_feeds_them():
+def test_input_and_thresholds_are_those_of_darknet():
     v1, v2 = (published_files.config_of(named(n)) for n in ("yolov1.weights", "yolov2-voc.weights"))
     assert (v1.data.letterbox, v1.data.image_size) == (False, (448, 448))
     assert (v1.eval.score_threshold, v1.eval.iou_threshold) == (0.001, 0.5)
@@ -98,7 +98,7 @@ def test_detectors_are_fed_as_darknet_feeds_them():
     assert v1.data.resize == v2.data.resize == "darknet"
 
 
-def test_every_network_has_the_recipe_of_its_own_training():
+def test_every_network_has_its_recipe():
     v1, v2, tiny, classifier = (
         published_files.config_of(named(f"{name}.weights"))
         for name in ("yolov1", "yolov2", "yolov2-tiny", "darknet19_448")
@@ -118,7 +118,7 @@ def test_every_network_has_the_recipe_of_its_own_training():
 
 @pytest.mark.skipif(not DARKNET.is_dir(), reason="the original .cfg files are not installed")
 @pytest.mark.parametrize(("name", "cfg"), CFGS.items())
-def test_the_recipe_is_that_of_the_cfg(name, cfg):
+def test_recipe_equals_the_cfg(name, cfg):
     text = (DARKNET / f"{cfg}.cfg").read_text()
     ours, theirs = published_files.config_of(named(name)), parse_cfg(text, cfg)
     batch = {"batch": ours.optimizer.batch_size, "subdivisions": ours.optimizer.subdivisions}
@@ -143,7 +143,7 @@ def test_every_published_network_has_a_file():
 
 
 @pytest.mark.parametrize("entry", PUBLISHED_FILES, ids=IDS)
-def test_the_page_has_every_file_with_its_length(entry):
+def test_docs_list_every_file_with_its_size(entry):
     assert any(
         line.startswith(f"| {entry.name} ") and f"| {entry.bytes:,} " in line
         for line in DOCS.read_text().splitlines()

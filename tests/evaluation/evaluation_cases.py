@@ -54,6 +54,6 @@ def _random_image(draw, index, classes, difficult, crowd):
 
 
 def _random_boxes(draw, count):
-    """Half of them below 32 pixels, so that COCO's three sizes all occur."""
+    """Draw boxes, half of them below 32 pixels, so that all of COCO's sizes occur."""
     corner = draw.uniform(0, 300, (count, 2))
     return np.concatenate([corner, corner + 6 + 180 * draw.random((count, 2)) ** 3], axis=1)

@@ -10,7 +10,7 @@ METRICS = [(match_voc, None), (match_voc, VOC07_LEVELS), (match_coco, LEVELS)]
 
 
 @pytest.mark.parametrize(("matching", "levels"), METRICS)
-def test_a_weight_is_as_good_as_copies_of_the_image(matching, levels):
+def test_a_weight_equals_copies_of_the_image(matching, levels):
     ground_truth, found = random_case(1, images=6)
     weights = np.array([0, 3, 1, 2, 0, 1])
     copies = np.repeat(np.arange(6), weights)
@@ -40,7 +40,7 @@ def test_interval_of_a_proportion():
     assert high == pytest.approx(0.549, abs=0.006)
 
 
-def test_same_seed_same_interval_whatever_the_chunks(monkeypatch):
+def test_interval_depends_on_the_seed_only(monkeypatch):
     matches = half_of_them_found(20)
     first = bootstrap.interval(matches, None, resamples=50, seed=3)
     monkeypatch.setattr(average_precision, "CHUNK", 30)

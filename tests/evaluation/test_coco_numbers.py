@@ -13,7 +13,7 @@ EXACT = {"rtol": 0, "atol": 1e-12}
 
 
 def pycocotools_numbers(ground_truth, found, classes):
-    """(the twelve of summarize(), AP of each class), with ids and annotations made here."""
+    """Run pycocotools -> (the twelve numbers of summarize(), AP of each class)."""
     coco, cocoeval = (pytest.importorskip(f"pycocotools.{name}") for name in ("coco", "cocoeval"))
     common = {
         "images": [{"id": i + 1} for i in range(len(ground_truth))],
@@ -102,7 +102,7 @@ def test_matches_for_the_bootstrap_give_the_same_numbers(case, seed):
 
 
 def hard_case(seed):
-    """Ties in score and in IoU, all sizes, crowds, difficult ones, images and classes of nothing.
+    """A case with ties in score and IoU, all sizes, crowds, difficult boxes and empty classes.
 
     Of the first image some classes have more than a hundred detections.
     """
@@ -133,7 +133,7 @@ def hard_image(draw, index):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_equal_to_pycocotools_where_it_is_hard(seed):
+def test_equal_to_pycocotools_in_hard_cases(seed):
     ground_truth, found = hard_case(seed)
     summary, per_class, _ = coco_numbers(ground_truth, found, 6)
     stats, their_classes = pycocotools_numbers(ground_truth, found, 6)
@@ -152,7 +152,7 @@ def test_of_two_boxes_of_equal_iou_the_last_is_matched():
     np.testing.assert_allclose(coco_numbers(ground_truth, found, 1)[0]["AP50"], stats[1], **EXACT)
 
 
-def test_the_same_whatever_the_chunks_of_pairs(monkeypatch):
+def test_result_does_not_depend_on_the_chunk_size(monkeypatch):
     ground_truth, found = hard_case(0)
     expected = match_coco(ground_truth, found, 6)
     monkeypatch.setattr(matches, "CHUNK", 7)
@@ -160,7 +160,7 @@ def test_the_same_whatever_the_chunks_of_pairs(monkeypatch):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_everything_found_is_one():
+def test_ap_is_one_if_all_boxes_are_detected():
     ground_truth = [image("a", [SQUARE, (0, 0, 50, 50), (0, 0, 200, 200)])]
     found = [detections("a", ground_truth[0].boxes_pixels, [0.9, 0.8, 0.7])]
     summary, per_class, ap50 = coco_numbers(ground_truth, found, 2)
@@ -176,14 +176,14 @@ def test_three_quarters_of_the_box_count_at_six_of_ten_thresholds():
     assert (summary["AP"], summary["AP50"], summary["AP75"]) == pytest.approx((0.6, 1, 1))
 
 
-def test_difficult_excuses_one_detection_and_a_crowd_all():
+def test_one_detection_of_a_difficult_box_and_all_of_a_crowd_are_ignored():
     found = [detections("a", [SQUARE, SQUARE, ELSEWHERE], [0.9, 0.8, 0.7])]
     for kind, expected in (("difficult", 1 / 2), ("crowd", 1)):
         ground_truth = [image("a", [SQUARE, ELSEWHERE], **{kind: [True, False]})]
         assert coco_numbers(ground_truth, found, 1)[0]["AP50"] == pytest.approx(expected)
 
 
-def test_area_decides_the_size_not_the_box():
+def test_size_is_that_of_the_area_not_of_the_box():
     # a thin object in a large box: COCO takes the area of the mask
     large = image("a", [(0, 0, 200, 200)])._replace(area=np.array([900.0]))
     found = [detections("a", large.boxes_pixels, [0.9])]

@@ -1,4 +1,4 @@
-"""Runs side by side: what is compared, what is refused and which command makes it right."""
+"""Comparisons of runs, and the errors and commands for runs that cannot be compared."""
 
 import json
 import shlex
@@ -16,7 +16,7 @@ HALF = np.arange(IMAGES)[:, None] % 2 == [0, 0]
 CELLS = ALL * [True, False]  # every cell, no platelet
 
 
-def test_the_better_run_is_better(tmp_path):
+def test_compare_detectors(tmp_path):
     first, second = make_run(tmp_path / "a", HALF), make_run(tmp_path / "b", ALL)
     result = compare([first, second])
     json.dumps(result, allow_nan=False)
@@ -52,12 +52,12 @@ def test_another_evaluation_by_name(tmp_path):
     assert compare(folders, "test")["differences"]["b"]["all"]["difference"] > 0
 
 
-def test_runs_go_by_their_folders(tmp_path):
+def test_runs_with_equal_names_are_named_by_path(tmp_path):
     folders = [make_run(tmp_path / x / "run", ALL) for x in "ab"]
     assert list(compare(folders, resamples=5)["runs"]) == list(map(str, folders))
 
 
-def test_configs_are_told_apart_by_dotted_names(tmp_path):
+def test_config_differences_have_dotted_names(tmp_path):
     config = Config()
     config.loss.box_loss, config.data.image_size = "giou", (64, 96)
     first, second = make_run(tmp_path / "a", ALL), make_run(tmp_path / "b", ALL, config=config)
@@ -70,15 +70,15 @@ def test_configs_are_told_apart_by_dotted_names(tmp_path):
     }
 
 
-def test_a_field_of_some_runs_alone_is_a_difference():
+def test_a_field_of_some_runs_only_is_a_difference():
     assert flatten({"a": {"b": (1, 2)}, "c": None}) == {"a.b": [1, 2], "c": None}
     configs = {"x": {"a": 1, "b": 0}, "y": {"a": True}, "weights": {}}
     assert config_differences(configs) == {"a": {"x": 1, "y": True}, "b": {"x": 0, "y": None}}
 
 
 def command_in(error):
-    """The arguments of the eval.py that the message ends with."""
-    return shlex.split(str(error.value).rpartition("python eval.py ")[2])
+    """Return the arguments of the eval command at the end of the message."""
+    return shlex.split(str(error.value).rpartition("yolojax eval ")[2])
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def command_in(error):
         ({"max_detections": 9, "top_k": 7}, "eval.top_k is 7.*; eval.max_detections is 9"),
     ],
 )
-def test_another_protocol_is_refused_with_the_way_out(change, message, tmp_path):
+def test_another_protocol_raises_with_a_command(change, message, tmp_path):
     first, second = make_run(tmp_path / "a", ALL), make_run(tmp_path / "b", ALL, **change)
     with pytest.raises(ValueError, match=message) as error:
         compare([first, second])
@@ -98,7 +98,7 @@ def test_another_protocol_is_refused_with_the_way_out(change, message, tmp_path)
     assert command_in(error) == expected
 
 
-def test_the_command_sets_what_the_config_of_the_run_does_not(tmp_path):
+def test_the_command_sets_missing_fields(tmp_path):
     config = Config()
     config.eval.score_threshold = 0.1
     first = make_run(tmp_path / "a", ALL, iou_threshold=0.5)
@@ -109,7 +109,7 @@ def test_the_command_sets_what_the_config_of_the_run_does_not(tmp_path):
     assert command_in(error)[-2:] == flags
 
 
-def test_what_was_never_evaluated_gets_its_command(tmp_path):
+def test_a_missing_evaluation_raises_with_a_command(tmp_path):
     first, second = make_run(tmp_path / "a", ALL), make_run(tmp_path / "b", ALL)
     make_run(tmp_path / "a", ALL, name="test")
     with pytest.raises(FileNotFoundError, match=r"b/eval/test\.json: not found") as error:
@@ -124,7 +124,7 @@ def test_what_was_never_evaluated_gets_its_command(tmp_path):
         compare([first, second])
 
 
-def test_other_images_are_refused(tmp_path):
+def test_other_images_raise(tmp_path):
     first, second = make_run(tmp_path / "a", ALL), make_run(tmp_path / "b", ALL[:-1])
     with pytest.raises(ValueError, match="id of image 39 is none and 'picture39'") as error:
         compare([first, second])
@@ -144,21 +144,21 @@ def test_a_result_of_an_older_version_is_compared(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{broken", "[1]"])
-def test_a_broken_result_is_named(content, tmp_path):
+def test_a_damaged_result_raises(content, tmp_path):
     first, second = make_run(tmp_path / "a", ALL), make_run(tmp_path / "b", ALL)
     (second / "eval" / "val.json").write_text(content)
     with pytest.raises(ValueError, match=r"b/eval/val\.json: "):
         compare([first, second])
 
 
-def test_one_run_or_one_twice_is_refused(tmp_path):
+def test_one_run_or_a_duplicate_raises(tmp_path):
     first = make_run(tmp_path / "a", ALL)
     for folders in ([first], [first, tmp_path / "b" / ".." / "a"]):
         with pytest.raises(ValueError, match="two or more different runs"):
             compare(folders)
 
 
-def test_classifiers(tmp_path):
+def test_compare_classifiers(tmp_path):
     labels = np.arange(100) % 2
     first = make_classifier_run(tmp_path / "a", labels == 0, labels)
     second = make_classifier_run(tmp_path / "b", labels < 2, labels)

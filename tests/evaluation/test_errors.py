@@ -56,7 +56,7 @@ def test_as_many_detections_as_boxes_are_classified():
     assert (row["objects"], row["detections"], row["background"], row["recall"]) == (1, 1, 1.0, 1.0)
 
 
-def test_the_largest_overlap_decides_between_similar_and_other():
+def test_largest_iou_decides_between_similar_and_other():
     ground_truth = [image("a", [SHIFTED, SQUARE, ELSEWHERE], [1, 2, 0])]
     assert kinds(ground_truth, [detections("a", [SQUARE], [0.9], [0])]) == {"other": 1}
     assert kinds(ground_truth, [detections("a", [SHIFTED], [0.9], [0])]) == {"similar": 1}
@@ -70,7 +70,7 @@ def test_difficult_boxes_are_not_counted_but_detecting_one_is_correct():
     assert result["all"]["recall"] == 0
 
 
-def test_the_mean_weighs_classes_alike_and_leaves_out_the_empty():
+def test_the_mean_is_over_classes_with_boxes():
     ground_truth = [image("a", [SQUARE, ELSEWHERE, FAR, SQUARE], [0, 0, 0, 1])]
     found = [detections("a", [SQUARE, ELSEWHERE, FAR, SHIFTED], [0.9] * 4, [0, 0, 0, 1])]
     result = error_mix(ground_truth, found, CLASSES)
@@ -87,7 +87,7 @@ def test_recall_of_all_and_of_confident_detections():
     assert (row["recall"], row["recall_sure"]) == (2 / 3, 1 / 3)
 
 
-def test_groups_are_those_of_voc_only_for_classes_of_voc():
+def test_default_groups_are_for_classes_of_voc():
     ground_truth = [image("a", [SQUARE, ELSEWHERE], [0, 1])]
     found = [detections("a", [SQUARE], [0.9], [1])]
     assert kinds(ground_truth, found, ("cat", "dog", "unicorn")) == {"other": 1}
@@ -97,7 +97,7 @@ def test_groups_are_those_of_voc_only_for_classes_of_voc():
         error_mix(ground_truth, found, CLASSES, groups=[("cat", "dgo")])
 
 
-def test_an_aeroplane_is_like_a_bird_and_a_bird_like_a_cat_but_a_cat_not_like_an_aeroplane():
+def test_similar_classes_are_not_transitive():
     groups = error_mix([image("a", [SQUARE])], [detections("a", [], [])], VOC_CLASSES)["groups"]
     similar = similar_classes(VOC_CLASSES, groups)
     aeroplane, bird, cat = (VOC_CLASSES.index(name) for name in ("aeroplane", "bird", "cat"))
@@ -109,7 +109,7 @@ def test_an_aeroplane_is_like_a_bird_and_a_bird_like_a_cat_but_a_cat_not_like_an
 
 
 def counted_one_by_one(ground_truth, found, label, similar):
-    """The protocol with loops, over all images, for one class."""
+    """Count the kinds of one class with loops over all images."""
     rows = [(-d.scores[i], n, i) for n, d in enumerate(found) for i in range(len(d.scores))]
     rows = [row for row in sorted(rows) if found[row[1]].labels[row[2]] == label]
     total = sum((~(t.difficult | t.crowd) & (t.labels == label)).sum() for t in ground_truth)
@@ -134,7 +134,7 @@ def counted_one_by_one(ground_truth, found, label, similar):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_same_counts_as_loops_give(seed):
+def test_counts_equal_those_of_loops(seed):
     ground_truth, found = random_case(seed, images=30)
     classes, groups = ("a", "b", "c", "d"), [("a", "b")]
     result = error_mix(ground_truth, found, classes, groups=groups)
@@ -163,7 +163,7 @@ def test_the_table_has_a_line_for_each_class_and_two_for_all():
     assert cells[4] == "mean 100.0 0.0 0.0 0.0 0.0 50.0 50.0"
 
 
-def test_copies_of_all_images_change_no_share():
+def test_copies_of_all_images_do_not_change_the_shares():
     ground_truth, found = random_case(0, images=40)
     more = [t._replace(image_id=str(i)) for i, t in enumerate(ground_truth * 25)]
     their = [d._replace(image_id=str(i)) for i, d in enumerate(found * 25)]

@@ -1,4 +1,4 @@
-"""The whole pass over a source, with a network that knows the answer."""
+"""Evaluate a source with a fake network."""
 
 import jax
 import jax.numpy as jnp
@@ -17,19 +17,19 @@ from yolojax.tasks import Task
 BOX = np.array([[0.25, 0.25, 0.75, 0.75]], np.float32)
 
 
-class Blind:
-    """Says where the box is without looking; notes what it was given."""
+class FakeNetwork:
+    """A network that records the dtypes of its inputs."""
 
     def __init__(self):
-        self.given = set()
+        self.dtypes = set()
 
     def apply(self, variables, image, *, train):
-        self.given.add(image.dtype.name)
+        self.dtypes.add(image.dtype.name)
         return image.mean((1, 2, 3))
 
 
 class OneSquare:
-    """Pictures with a box in the middle of each."""
+    """A source of images with a box in the centre."""
 
     name, classes, skipped = "memory", ("square",), ()
 
@@ -43,23 +43,23 @@ class OneSquare:
 
 
 def decode(raw):
-    """Of each image the box in the middle, with score 1, as the decoders of heads/ give it."""
+    """Decode to the centre box with score 1."""
     one = jnp.ones((len(raw), 1))
     return Predictions(jnp.tile(BOX, (len(raw), 1, 1)), one, one[..., None])
 
 
 @pytest.mark.parametrize("resize", ["opencv", "darknet"])
-def test_both_kinds_of_input_are_evaluated_and_drawn(resize, tmp_path):
+def test_evaluate_and_draw_both_types_of_input(resize, tmp_path):
     config = Config(
         model=ModelConfig(classes=("square",)),
         data=DataConfig(image_size=(32, 32), resize=resize, threads=0),
         eval=EvalConfig(batch_size=2, bootstrap=0),
     )
-    network = Blind()
+    network = FakeNetwork()
     programs = make_programs(Task(network, decode, None), config.eval)
     mesh = make_mesh(jax.devices()[:1])
     result = evaluate_source(programs, {}, OneSquare(), config, mesh, tmp_path)
-    assert network.given == {"float32"}
+    assert network.dtypes == {"float32"}
     assert (result["voc10"], result["detections"]) == (1.0, 3)
     assert ("Darknet" in result["protocol"]["input"]) == (resize == "darknet")
     assert result["errors"]["all"]["correct"] == 1.0

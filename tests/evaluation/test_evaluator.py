@@ -98,7 +98,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("message", BAD)
-def test_bad_input_gets_one_clear_error(message):
+def test_bad_input_raises(message):
     ground_truth, found, options = BAD[message]
     with pytest.raises(ValueError, match=message):
         evaluate(ground_truth, found, ["cat"], **options)

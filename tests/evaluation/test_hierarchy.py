@@ -39,7 +39,7 @@ def found(*rows):
     ("label", "precision", "recall"),
     [(2, 1, 1), (1, 1, 2 / 3), (0, 1, 1 / 3), (3, 2 / 3, 2 / 3), (4, 0, 0)],
 )
-def test_the_shared_part_of_the_path_counts(label, precision, recall):
+def test_credit_is_the_shared_part_of_the_path(label, precision, recall):
     """The box is a terrier: animal > dog > terrier."""
     result = hierarchical_precision([image([2], [BOX])], [found((label, 0.9, BOX))], PARENTS)
     assert result == pytest.approx(
@@ -61,7 +61,7 @@ def test_difficult_boxes_are_ignored():
 
 
 def test_any_number_of_detections_of_difficult_boxes_and_crowds_is_ignored():
-    """Three in the crowd, which is ten times as large as each; two of the difficult one."""
+    """Three detections in a crowd, two of a difficult box."""
     inside = [(x, 0.0, x + 10, 10.0) for x in (0.0, 30.0, 60.0)]
     ground_truth = [
         image(
@@ -83,8 +83,8 @@ def test_a_box_is_matched_before_a_crowd_around_it():
     assert result == {"hierarchical_precision": 1, "hierarchical_recall": 1}
 
 
-def test_accuracy_at_a_depth_is_of_the_labels_that_reach_it():
-    """A terrier called a poodle, a terrier, a dog and a thing, all three called a terrier."""
+def test_accuracy_at_a_depth_is_over_labels_that_reach_it():
+    """A terrier predicted as poodle; a terrier, a dog and a thing predicted as terrier."""
     thing, dog, terrier, poodle = range(1, 5)
     parents = (-1, -1, 0, dog, dog)
     labels = np.array([terrier, terrier, dog, thing])
@@ -133,7 +133,7 @@ def test_a_class_is_related_to_ancestors_and_descendants():
     assert related([3, 4], [2], PARENTS) == set()
 
 
-def test_the_headline_is_split_in_both_readings():
+def test_the_headline_is_split_by_both_readings():
     result = {
         "metric": "voc10",
         "per_class": {"dog": {"voc10": 0.6}, "poodle": {"voc10": 0.4}, "thing": {"voc10": 0.1}},
@@ -151,7 +151,7 @@ def test_the_headline_is_split_in_both_readings():
 
 @pytest.mark.skipif(not WORDTREE.is_dir(), reason="needs ../shared/data/wordtree")
 def test_classes_that_imagenet_shares_with_coco():
-    """The paper says 44 of 200; with the authors' maps it is 38, or 57 with kin."""
+    """The paper states 44 of 200; the authors' maps give 38, or 57 with related classes."""
     tree = read_tree(WORDTREE / "9k.tree")
     det, coco = (read_map(WORDTREE / f"{name}9k.map", 9418) for name in ("inet", "coco"))
     assert len(set(det) & set(coco)) == 38

@@ -1,4 +1,4 @@
-"""Paired differences: known cases, the statistics they should have, and resampling done by hand."""
+"""Paired differences: known cases, statistical properties and explicit resampling."""
 
 import math
 
@@ -46,7 +46,7 @@ def test_a_run_does_not_differ_from_itself():
         assert not same.beyond_noise
 
 
-def test_one_that_finds_more_everywhere_is_better():
+def test_more_detections_everywhere_are_better():
     better = paired_difference([finds(60)], [finds(60, range(0, 60, 3))], None)
     assert (better.ours, better.theirs) == (1, pytest.approx(2 / 3))
     assert better.interval[0] > 0.2
@@ -81,7 +81,7 @@ def test_pairing_is_narrower_than_two_intervals():
 
 
 @pytest.mark.parametrize("levels", [None, VOC07_LEVELS])
-def test_against_evaluating_lists_of_resampled_images(levels):
+def test_equal_to_evaluating_resampled_images(levels):
     ground_truth, found = random_case(3, images=8)
     ours, theirs = [found, worse(found, 1)], [worse(found, 2)]
     draw, differences = np.random.default_rng(5), []
@@ -103,7 +103,7 @@ def test_against_evaluating_lists_of_resampled_images(levels):
     )
 
 
-def test_seeds_are_in_the_interval_where_both_have_several():
+def test_interval_covers_seeds_if_both_have_several():
     # All or nothing is found, so images change nothing: the interval is Student's, 2 degrees of
     # freedom, of the differences 1, 1, 0.
     every, none = finds(5), finds(5, range(5))
@@ -114,7 +114,7 @@ def test_seeds_are_in_the_interval_where_both_have_several():
     assert not result.beyond_noise
 
 
-def test_seeds_are_paired_where_there_are_equally_many():
+def test_equally_many_seeds_are_paired():
     every, none = finds(5), finds(5, range(5))
     paired = paired_difference([every, none], [every, none], None, resamples=50)
     assert paired.interval == [0, 0]
@@ -124,7 +124,7 @@ def test_seeds_are_paired_where_there_are_equally_many():
     assert unpaired.interval[1] > 1
 
 
-def test_classes_by_themselves():
+def test_class_differences():
     ground_truth, found = random_case(4, images=15)
     runs = [match_voc(ground_truth, d, 4) for d in (found, worse(found))]
     by_class = class_differences(runs[:1], runs[1:], None, CLASSES, resamples=40)
@@ -138,7 +138,7 @@ def test_classes_by_themselves():
     assert overall.difference == pytest.approx(np.nanmean(expected))
 
 
-def test_without_images_there_is_no_accuracy():
+def test_accuracy_difference_is_undefined_without_images():
     nothing = accuracy_difference(np.zeros(0, bool), np.zeros(0, bool))
     assert math.isnan(nothing.difference)
     assert nothing.interval is None
@@ -172,7 +172,7 @@ def test_other_ground_truth_is_an_error():
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_what_was_written_gives_every_metric(metric, tmp_path):
+def test_written_matches_give_every_metric(metric, tmp_path):
     ground_truth, found = random_case(5)
     path, ids = tmp_path / "val_matches.npz", [t.image_id for t in ground_truth]
     write_matches(
@@ -187,7 +187,7 @@ def test_what_was_written_gives_every_metric(metric, tmp_path):
     )
 
 
-def test_hits_of_a_classifier_are_kept(tmp_path):
+def test_write_and_read_hits(tmp_path):
     path, hits = tmp_path / "val_hits.npz", {"top1": np.array([True, False])}
     write_hits(path, np.arange(2), CLASSES, np.array([3, 1]), hits)
     for read, wrote in zip(read_hits(path, "top1"), (hits["top1"], [3, 1], [0, 1]), strict=True):
@@ -196,7 +196,7 @@ def test_hits_of_a_classifier_are_kept(tmp_path):
         read_hits(path, "top5")
 
 
-def test_a_file_of_something_else_is_named(tmp_path):
+def test_other_files_raise(tmp_path):
     path = tmp_path / "val_matches.npz"
     with pytest.raises(FileNotFoundError, match=r"val_matches\.npz: not found; eval\.py"):
         read_matches(path, "voc10")

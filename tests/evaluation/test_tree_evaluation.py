@@ -1,4 +1,4 @@
-"""The whole pass with a tree of classes, with a network that is sure of some and torn in others."""
+"""Evaluate a source with a class tree and a fake network that is uncertain between two leaves."""
 
 import json
 from functools import partial
@@ -22,14 +22,14 @@ from yolojax.wordtree.tree import bucket_layout, make_tree
 NODES = ("animal", "thing", "pet", "cattle", "hound", "domestic cat")
 TREE = (-1, -1, 0, 0, 2, 2)
 OF_CLASS = {"dog": 4, "cow": 3, "cat": 5}  # in an order that is not that of the nodes
-TORN = 0.6  # the network's share for the right one of dog and cat
+PROBABILITY = 0.6  # of the correct one of dog and cat
 LAYOUT = bucket_layout(make_tree(TREE))
 CERTAIN, NEVER = 0.0, -20.0
 DECODE = partial(yolo9000.decode, anchors=((0.5, 0.5),))
 
 
 class Three:
-    """A picture each of a dog, a cow and a cat, as a COCO file has them."""
+    """A source with an image of a dog, a cow and a cat, as in a COCO file."""
 
     name, classes, skipped, category_ids = "memory", tuple(OF_CLASS), (), (18, 21, 17)
 
@@ -47,24 +47,24 @@ SOURCE = MappedSource(Three(), NODES, tuple(OF_CLASS.values()))
 
 
 def class_logits():
-    """Of each picture the logits of all nodes, in the order of channels: sure of "pet" at most."""
+    """Logits of all nodes for each image, in the order of channels, certain down to "pet"."""
     by_node = np.full((3, len(NODES)), NEVER, np.float32)
     by_node[:, 0] = CERTAIN
     by_node[[0, 1, 2], [2, 3, 2]] = CERTAIN
-    by_node[:, 4], by_node[:, 5] = np.log(TORN), np.log(1 - TORN)
+    by_node[:, 4], by_node[:, 5] = np.log(PROBABILITY), np.log(1 - PROBABILITY)
     by_node[2, [4, 5]] = by_node[2, [5, 4]]
     return by_node[:, LAYOUT.node]
 
 
 def task_of(decode, raw):
-    """Gives each of the known pictures its row of `raw`; they are told by their brightness."""
+    """A task whose output for each image, identified by its brightness, is its row of `raw`."""
     raw = jnp.asarray(raw)
 
     def apply(variables, image, *, train):
         return raw[jnp.clip(jnp.round(image.mean((1, 2, 3)) * 255 / 80), 0, 2).astype(int)]
 
     head = "classes" if decode is yolo9000.decode_classes else "region"
-    return Task(SimpleNamespace(apply=apply), partial(decode, tree=TREE), None, head)
+    return Task(SimpleNamespace(apply=apply), partial(decode, tree=TREE), None, head, True)
 
 
 def config_of(**settings):
@@ -84,14 +84,14 @@ def evaluated(kind, decode, raw, folder, source=SOURCE, **settings):
 
 @pytest.fixture(scope="module")
 def detected(tmp_path_factory):
-    """The result and the folder of a detector whose only box is right and whose names are torn."""
+    """Result and folder of a detector with one correct box and uncertain classes."""
     folder = tmp_path_factory.mktemp("run")
     box = np.tile(np.float32([0, 0, 0, 0, 10]), (3, 1))  # x, y, w, h; an objectness of nearly 1
     raw = np.concatenate([box, class_logits()], axis=1)[:, None, None]
     return evaluated(detection, DECODE, raw, folder, seen=(4, 3), tree_threshold=0.7), folder
 
 
-def test_classes_keep_the_order_and_names_of_their_data(detected):
+def test_classes_have_the_order_and_names_of_the_data(detected):
     result, folder = detected
     assert tuple(result["per_class"]) == tuple(OF_CLASS)
     assert {row["voc10"] for row in result["per_class"].values()} == {1.0}
@@ -110,27 +110,27 @@ def test_detections_have_the_ids_of_their_data(detected):
     assert [best[i][1] for i in range(3)] == [18, 21, 17]
 
 
-def test_an_ancestor_is_seen_where_the_descent_stops(detected):
-    """Dog and cat are named "pet", right as far as it goes; told apart they are a guess."""
+def test_descent_stops_at_an_ancestor(detected):
+    """Dog and cat are detected as "pet", a correct ancestor."""
     numbers = detected[0]["tree"]
     assert numbers["hierarchical_precision"] == 1.0
     assert numbers["hierarchical_recall"] == pytest.approx((2 / 3 + 1 + 2 / 3) / 3)
     assert numbers["strict"] == {"seen": 1.0, "seen_classes": 2, "unseen": 1.0, "unseen_classes": 1}
 
 
-def test_only_a_tree_of_a_data_set_takes_a_second_program():
+def test_nodes_add_a_second_program():
     task = task_of(DECODE, np.zeros((3, 1, 1, 11)))
     assert detection.make_programs(task, EvalConfig()).descend is None
     assert detection.make_programs(task, EvalConfig(), (3, 4)).descend is not None
 
 
-def test_settings_of_the_tree_are_those_of_the_evaluation():
-    """A run is evaluated with other settings than those that it was trained with."""
+def test_tree_settings_are_those_of_config_eval():
+    """The settings of the evaluation override those of the task."""
     task = task_of(DECODE, np.zeros((3, 1, 1, 11)))
     settings = EvalConfig(nodes=(3,), tree_threshold=0.1, tree_semantics="darknet")
     given = {"nodes": (3,), "tree_threshold": 0.1, "tree_semantics": "darknet"}
-    assert given.items() <= detection.decode_at(task, settings, (4, 5)).keywords.items()
-    assert detection.decode_at(task, EvalConfig(), (4, 5)).keywords["nodes"] == (4, 5)
+    assert given.items() <= detection.decoder(task, settings, (4, 5)).keywords.items()
+    assert detection.decoder(task, EvalConfig(), (4, 5)).keywords["nodes"] == (4, 5)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_settings_of_the_tree_are_those_of_the_evaluation():
         ({"tree_threshold": 50.0}, r"tree_threshold must be a probability"),
     ],
 )
-def test_wrong_settings_are_refused_before_a_picture_is_read(settings, message, tmp_path):
+def test_bad_settings_raise_before_a_picture_is_read(settings, message, tmp_path):
     class Unread(Three):
         def __getitem__(self, index):
             raise AssertionError("a picture was read")
@@ -152,8 +152,8 @@ def test_wrong_settings_are_refused_before_a_picture_is_read(settings, message, 
         evaluated(detection, DECODE, np.zeros((3, 1, 1, 11)), tmp_path, source, **settings)
 
 
-def test_a_classifier_is_right_so_far_down_the_tree(tmp_path, capsys):
-    """The cat is called a dog: right at two depths of three."""
+def test_classifier_accuracy_by_depth(tmp_path, capsys):
+    """The cat is classified as a dog, which is correct at two depths of three."""
     logits = class_logits()
     logits[2] = logits[0]
     result = evaluated(classification, yolo9000.decode_classes, logits, tmp_path, metric="top1")

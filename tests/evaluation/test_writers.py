@@ -11,7 +11,7 @@ FOUND = [
 ]
 
 
-def test_result_replaces_the_old_file_and_leaves_no_other(tmp_path):
+def test_result_replaces_the_old_file(tmp_path):
     path = tmp_path / "eval" / "voc10.json"
     write_result(path, {"voc10": 0.5})
     write_result(path, {"voc10": None})
@@ -19,7 +19,7 @@ def test_result_replaces_the_old_file_and_leaves_no_other(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["voc10.json"]
 
 
-def test_result_that_is_no_json_leaves_the_old_file(tmp_path):
+def test_invalid_json_does_not_replace_the_old_file(tmp_path):
     path = tmp_path / "voc10.json"
     write_result(path, {"voc10": 0.5})
     with pytest.raises(ValueError, match="JSON"):
@@ -36,7 +36,7 @@ def test_coco_results(tmp_path):
 
 
 @pytest.mark.parametrize("ids", [("a_42", "cat_7b"), ("2008_000001", "2009_000001")])
-def test_ids_that_are_no_numbers_of_their_own_stay(tmp_path, ids):
+def test_ids_without_unique_numbers_are_written_unchanged(tmp_path, ids):
     found = [d._replace(image_id=i) for d, i in zip(FOUND, ids, strict=False)]
     write_coco_results(tmp_path / "coco.json", found)
     rows = json.loads((tmp_path / "coco.json").read_text())

@@ -1,4 +1,4 @@
-"""Exported files, run by onnxruntime, against the JAX network they come from."""
+"""Compare exported files, run by onnxruntime, with the JAX network."""
 
 import dataclasses
 import functools
@@ -73,7 +73,7 @@ EXACT = {"atol": 2e-5, "rtol": 1e-4}
 
 
 def random_variables(model, image_size, seed=0):
-    """Variables of which none is a 0 or a 1 that would hide its part."""
+    """Random variables without zeros and ones, which would hide errors."""
     rng = np.random.default_rng(seed)
     ranges = {"bias": (-0.3, 0.3), "mean": (-0.3, 0.3), "var": (0.5, 2), "scale": (0.5, 1.5)}
 
@@ -93,7 +93,7 @@ def pictures(image_size):
 
 
 def run(path, images):
-    """{output: array} of the file at `path`, which is also checked."""
+    """Check the file at `path` and run it -> {output: array}."""
     onnx.checker.check_model(onnx.load(path), full_check=True)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -113,7 +113,7 @@ def narrow(name):
 
 
 def plain(table, image_size, epsilon="gpu"):
-    """The same of a table, as a classifier."""
+    """Task, config and variables of a table of layers, as a classifier."""
     model = Network(table, epsilon=epsilon)
     config = Config(data=DataConfig(image_size=image_size))
     return Task(model, None, None, "classes"), config, random_variables(model, image_size)
@@ -178,7 +178,7 @@ def test_outputs_of_networks(tmp_path, name):
 
 
 def one_convolution(anchors):
-    """A region head of 8 channels that says 99 everywhere."""
+    """A region head of 8 channels whose output is 99 everywhere."""
     model = Network((Conv(8, 1, batch_norm=False, activation="linear", name="output"),))
     leaves = {"kernel": np.zeros((1, 1, 3, 8), np.float32), "bias": np.full(8, 99, np.float32)}
     task = Task(model, partial(decode, anchors=anchors), None, "region")
@@ -203,13 +203,13 @@ def test_boxes_are_bounded(tmp_path):
     np.testing.assert_allclose(boxes[0, 0, 3] - boxes[0, 0, 1], np.exp(10) / 2, rtol=1e-6)
 
 
-def test_a_head_that_does_not_fit_is_refused(tmp_path):
+def test_anchors_that_do_not_fit_raise(tmp_path):
     with pytest.raises(ValueError, match="do the anchors belong to this network"):
         export_onnx(tmp_path / "x.onnx", *one_convolution(((1.0, 1.0),) * 3), nms=False)
 
 
 @pytest.mark.parametrize("name", ["yolov2", "yolov1", "yolov1_paper"])
-def test_nms_inside_keeps_what_nms_outside_keeps(tmp_path, name):
+def test_nms_in_the_graph_equals_ops_nms(tmp_path, name):
     task, config, variables = narrow(name)
     images = pictures(config.data.image_size)
     export_onnx(tmp_path / "raw.onnx", task, config, variables, nms=False)
@@ -244,7 +244,7 @@ def run_nms(boxes, values, **arguments):
     limits=st.sampled_from(((27, 30), (10, 4))),
     class_agnostic=st.booleans(),
 )
-def test_nms_with_ties_and_boxes_inside_out(
+def test_nms_with_ties_and_inverted_boxes(
     seed, iou_threshold, score_threshold, limits, class_agnostic
 ):
     rng = np.random.default_rng(seed)
@@ -291,12 +291,12 @@ def test_metadata_and_format(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["x.onnx"]
 
 
-def test_a_classifier_has_nothing_to_suppress(tmp_path):
-    with pytest.raises(ValueError, match="classifier finds no boxes"):
+def test_nms_of_a_classifier_raises(tmp_path):
+    with pytest.raises(ValueError, match="classifier has no boxes"):
         export_onnx(tmp_path / "x.onnx", *narrow("darknet19"), nms=True)
 
 
-def test_thresholds_out_of_range_are_refused(tmp_path):
+def test_thresholds_out_of_range_raise(tmp_path):
     task, config, variables = narrow("yolov2")
     for name, value in (("iou_threshold", 45.0), ("score_threshold", -1.0)):
         config = dataclasses.replace(config, eval=EvalConfig(**{name: value}))
@@ -304,27 +304,27 @@ def test_thresholds_out_of_range_are_refused(tmp_path):
             export_onnx(tmp_path / "x.onnx", task, config, variables, nms=True)
 
 
-def test_more_than_2_gb_are_refused_before_anything_is_made(tmp_path):
+def test_more_than_2_gb_raise_early(tmp_path):
     task, config, _ = narrow("darknet19")
     huge = {"params": {"a": {"kernel": jax.ShapeDtypeStruct((2**15, 2**14), np.float32)}}}
     with pytest.raises(ValueError, match=r"x.onnx: the network has 2.1 GB of weights"):
         export_onnx(tmp_path / "x.onnx", task, config, huge, nms=False)
 
 
-def test_a_pool_that_onnx_cannot_pad_is_refused(tmp_path):
+def test_a_pool_that_onnx_cannot_pad_raises(tmp_path):
     table = (MaxPool(2, 2, 3), AvgPool())
     with pytest.raises(ValueError, match=r"layer00_maxpool.*must be below 3"):
         export_onnx(tmp_path / "x.onnx", *plain(table, (4, 4)), nms=False)
 
 
-def test_another_image_size_than_the_connected_layer_s_is_refused(tmp_path):
+def test_another_image_size_with_connected_layers_raises(tmp_path):
     task, config, variables = narrow("yolov1")
     config = dataclasses.replace(config, data=DataConfig(image_size=(128, 192)))
     with pytest.raises(ValueError, match="works at one image size alone"):
         export_onnx(tmp_path / "x.onnx", task, config, variables, nms=False)
 
 
-def test_without_onnx_the_error_says_how_to_get_it(tmp_path, monkeypatch):
+def test_without_onnx_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ValueError, match=r"pip install -e '\.\[export\]'"):
         export_onnx(tmp_path / "x.onnx", *narrow("yolov2"), nms=False)

@@ -33,7 +33,7 @@ def file(tmp_path):
 
 
 def rewrite(file, change=lambda tensors: None, **about):
-    """`file` with its tensors changed, and with other metadata."""
+    """Rewrite `file` with changed tensors and metadata."""
     with safe_open(file, framework="numpy") as opened:
         metadata = {**opened.metadata(), **about}
     tensors = load_file(file)
@@ -41,7 +41,7 @@ def rewrite(file, change=lambda tensors: None, **about):
     save_file(tensors, file, metadata)
 
 
-def test_what_was_saved_comes_back(file):
+def test_save_and_load(file):
     config, variables, seen = load_tensors(file)
     assert (config, seen) == (CONFIG, 2**40)
     expected = flat(random_variables())
@@ -51,7 +51,7 @@ def test_what_was_saved_comes_back(file):
         np.testing.assert_array_equal(found[name], leaf, err_msg=name)
 
 
-def test_any_program_can_read_it(file):
+def test_safetensors_reads_the_file(file):
     kernel = load_file(file)[KERNEL]
     np.testing.assert_array_equal(kernel, random_variables()["params"]["output"]["kernel"])
     with safe_open(file, framework="numpy") as opened:
@@ -63,7 +63,7 @@ def test_any_program_can_read_it(file):
 
 
 @pytest.mark.parametrize("name", ["v2_narrow", "v1_narrow", "v1tiny_narrow", "darknet19_narrow"])
-def test_views_of_a_weights_file_keep_their_places(name, tmp_path):
+def test_views_of_a_weights_file_are_saved_in_order(name, tmp_path):
     weights = GOLDEN / "weights" / f"{name}.weights"
     model = load_model(weights, cfg=GOLDEN / "cfg" / f"{name}.cfg")
     save_tensors(tmp_path / "a.safetensors", model.config, model.variables, model.seen)
@@ -96,25 +96,29 @@ def other_network():
 @pytest.mark.parametrize(
     ("change", "about", "message"),
     [
-        (shorter, {}, r"output/kernel must be float32 \[1, 1, 64, 7\], is float32 \[1, 1, 64, 6\]"),
-        (halved, {}, "must be float32 .* is float16"),
-        (broken, {}, "output/kernel holds values that are no numbers"),
-        (renamed, {}, "lacks params/output/kernel and has besides params/other/kernel"),
-        (lambda t: t.pop(KERNEL), {}, "lacks params/output/kernel, of"),
+        (
+            shorter,
+            {},
+            r"output/kernel must be float32 \[1, 1, 64, 7\], got float32 \[1, 1, 64, 6\]",
+        ),
+        (halved, {}, "must be float32 .* got float16"),
+        (broken, {}, "output/kernel has values that are not finite"),
+        (renamed, {}, "has no params/output/kernel and has unknown params/other/kernel"),
+        (lambda t: t.pop(KERNEL), {}, "has no params/output/kernel; its config describes"),
         (lambda t: None, {"format": "pt"}, "its format is 'pt', not 'yolojax 1'"),
-        (lambda t: None, {"config": "{"}, "its metadata are damaged"),
-        (lambda t: None, {"config": "[]"}, "its metadata are damaged"),
-        (lambda t: None, {"seen": "many"}, "its metadata are damaged"),
+        (lambda t: None, {"config": "{"}, "its metadata is damaged"),
+        (lambda t: None, {"config": "[]"}, "its metadata is damaged"),
+        (lambda t: None, {"seen": "many"}, "its metadata is damaged"),
         (lambda t: None, {"config": other_network()}, "must be float32"),
     ],
 )
-def test_what_does_not_fit_is_named(file, change, about, message):
+def test_tensors_or_metadata_that_do_not_fit_raise(file, change, about, message):
     rewrite(file, change, **about)
     with pytest.raises(ValueError, match=rf"a\.safetensors: .*{message}"):
         load_tensors(file)
 
 
-def test_a_cut_file_is_refused(file):
+def test_a_truncated_file_raises(file):
     data = file.read_bytes()
     for length in (0, 7, 100, len(data) - 1):
         file.write_bytes(data[:length])

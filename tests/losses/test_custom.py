@@ -103,7 +103,7 @@ def test_what_returns_something_else_is_refused_when_it_is_called(named, functio
     [
         ({"arguments": ()}, "needs 'power': set it in config.loss.arguments"),
         ({"arguments": (("pover", 1.0),)}, "takes anchors, .*Did you mean 'power'"),
-        ({"arguments": (("box", 1.0),)}, "has 'box', which is a field of"),
+        ({"arguments": (("box_loss", 1.0),)}, "has 'box_loss', which is a field of"),
         (
             {"box_loss": "ciou"},
             "config.loss.box_loss is 'ciou', but the loss .* has no such setting",

@@ -225,7 +225,10 @@ def test_loss_and_gradient_stay_finite(value, label):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"image_semantics": "Darknet"}, "image_semantics must be one of paper, darknet9000"),
+        (
+            {"image_semantics": "Darknet"},
+            "loss.image_semantics is .Darknet.; known: paper, darknet9000",
+        ),
         ({"nodes": [0, 4]}, "nodes holds 4"),
         ({"tree": [-1, 5]}, "node 1 has parent 5"),
         ({"anchors": []}, "anchors must be pairs"),

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from jax import monitoring
 
-import train as script
 from configs.yolov2_voc import smoke
+from yolojax import train as script
 from yolojax.config import Config
 from yolojax.distributed.sharding import make_mesh, to_devices
 from yolojax.evaluation import detection

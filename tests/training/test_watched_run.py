@@ -5,8 +5,8 @@ import jax
 import pytest
 from jax import monitoring
 
-import train as script
 from configs.quickstart import get_config
+from yolojax import train as script
 from yolojax.distributed.sharding import make_mesh
 from yolojax.training.metrics import RunLog
 

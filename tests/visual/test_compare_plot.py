@@ -3,7 +3,7 @@ import numpy as np
 from yolojax.visual.compare_plot import MOST, POINTS, chosen_classes, plot_comparison, series
 
 
-def test_a_long_curve_is_thinned_by_medians_and_a_short_one_kept():
+def test_a_long_curve_is_thinned_by_medians():
     lines = [{"images": i, "loss": 1.0} for i in range(1, 601)]
     lines[300]["loss"] = 1e6
     images, values = series(lines, "loss")
@@ -20,7 +20,7 @@ def difference(value):
     return {"ours": value, "theirs": value and 0.1, "difference": value, "interval": interval}
 
 
-def test_of_many_classes_those_that_differ_most_are_drawn(tmp_path):
+def test_classes_that_differ_most_are_drawn(tmp_path):
     values = {f"class{i}": (-1) ** i * i / 100 for i in range(40)} | {"without truths": None}
     rows = {name: difference(value) for name, value in values.items()}
     chosen = chosen_classes({"b": {"per_class": rows}})

@@ -10,7 +10,7 @@ from yolojax.visual.draw import save_image as save
 CLASSES = ("dog", "a class with a very long name", "Käfer")
 
 
-def test_the_outline_has_the_colour_of_the_class_and_the_picture_is_left_alone():
+def test_outline_has_the_colour_of_the_class():
     image = np.zeros((200, 300, 3), np.uint8)
     drawn = draw_boxes(image, [[50, 60, 150, 160]], [2], [0.9], CLASSES)
     colour = _colour(2)
@@ -22,7 +22,7 @@ def test_the_outline_has_the_colour_of_the_class_and_the_picture_is_left_alone()
     assert not image.any()
 
 
-def test_the_label_is_above_its_box():
+def test_label_is_above_its_box():
     drawn = draw_boxes(np.zeros((200, 300, 3), np.uint8), [[50, 60, 150, 160]], [0], [0.9], CLASSES)
     rows = np.flatnonzero(drawn.any(axis=(1, 2)))
     assert 40 < rows[0] < 55
@@ -34,7 +34,7 @@ def test_the_label_is_above_its_box():
     st.integers(1, 120),
     st.lists(st.tuples(*[st.floats(-50, 200)] * 4), max_size=5),
 )
-def test_any_box_on_any_picture_keeps_its_shape(height, width, corners):
+def test_drawing_has_the_shape_of_the_image(height, width, corners):
     boxes = np.sort(np.array(corners).reshape(-1, 2, 2), axis=1).reshape(-1, 4)
     labels = np.arange(len(boxes)) % 3
     drawn = draw_boxes(np.full((height, width, 3), 7, np.uint8), boxes, labels, classes=CLASSES)
@@ -51,14 +51,14 @@ def test_labels_stay_inside(width, height, x, y):
     assert 0 <= y1 < y2 <= height
 
 
-def test_a_label_evades_one_that_is_there():
+def test_labels_do_not_overlap():
     box, font = np.array([50.0, 60, 150, 160]), _font(12)
     first = _free_place(box, font, "dog", (300, 300), [])
     second = _free_place(box, font, "dog", (300, 300), [first])
     assert first[3] <= second[1] or first[2] <= second[0]
 
 
-def test_the_text_gets_shorter_until_it_fits():
+def test_text_is_shortened_until_it_fits():
     font = _font(12)
     texts = [_fitting_text(CLASSES[1], 0.5, font, width) for width in (1000, 200, 60, 1)]
     assert texts[0] == "a class with a very long name 0.50"
@@ -67,7 +67,7 @@ def test_the_text_gets_shorter_until_it_fits():
     assert texts[3] == ""
 
 
-def test_eighty_classes_have_colours_that_differ():
+def test_eighty_classes_have_different_colours():
     colours = np.array([_colour(i) for i in range(80)], float)
     distance = np.abs(colours[:, None] - colours[None]).sum(-1) + 1e9 * np.eye(80)
     assert distance[:20, :20].min() > 80  # of 765: VOC at a glance
@@ -81,7 +81,7 @@ def batch(count, side=32):
     return {"image": image, "boxes": boxes, "labels": np.zeros((count, 2), int), "mask": mask}
 
 
-def test_the_mosaic_of_a_batch_shows_only_real_truths():
+def test_mosaic_has_only_unpadded_boxes():
     mosaic = draw_batch(batch(4), CLASSES)
     assert mosaic.shape == (2 * 418, 2 * 418, 3)
     assert tuple(mosaic[200, 104]) == _colour(0)  # left edge of the box in 416 pixels
@@ -89,11 +89,11 @@ def test_the_mosaic_of_a_batch_shows_only_real_truths():
 
 
 @pytest.mark.parametrize(("count", "tiles"), [(1, (1, 1)), (3, (2, 2)), (20, (4, 4))])
-def test_the_mosaic_is_as_square_as_it_can_be(count, tiles):
+def test_mosaic_is_nearly_square(count, tiles):
     assert draw_batch(batch(count), CLASSES).shape[:2] == tuple(418 * n for n in tiles)
 
 
-def test_save_writes_rgb_and_no_other_file(tmp_path):
+def test_save_writes_rgb(tmp_path):
     image = np.random.default_rng(0).integers(0, 255, (5, 7, 3), dtype=np.uint8)
     save(tmp_path / "new" / "a.png", image)
     read = cv2.cvtColor(cv2.imread(str(tmp_path / "new" / "a.png")), cv2.COLOR_BGR2RGB)
@@ -102,6 +102,6 @@ def test_save_writes_rgb_and_no_other_file(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.doc", "a"])
-def test_save_knows_the_format_by_the_suffix(tmp_path, name):
+def test_unknown_suffix_raises(tmp_path, name):
     with pytest.raises(ValueError, match=r"use \.jpg or \.png"):
         save(tmp_path / name, np.zeros((5, 7, 3), np.uint8))

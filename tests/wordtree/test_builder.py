@@ -67,7 +67,7 @@ def test_without_promotion_a_label_stays_below_a_label():
 
 
 def test_promotion_makes_an_only_child_a_sibling():
-    # gamecock, cock, bird (docs/wordtree.md); the hen has a child that is no leaf, which stays.
+    # gamecock, cock, bird (docs/notes/wordtree.md). The child of hen is no leaf and stays.
     pairs = (
         "bird r",
         "cock bird",

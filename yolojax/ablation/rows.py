@@ -7,18 +7,14 @@ line of a file's docstring is the row's label. Names that start with an undersco
 """
 
 import copy
-import dataclasses
-import importlib.util
-import sys
 from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from yolojax.config import Config, checked
+from yolojax.config import CONFIGS, Config, checked, run_file
 from yolojax.data.from_config import with_tree
-from yolojax.suggestions import did_you_mean
 from yolojax.tasks import build
 
 SAME = "the same as the row before in this setting"
@@ -51,11 +47,11 @@ def read_rows(spec: str, prepare: Callable[[Config], Config] = copy.deepcopy) ->
     """
     folder, argument = _cut_argument(spec)
     first, *others = _overlays(folder)
-    module = _load(first)
+    module = run_file(first, levels=2)
     config = prepare(_base(first, module, argument))
     rows = [Row(first.stem, _label(first, module), _resolved(first, config))]
     for path in others:
-        module = _load(path)
+        module = run_file(path, levels=2)
         config = _changed(path, module, config)
         row = Row(path.stem, _label(path, module), _resolved(path, config))
         _check_comparable(path, rows[0].config, row.config)
@@ -66,8 +62,14 @@ def read_rows(spec: str, prepare: Callable[[Config], Config] = copy.deepcopy) ->
 def _cut_argument(spec: str) -> tuple[Path, str | None]:
     head, colon, argument = spec.rpartition(":")
     if colon and not Path(spec).is_dir():
-        return Path(head), argument
-    return Path(spec), None
+        return _folder(head), argument
+    return _folder(spec), None
+
+
+def _folder(name: str) -> Path:
+    """The overlays of that name that come with yolojax, where no folder of the user has it."""
+    shipped = CONFIGS / name
+    return shipped if shipped.is_dir() and not Path(name).is_dir() else Path(name)
 
 
 def _overlays(folder: Path) -> list[Path]:
@@ -79,19 +81,6 @@ def _overlays(folder: Path) -> list[Path]:
     if not found:
         raise FileNotFoundError(f"{folder}: holds no overlay, which is a .py file.")
     return found
-
-
-def _load(path: Path) -> ModuleType:
-    """The module in `path`; it may import what lies beside the folder above it, as configs."""
-    spec = importlib.util.spec_from_file_location(f"overlay_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    root = str(path.resolve().parents[2])
-    sys.path.insert(0, root)
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(root)
-    return module
 
 
 def _label(path: Path, module: ModuleType) -> str:
@@ -129,8 +118,6 @@ def _changed(path: Path, module: ModuleType, config: Config) -> Config:
 
 def _resolved(path: Path, config: Config) -> Config:
     """`config` as its runs save it, known to describe a task."""
-    if unknown := _unknown_fields(config):
-        raise ValueError(f"{path}: {unknown[0]}")
     try:
         config = with_tree(checked(config))
         build(config)
@@ -152,16 +139,3 @@ def _check_comparable(path: Path, first: Config, config: Config) -> None:
                 f"{path}: config.{field} must be that of the first row, {wanted!r}, got {found!r}; "
                 "the rows could not be compared otherwise."
             )
-
-
-def _unknown_fields(config, prefix: str = "config") -> list[str]:
-    """A sentence for each attribute that is no field: a dataclass takes mistyped names, too."""
-    known = [field.name for field in dataclasses.fields(config)]
-    sentences = []
-    for name, value in vars(config).items():
-        if name not in known:
-            hint = did_you_mean(name, known, f"{prefix}.{{}}")
-            sentences.append(f"{prefix}.{name}: there is no such field.{hint}")
-        elif dataclasses.is_dataclass(value):
-            sentences += _unknown_fields(value, f"{prefix}.{name}")
-    return sentences

@@ -1,4 +1,4 @@
-"""Rows and seeds -> runs of train.py, a process each, that can be stopped and gone on with."""
+"""Rows and seeds -> runs of `yolojax train`, one process each, that can be stopped and resumed."""
 
 import fcntl
 import re
@@ -17,13 +17,12 @@ from yolojax.progress import progress
 from yolojax.training.checkpoint import load_config, save_config
 from yolojax.training.signals import stop_requested
 
-SCRIPT = Path(__file__).parents[2] / "train.py"
 POLL = 0.2  # seconds between two looks at the processes
 LOG_LINES = 5  # of a failed run that are shown
 BAR = re.compile(r"\w+: +\d+%\|.*?\[.*?\]")  # of tqdm; what was printed may follow in its line
 UNFINISHED = (
     "ended without a result: if it was stopped, the same command goes on with it; if its "
-    "evaluation failed, repeat that with: python eval.py --workdir={}"
+    "evaluation failed, repeat that with: yolojax eval --workdir={}"
 )
 
 
@@ -94,17 +93,8 @@ def is_complete(run: Run) -> bool:
 
 
 def train_command(workdir: Path) -> list[str]:
-    """What trains the config that is saved in `workdir`, from its newest checkpoint on.
-
-    Raises:
-        FileNotFoundError: train.py is not beside the package.
-    """
-    if not SCRIPT.is_file():
-        raise FileNotFoundError(
-            f"{SCRIPT}: not found; an ablation runs the train.py of a checkout of yolojax. Install "
-            "it from one with `pip install -e .`."
-        )
-    return [sys.executable, str(SCRIPT), f"--workdir={workdir}"]
+    """Return the command that trains the config saved in `workdir`, or resumes its run."""
+    return [sys.executable, "-m", "yolojax", "train", f"--workdir={workdir}"]
 
 
 def execute(
@@ -116,7 +106,6 @@ def execute(
     under way save their states; the same call goes on from there.
 
     Raises:
-        FileNotFoundError: as `command`.
         ValueError: another process is at one of the runs.
         KeyboardInterrupt: a signal has ended it.
     """

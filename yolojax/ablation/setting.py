@@ -1,14 +1,11 @@
 """What all rows of an ablation have in common: the data, and what the command line sets."""
 
-import ast
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from yolojax.cli.flags import field_names
-from yolojax.config import Config, from_dict, to_dict
+from yolojax.config import Config
 from yolojax.data.sources.load import FORMS, JOIN, SPLIT, load_source
-from yolojax.suggestions import did_you_mean
 
 SPLITS = ("train", "test")  # trained on and evaluated on, of a SOURCE that has splits
 
@@ -61,43 +58,3 @@ def with_data(config: Config, train: str, test: str, dir: str = "") -> Config:
         load_source(test, **how, classes=model.classes)
     data = replace(config.data, train=train, val=test, dir=place)
     return replace(config, model=model, data=data, eval=replace(config.eval, every_images=0))
-
-
-def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
-    """`config` with each FIELD=VALUE of `overrides`, as "model.width=0.25".
-
-    A value is a Python literal, else it is taken for text.
-
-    Raises:
-        ValueError: there is no such field, or its values are of another type.
-    """
-    for override in overrides:
-        try:
-            config = _with_override(config, *override.partition("="))
-        except ValueError as error:
-            raise ValueError(f"--set {override}: {error}") from error
-    return config
-
-
-def _with_override(config: Config, name: str, equals: str, text: str) -> Config:
-    if not equals:
-        raise ValueError("must be FIELD=VALUE, as in model.width=0.25.")
-    if name not in field_names():
-        raise ValueError(f"there is no such field.{did_you_mean(name, field_names(), '{}')}")
-    fields = to_dict(config)
-    *rooms, last = name.split(".")
-    place = fields
-    for room in rooms:
-        place = place[room]
-    value = _literal(text)
-    if isinstance(place[last], tuple) and not isinstance(value, tuple | list):
-        raise ValueError("must hold several values, as in data.image_size=320,416.")
-    place[last] = value
-    return from_dict(fields)
-
-
-def _literal(text: str):
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text

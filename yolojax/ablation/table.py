@@ -112,7 +112,7 @@ def format_page(table: str, about: About, scored: list[dict], where: list[str]) 
         "",
         f"    {about.command}",
         "",
-        "with a run of `python train.py --workdir=ROW/seedN` for each row and seed, from the "
+        "with a run of `yolojax train --workdir=ROW/seedN` for each row and seed, from the "
         "config.json there. The runs were made with",
         "",
         *(f"* {line}" for line in where or ["nothing yet: none has ended"]),

@@ -68,7 +68,7 @@ def proposals(need: Need) -> list[str]:
     small = [k for k in parts if need.batch // k <= images_that_fit(need, beside)]
     if small:
         found.append(
-            f"--set optimizer.subdivisions={small[0]} (gradients accumulate over "
+            f"--config.optimizer.subdivisions={small[0]} (gradients accumulate over "
             f"{need.batch // small[0]} images at a time on each device, whose batch statistics are "
             "then their own)"
         )
@@ -76,7 +76,7 @@ def proposals(need: Need) -> list[str]:
     if freed > 0:
         enough = need.used - freed <= need.limit
         verdict = "which is enough" if enough else "not enough alone"
-        found.append(f"--set mesh.shard_state=True (frees {freed / GIB:.2f} GiB, {verdict})")
+        found.append(f"--config.mesh.shard_state=True (frees {freed / GIB:.2f} GiB, {verdict})")
     return found
 
 

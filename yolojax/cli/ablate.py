@@ -2,22 +2,25 @@
 
 FOLDER holds overlays, taken in the order of their names: the first has get_config(arg), each later
 one change(config), and the first line of its docstring is its label in the table. Every row is
-trained with every seed, a process of train.py each, in WORKDIR/ROW/seedN. The same command goes on
-where it was stopped, and takes up more seeds or rows. Writes WORKDIR/ablation.md, .json and .png.
-The exit status is 1 if a run has failed.
+trained with every seed, one process each, in WORKDIR/ROW/seedN. The same command resumes what was
+stopped, and adds more seeds or rows. --config.FIELD=VALUE changes the config of the first row.
+Writes WORKDIR/ablation.md, .json and .png. The exit status is 1 if a run has failed.
 
 examples:
-  yolojax ablate configs/ablation:small --data=voc:bccd --dir DATA --seeds 3 --workdir runs/ablation
-  yolojax ablate configs/box_terms --data=voc:VOC2007 --splits trainval,test --workdir runs/boxes
+  yolojax ablate ablation:small --data=voc:bccd --dir DATA --seeds 3 --workdir runs/ablation
+  yolojax ablate box_terms --data=voc:VOC2007 --splits trainval,test --workdir runs/boxes
   yolojax ablate my_study --data=coco:train.json:train2017 --test=coco:val.json:val2017 \\
-      --workdir runs/study --only 00_base,03_giou --set model.width=0.25 optimizer.images=64000
+      --workdir runs/study --only 00_base,03_giou \\
+      --config.model.width=0.25 --config.optimizer.images=64000
 """
 
 import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `yolojax ablate`."""
+    """Add the options of `yolojax ablate`."""
+    from yolojax.cli.flags import allow_overrides
+
     add = parser.add_argument
     add("overlays", metavar="FOLDER[:arg]", help="the overlays, and what get_config is given")
     add("--data", required=True, metavar="SOURCE", help="with splits, or to train on with --test")
@@ -28,10 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seeds", type=int, default=3, help="runs of each row (default: %(default)s)")
     add("--jobs", type=int, default=1, help="runs at a time, which slow one another (default: 1)")
     add("--only", metavar="ROW,ROW", help="the rows to run now, by the names of their files")
-    add(
-        "--set", nargs="+", action="extend", default=[], metavar="FIELD=VALUE",
-        help="of the first row's config, as model.width=0.25",
-    )  # fmt: skip
+    allow_overrides(parser)
 
 
 def run(args) -> int:
@@ -45,8 +45,9 @@ def run(args) -> int:
     from yolojax.ablation.results import read_results
     from yolojax.ablation.rows import read_rows
     from yolojax.ablation.runs import execute, plan
-    from yolojax.ablation.setting import SPLITS, two_sources, with_data, with_overrides
+    from yolojax.ablation.setting import SPLITS, two_sources, with_data
     from yolojax.ablation.table import About, write_table
+    from yolojax.cli.flags import overridden
 
     _check(args)
     jax.config.update("jax_platforms", "cpu")  # of this process; the devices are for the runs
@@ -54,7 +55,7 @@ def run(args) -> int:
     train, test = two_sources(args.data, args.test, splits)
 
     def prepare(config):
-        return with_overrides(with_data(config, train, test, args.dir), args.set)
+        return overridden(with_data(config, train, test, args.dir), args)
 
     rows = read_rows(args.overlays, prepare)
     chosen = _chosen(rows, args.only)

@@ -8,9 +8,9 @@ is waited for, so a run, which waits for nothing, can be a little faster. Progra
 cache ($JAX_COMPILATION_CACHE_DIR, ~/.cache/yolojax) are read, not compiled.
 
 examples:
-  yolojax bench --config=configs/yolov2_voc.py
-  yolojax bench --config=configs/yolov2_voc.py --batch-size 128 --image-size 416 416
-  yolojax bench --config=configs/quickstart.py:smoke --steps 5 --json
+  yolojax bench --config=yolov2_voc
+  yolojax bench --config=yolov2_voc --batch-size 128 --image-size 416 416
+  yolojax bench --config=quickstart:smoke --steps 5 --json
 """
 
 import argparse
@@ -20,9 +20,11 @@ from contextlib import redirect_stdout
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `yolojax bench`."""
+    """Add the options of `yolojax bench`."""
+    from yolojax.cli.flags import add_config
+
     add = parser.add_argument
-    add("--config", required=True, metavar="FILE.py[:ARGUMENT]", help="a file in configs/")
+    add_config(parser)
     add("--batch-size", type=int, metavar="N", help="of training and evaluation, on all devices")
     add("--image-size", type=int, nargs=2, metavar=("H", "W"), help="only this one")
     add("--steps", type=int, default=20, metavar="N", help="timed calls of each program (20)")
@@ -59,10 +61,9 @@ def run(args) -> int:
 def _config(args):
     """The config that `args` describe."""
     from yolojax.bench import at_size
-    from yolojax.config import checked, read_config
-    from yolojax.data.from_config import with_tree
+    from yolojax.cli.flags import config_of
 
-    config = with_tree(checked(read_config(args.config)))
+    config = config_of(args)
     if args.batch_size is not None:
         config.optimizer.batch_size = config.eval.batch_size = args.batch_size
     return at_size(config, args.image_size) if args.image_size else config

@@ -5,14 +5,14 @@ exit status is 1 if a check fails.
 
 examples:
   yolojax check-loss my_losses.py:my_loss
-  yolojax check-loss my_losses.py:my_loss --set power=1.5 --set class_weight=2
+  yolojax check-loss my_losses.py:my_loss --config.loss.arguments.power=1.5 \\
+      --config.loss.class_weight=2
   yolojax check-loss my_losses.py:my_loss --head yolov1
-  yolojax check-loss region --set box_loss=ciou --set objectness_loss=focal
-  yolojax check-loss my_losses.py:my_loss --config configs/yolov2_voc.py
+  yolojax check-loss region --config.loss.box_loss=ciou --config.loss.objectness_loss=focal
+  yolojax check-loss my_losses.py:my_loss --config yolov2_voc
 """
 
 import argparse
-import ast
 
 HEADS = ("region", "yolov1", "classes")
 CLASSES = ("a", "b", "c", "d")
@@ -20,13 +20,14 @@ TREE = (-1, -1, 0, 0)  # of those classes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `yolojax check-loss`."""
+    """Add the options of `yolojax check-loss`."""
+    from yolojax.cli.flags import CONFIG_METAVAR, allow_overrides
+
     add = parser.add_argument
     add("loss", metavar="LOSS", help="FILE.py:FUNCTION, or a name such as region")
     add("--head", choices=HEADS, help="whose raw output it takes; that of our loss, or region")
-    add("--config", metavar="FILE.py[:ARGUMENT]", help="for its model, and its settings of a loss")
-    setting = "a field of config.loss, or an argument of your own loss; may be repeated"
-    add("--set", action="append", default=[], metavar="NAME=VALUE", help=setting)
+    add("--config", metavar=CONFIG_METAVAR, help="for its model, and its settings of a loss")
+    allow_overrides(parser)
 
 
 def run(args) -> int:
@@ -48,6 +49,7 @@ def run(args) -> int:
 
 def _config(args):
     """The config that `args` describe, and its head."""
+    from yolojax.cli.flags import overridden
     from yolojax.config import checked, read_config
     from yolojax.data.from_config import with_tree
     from yolojax.tasks import build_model
@@ -61,9 +63,7 @@ def _config(args):
         head = args.head or _head_of(args.loss)
         config = _small_config(args.loss)
     config.loss.name = args.loss
-    for setting in args.set:
-        _set(config.loss, *_parse(setting))
-    return checked(config), head
+    return checked(overridden(config, args)), head
 
 
 def _head_of(loss: str) -> str:
@@ -82,25 +82,6 @@ def _small_config(loss: str):
     config.model.classes, config.model.anchors, config.model.side = CLASSES, ANCHORS, GRID
     config.model.tree = TREE if loss == "tree_classification" else ()
     return config
-
-
-def _parse(setting: str):
-    """Name and value of NAME=VALUE; what is no Python literal is text."""
-    name, equals, value = setting.partition("=")
-    if not equals:
-        raise argparse.ArgumentError(None, f"--set {setting}: must be NAME=VALUE.")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
-
-
-def _set(loss, name: str, value) -> None:
-    """Put a value into the field of config.loss or, where there is none, into its arguments."""
-    if hasattr(loss, name):
-        setattr(loss, name, value)
-    else:
-        loss.arguments = (*loss.arguments, (name, value))
 
 
 def _problem(model, head: str):

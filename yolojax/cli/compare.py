@@ -1,8 +1,8 @@
-"""Compare runs that were evaluated on the same images: is one better, beyond noise?
+"""Compare runs that were evaluated on the same images.
 
-Each run is compared with the first one by a paired bootstrap over the images, for all classes and
-for each. Source, images, classes, metric and the thresholds of the evaluation must be the same;
-where they are not, the command that makes them so is said. The size of the input may differ.
+Each run is compared with the first by a paired bootstrap over the images, for all classes together
+and for each. Source, images, classes, metric and thresholds must be the same; if not, the error
+gives the command that makes them equal. The input size may differ.
 
 examples:
   yolojax compare runs/iou runs/giou
@@ -15,19 +15,19 @@ import json
 
 from yolojax.text_table import text_table
 
-WIDEST = 40  # characters of a value of the config
+WIDEST = 40  # characters of a config value, at most
 NOISE = "no difference beyond noise"
 KINDS = ("correct", "localisation", "similar", "other", "background", "recall", "recall_sure")
-SEEDS = """Intervals are over the images: they say what other test pictures would do. Another seed
-of the same config would differ as well; `yolojax ablate --seeds` tells by how much."""
+SEEDS = """Intervals cover the choice of test images, not the seed of the training; measure that
+with `yolojax ablate --seeds`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `yolojax compare`."""
+    """Add the options of `yolojax compare`."""
     add = parser.add_argument
-    add("workdirs", nargs="+", metavar="W", help="two or more folders of runs")
+    add("workdirs", nargs="+", metavar="W", help="workdirs of two or more runs")
     add("--name", default="val", help="of the evaluation: W/eval/NAME.json (default: %(default)s)")
-    add("--plot", metavar="FILE", help="picture of the curves, the classes and the differences")
+    add("--plot", metavar="FILE", help="plot of the curves, classes and differences")
     add("--json", action="store_true", help="print JSON instead of text")
 
 
@@ -47,7 +47,7 @@ def run(args) -> int:
 
 
 def as_text(result: dict) -> str:
-    """A result of `evaluation.compare.compare` for the console, numbers in percent."""
+    """Format the result of `evaluation.compare.compare` for the console, in percent."""
     parts = [
         f"{result['metric']} on the {result['images']} images of {result['source']}, in percent "
         "with 95 % intervals",
@@ -62,15 +62,15 @@ def as_text(result: dict) -> str:
 
 
 def verdicts(result: dict) -> str:
-    """What comes out, a line a run."""
+    """Format the verdict of each run in a line."""
     lines = (f"  {verdict(run, d['all'])}" for run, d in result["differences"].items())
     return "\n".join([f"against {next(iter(result['runs']))}", *lines])
 
 
 def verdict(run: str, difference: dict) -> str:
-    """What a paired difference of `run` to the first one says, in words."""
+    """Format the paired difference of `run` to the first run as a sentence."""
     if difference["interval"] is None:
-        return f"{run}: no truths, so nothing to compare"
+        return f"{run}: no ground-truth boxes, nothing to compare"
     low, high = (100 * x for x in difference["interval"])
     value = 100 * difference["difference"]
     if not difference["beyond_noise"]:
@@ -81,10 +81,10 @@ def verdict(run: str, difference: dict) -> str:
 
 
 def numbers_table(result: dict) -> str:
-    """A line a run: the headline and its interval, the other numbers, milliseconds an image."""
+    """Format a table with a row for each run: all metrics and milliseconds per image."""
     runs = result["runs"]
     names = next(iter(runs.values()))["numbers"]
-    header, rows = ["run", result["metric"], "interval", *names, "ms an image"], []
+    header, rows = ["run", result["metric"], "interval", *names, "ms per image"], []
     for label, one in runs.items():
         speed = " + ".join(f"{name} {value:.1f}" for name, value in one["speed"].items())
         numbers = (_percent(one["numbers"].get(name)) for name in names)
@@ -93,7 +93,7 @@ def numbers_table(result: dict) -> str:
 
 
 def class_table(result: dict, run: str) -> str:
-    """A line a class: both runs, their difference and its interval, a star where beyond noise."""
+    """Format a table with a row for each class; a star marks differences beyond noise."""
     first, rows = next(iter(result["runs"])), result["differences"][run]["per_class"]
     header = ["class", first, run, "difference", "interval", ""]
     lines = [
@@ -111,13 +111,13 @@ def class_table(result: dict, run: str) -> str:
     if not any(d["beyond_noise"] for d in rows.values()):
         return f"{table}\n{NOISE} in any class"
     return (
-        f"{table}\n* beyond noise; of {len(rows)} classes without any difference "
+        f"{table}\n* beyond noise; of {len(rows)} classes without a difference, "
         f"{0.05 * len(rows):.1g} would have a star by chance"
     )
 
 
 def errors_table(result: dict) -> str:
-    """The error mix side by side; nothing for classifiers."""
+    """Format the error mix of all runs; "" for classifiers."""
     runs = {label: one["errors"] for label, one in result["runs"].items()}
     if None in runs.values():
         return ""
@@ -126,11 +126,11 @@ def errors_table(result: dict) -> str:
         for kind in KINDS
     ]
     table = text_table(["kind", *runs], rows)
-    return f"what the surest detections are, mean over classes\n{table}"
+    return f"error mix of the top detections, mean over classes\n{table}"
 
 
 def config_table(result: dict) -> str:
-    """The fields of the config in which the runs differ."""
+    """Format the config fields that differ."""
     runs = [label for label in result["runs"] if any(label in r for r in result["config"].values())]
     if not runs:
         return "the configs are the same"
@@ -142,14 +142,14 @@ def config_table(result: dict) -> str:
 
 
 def notes(result: dict) -> list[str]:
-    """What must be known to read the numbers."""
+    """Return the notes that qualify the numbers."""
     inputs = {label: one["input"] for label, one in result["runs"].items()}
     lines = [SEEDS]
     if len(set(inputs.values())) > 1:
         sizes = ", ".join(f"{label} {text}" for label, text in inputs.items())
-        lines.append(f"The inputs differ, which belongs to the models: {sizes}.")
+        lines.append(f"The inputs differ, as part of the models: {sizes}.")
     if any(field.startswith("loss.") for field in result["config"]):
-        lines.append("The losses differ, so their values are not on one scale.")
+        lines.append("The losses differ, so their values are not comparable.")
     return lines
 
 

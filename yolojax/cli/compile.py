@@ -9,11 +9,11 @@ TOPOLOGY is KIND:SHAPE or KIND:CHIPS, of one kind also several: v5e:1,16,256. li
 pip install 'yolojax[tpu]', and not in use by another process.
 
 examples:
-  yolojax compile --config configs/yolov2_voc.py --topology v5e:4x4 --batch-per-device 64
-  yolojax compile --config configs/yolov2_voc.py --topology v5e:1,4,16,64,256 \\
+  yolojax compile --config yolov2_voc --topology v5e:4x4 --batch-per-device 64
+  yolojax compile --config yolov2_voc --topology v5e:1,4,16,64,256 \\
       --batch-per-device 64 --sizes 416 --programs train
-  yolojax compile --config configs/yolov2_voc.py --topology v5e:16 v6e:16 --sizes 608 \\
-      --batch-per-device 128 --set mesh.shard_state=True --json
+  yolojax compile --config yolov2_voc --topology v5e:16 v6e:16 --sizes 608 \\
+      --batch-per-device 128 --config.mesh.shard_state=True --json
 """
 
 import argparse
@@ -24,17 +24,17 @@ PARTS = ("train", "eval")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `yolojax compile`."""
+    """Add the options of `yolojax compile`."""
+    from yolojax.cli.flags import add_config
+
     add = parser.add_argument
-    add("--config", required=True, metavar="FILE.py[:ARGUMENT]")
+    add_config(parser)
     add("--topology", required=True, nargs="+", metavar="TOPOLOGY", help="as v5e:4x4 or v5e:16")
     batch = "default: config.optimizer.batch_size split over the chips"
     add("--batch-per-device", type=_positive, metavar="N", help=f"images of an update; {batch}")
     sizes = "of training images, H,... or HxW,... (default: all that the config trains at)"
     add("--sizes", type=_sizes, metavar="SIZES", help=sizes)
     add("--programs", nargs="+", choices=PARTS, default=PARTS, help="default: both")
-    other = "other fields of the config, as optimizer.subdivisions=2 mesh.shard_state=True"
-    add("--set", nargs="+", action="extend", default=[], metavar="FIELD=VALUE", help=other)
     add("--json", action="store_true", help="print JSON instead of tables")
     add("--force", action="store_true", help="compile again what has been compiled before")
 
@@ -44,13 +44,14 @@ def run(args) -> int:
     from yolojax.aot import report, topologies
     from yolojax.aot.check import advice, check, for_topology
     from yolojax.aot.compiler import cache_dir
+    from yolojax.cli.flags import config_of
     from yolojax.training.programs import train_sizes
 
     try:
         names = [name for text in args.topology for name in topologies.expand(text)]
     except ValueError as error:
         raise argparse.ArgumentError(None, str(error)) from error
-    config, rows = _config(args), []
+    config, rows = config_of(args), []
     topologies.prepare()
     for name in names:
         topology = topologies.describe(name)
@@ -66,15 +67,6 @@ def run(args) -> int:
     if problems := [advice(row) for row in rows if not row.fits]:
         raise ValueError("\n".join(problems))
     return 0
-
-
-def _config(args):
-    """The config that `args` describe."""
-    from yolojax.ablation.setting import with_overrides
-    from yolojax.config import checked, read_config
-    from yolojax.data.from_config import with_tree
-
-    return with_tree(with_overrides(checked(read_config(args.config)), args.set))
 
 
 def _positive(text: str) -> int:

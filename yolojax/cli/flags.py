@@ -1,89 +1,95 @@
-"""The command line of train.py and eval.py: a mistyped override gets a suggestion, not a trace."""
+"""Options that several commands share: --config, --config.FIELD=VALUE and --distributed."""
 
-import dataclasses
+import argparse
 import sys
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-import cv2
-from absl import app, flags, logging
+from yolojax.config import Config, checked, read_config, with_overrides
 
-from yolojax.config import OLD_FIELDS, Config
-from yolojax.distributed import heartbeat, processes, xla_flags
-from yolojax.suggestions import did_you_mean
-
-DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", None, "one of several processes, a command on each host; default: looks for them"
-)
+BAD_INPUT = (ValueError, OSError, FloatingPointError)  # reported in one line, without a traceback
+CONFIG_METAVAR = "NAME|FILE.py[:smoke]"
 
 
-def field_names(schema: type = Config, prefix: str = "") -> list[str]:
-    """Every overridable field of the config as a dotted name."""
-    names = []
-    for field in dataclasses.fields(schema):
-        if dataclasses.is_dataclass(field.type):
-            names += field_names(field.type, f"{prefix}{field.name}.")
-        else:
-            names.append(prefix + field.name)
-    return names
+def add_config(parser: argparse.ArgumentParser, *, default: str = "") -> None:
+    """Add --config, required unless there is a `default`, and let it be overridden."""
+    text = "a config of `yolojax configs` or a file of your own"
+    text += f" (default: {default})" if default else ""
+    parser.add_argument("--config", required=not default, metavar=CONFIG_METAVAR, help=text)
+    allow_overrides(parser)
 
 
-def unknown_overrides(argv: list[str]) -> list[str]:
-    """A sentence for each `--config.name` in `argv` that is no field of the config."""
-    names = [arg.lstrip("-").split("=")[0] for arg in argv if arg.startswith("-")]
-    given = [flag.removeprefix("config.") for flag in names if flag.startswith("config.")]
-    known = field_names()
-    return [_suggest(name, known) for name in given if name not in known]
+def allow_overrides(parser: argparse.ArgumentParser) -> None:
+    """Accept --config.FIELD=VALUE; `args.overrides` holds each as FIELD=VALUE."""
+    parser.set_defaults(overrides=[])
+    parser.epilog = "Any field of the config is set by --config.FIELD=VALUE (docs/config.md)."
 
 
-def _suggest(name: str, known: list[str]) -> str:
-    if name in OLD_FIELDS:
-        return f"--config.{name} is now --config.{OLD_FIELDS[name]}."
-    last = [field for field in known if field.split(".")[-1] == name.split(".")[-1]]
-    hint = did_you_mean(last[0] if last else name, known, "--config.{}")
-    return f"--config.{name}: there is no such field.{hint}"
+def add_distributed(parser: argparse.ArgumentParser) -> None:
+    """Add --distributed and --no-distributed."""
+    text = "join the processes of the other hosts (default: if there are any)"
+    action = argparse.BooleanOptionalAction
+    parser.add_argument("--distributed", action=action, default=None, help=text)
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-    """absl's parser; whatever is wrong with the command line is a line on stderr and status 2."""
-    problems = unknown_overrides(argv[1:])
-    try:
-        rest = [] if problems else flags.FLAGS(argv)[1:]
-        problems += [f"unknown argument {word!r}" for word in rest]
-    except (flags.Error, FileNotFoundError, ValueError) as error:
-        problems = [str(error)]
-    if problems:
-        print("\n".join(f"{argv[0]}: {problem}" for problem in problems), file=sys.stderr)
-        sys.exit(2)
-    return argv[:1]
+def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
+    """Parse `argv`, whose --config.FIELD=VALUE go into `args.overrides`."""
+    overrides = [word for word in argv if word.startswith("--config.")]
+    args = parser.parse_args([word for word in argv if not word.startswith("--config.")])
+    if overrides and not hasattr(args, "overrides"):
+        parser.error(f"this command has no config, got {overrides[0]}")
+    if overrides:
+        args.overrides = [word.removeprefix("--config.") for word in overrides]
+    return args
 
 
-def run_main(main) -> None:
-    """Parse the flags and run `main()`; bad input is one line on stderr and status 1.
+def overridden(config: Config, args: argparse.Namespace) -> Config:
+    """Apply the overrides of the command line to `config`.
 
-    Of several processes none is left alone: each ends when one of them fails, or all when all are
-    done.
+    Raises:
+        argparse.ArgumentError: as `with_overrides` raises ValueError.
     """
-    cv2.setNumThreads(0)  # of a single call: pictures are what runs side by side
+    try:
+        return with_overrides(config, args.overrides)
+    except ValueError as error:
+        raise argparse.ArgumentError(None, str(error)) from error
 
-    def guarded(argv):
-        logging.set_verbosity(logging.WARNING)  # Orbax tells at length of every file otherwise
-        try:
-            xla_flags.set_up()
-            processes.start(DISTRIBUTED.value)
-            main()
-            heartbeat.leave()
-        except (ValueError, OSError, FloatingPointError) as error:
-            print(f"{argv[0]}: {error}", file=sys.stderr)
-            if heartbeat.several():
-                heartbeat.fail(error)
-            sys.exit(1)
-        except BaseException as error:
-            if heartbeat.several():
+
+def config_of(args: argparse.Namespace, saved: Callable[[], Config] | None = None) -> Config:
+    """Return the config that the command line describes, checked and with its tree read.
+
+    Args:
+        args: with `config` and `overrides`.
+        saved: returns the config to use without --config.
+    """
+    from yolojax.data.from_config import with_tree
+
+    config = read_config(args.config) if args.config or saved is None else saved()
+    return with_tree(checked(overridden(config, args)))
+
+
+@contextmanager
+def on_devices(distributed: bool | None) -> Iterator[None]:
+    """Set up XLA and join the other processes of the run; an error in one ends them all."""
+    import cv2
+    from absl import logging
+
+    from yolojax.distributed import heartbeat, processes, xla_flags
+
+    cv2.setNumThreads(0)  # pictures are decoded in parallel, not the parts of one
+    logging.set_verbosity(logging.WARNING)  # Orbax logs every file otherwise
+    xla_flags.set_up()
+    processes.start(distributed)
+    try:
+        yield
+        heartbeat.leave()
+    except BaseException as error:
+        if heartbeat.several():
+            if isinstance(error, (*BAD_INPUT, argparse.ArgumentError)):
+                print(f"{sys.argv[0]}: {error}", file=sys.stderr)
+            else:
                 heartbeat.find_out(error)
                 traceback.print_exc()
-                heartbeat.fail(error)
-            raise
-
-    # Overrides may stand in front of the config that they change; ml_collections reads sys.argv.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: not word.startswith("--config="))
-    app.run(guarded, flags_parser=parse_flags)
+            heartbeat.fail(error)
+        raise

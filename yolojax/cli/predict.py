@@ -1,11 +1,11 @@
-"""Detect objects in pictures, or tell with a classifier what they show.
+"""Detect objects in pictures, or classify them.
 
-PATHS are files, folders (with all below them) and quoted globs. One line a picture is printed;
---out takes drawn pictures, --json, --csv and --txt the numbers. Boxes are x1 y1 x2 y2 in pixels of
-the original, from its left top corner; --txt writes class cx cy w h score in 0..1, as Darknet does.
-Of a classifier they are the five likeliest classes; the options of boxes are not for it. Where
-classes form a tree, detections go down it as far as --tree-threshold allows, the way to each class
-is printed, and JSON and CSV have it too, with the wnid.
+PATHS are files, folders (searched recursively) and quoted globs. The command prints one line per
+picture. --out writes drawn pictures; --json, --csv and --txt write the results. Boxes are
+x1 y1 x2 y2 in pixels of the original from its top left corner; --txt writes class cx cy w h score
+in 0..1, as Darknet does. A classifier gives the five most probable classes and has no box options.
+With a class tree, a detection gets the deepest node that reaches --tree-threshold; the path to it
+is printed and written to JSON and CSV with the wnid.
 
 examples:
   yolojax predict dog.jpg --workdir runs/shapes --out drawn
@@ -24,29 +24,32 @@ from pathlib import Path
 
 from yolojax.files import PICTURE_SUFFIXES, is_picture, write_text
 
-BATCH = 8  # pictures that go through the network together, where there are so many
-BOX_OPTIONS = ("threshold", "iou", "max_detections")  # where not given, those of Detector.stream
-TREE_OPTIONS = ("tree_threshold", "tree_semantics")  # where not given, those of config.eval
+BATCH = 8  # pictures per batch, at most
+BOX_OPTIONS = ("threshold", "iou", "max_detections")  # defaults: those of Detector.stream
+TREE_OPTIONS = ("tree_threshold", "tree_semantics")  # defaults: those of config.eval
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `yolojax predict`."""
+    """Add the options of `yolojax predict`."""
+    from yolojax.cli.flags import allow_overrides
+
     add = parser.add_argument
     add("paths", nargs="+", metavar="PATHS")
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--workdir", help="folder of a training run; its best checkpoint is used")
     model.add_argument("--weights", help="Darknet .weights, or .safetensors of `yolojax convert`")
-    add("--cfg", help="the Darknet .cfg of .weights that are none of the published ones")
-    add("--names", help="the class names of .weights, a line each")
-    add("--config", help="the configs/NAME.py that describes the network, instead of --cfg")
+    add("--cfg", help="the Darknet .cfg of .weights that were not published")
+    add("--names", help="the class names of .weights, one per line")
+    add("--config", help="the config that describes the network, instead of --cfg")
+    allow_overrides(parser)
     add("--out", metavar="DIR", help="write drawn pictures here, in the folders of the inputs")
     add("--json", metavar="FILE", help="write all detections as JSON; - prints them")
     add("--csv", metavar="FILE", help="write all detections as CSV; - prints them")
-    add("--txt", action="store_true", help="write a Darknet text file beside each drawn picture")
+    add("--txt", action="store_true", help="write a Darknet text file next to each drawn picture")
     add("--threshold", type=_share, help="least score (default: 0.25)")
-    add("--iou", type=_share, help="overlap that NMS allows (default: 0.45)")
-    add("--max-detections", type=int, help="in a picture (default: 100)")
-    add("--tree-threshold", type=_share, help="least probability of a way down a tree")
+    add("--iou", type=_share, help="IoU above which NMS drops a box (default: 0.45)")
+    add("--max-detections", type=int, help="per picture (default: 100)")
+    add("--tree-threshold", type=_share, help="least probability of a node of the class tree")
     add("--tree-semantics", choices=("paper", "darknet"), help="see docs/wordtree.md")
     add("--image-size", type=int, nargs=2, metavar=("H", "W"), help="default: the config's")
 
@@ -59,20 +62,20 @@ def _share(text: str) -> float:
 
 
 def run(args) -> int:
-    """Find the pictures, predict, write what was asked for -> 1 if one could not be read."""
+    """Predict for all pictures and write the results -> 1 if a picture cannot be read."""
     from yolojax.cli.result_text import as_csv, as_json, one_line
 
     check_options(args)
     paths = find_pictures(args.paths)
     targets = plan_outputs(paths, Path(args.out), args.txt) if args.out else {}
-    quiet = "-" in (args.json, args.csv)  # then stdout belongs to a machine
+    quiet = "-" in (args.json, args.csv)  # stdout is for JSON or CSV only
     failed: list[Exception] = []
     rows, tree = [], False
     for result in predictions(args, paths, failed.append):
         rows.append(result.to_dict())
         tree = bool(result.tree)
         if not quiet or not len(result.labels):
-            _say(one_line(result), sys.stderr if quiet else sys.stdout)
+            _print(one_line(result), sys.stderr if quiet else sys.stdout)
         if args.out:
             write_outputs(result, targets[result.file], args.txt)
     if args.json:
@@ -83,21 +86,27 @@ def run(args) -> int:
 
 
 def predictions(args, paths: list[str], on_bad):
-    """An iterator over the results, with a progress bar; `on_bad` gets each unreadable picture."""
+    """Yield the results with a progress bar; `on_bad` gets the error of an unreadable picture."""
+    from yolojax.cli.flags import config_of
     from yolojax.distributed import xla_flags
+    from yolojax.loading import describe
     from yolojax.predict import Classifier, load
     from yolojax.progress import progress
 
     def report(error):
-        _say(f"yolojax predict: {error}", sys.stderr)
+        _print(f"yolojax predict: {error}", sys.stderr)
         on_bad(error)
 
     xla_flags.set_up()
+    path, about = args.workdir or args.weights, {"cfg": args.cfg, "names": args.names}
+    if args.overrides:
+        config, about = config_of(args, saved=lambda: describe(path, **about)), {}
+    else:
+        config = args.config
     model = load(
-        args.workdir or args.weights,
-        config=args.config,
-        cfg=args.cfg,
-        names=args.names,
+        path,
+        config=config,
+        **about,
         image_size=args.image_size,
         batch_size=min(BATCH, len(paths)),
         **given(args, TREE_OPTIONS),
@@ -109,35 +118,35 @@ def predictions(args, paths: list[str], on_bad):
 
 
 def given(args, names: tuple[str, ...]) -> dict:
-    """Those of the options `names` that are set."""
+    """Return those of the options `names` that are set."""
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
 def _refuse_boxes(args) -> None:
-    """Raises argparse.ArgumentError for options that a classifier cannot heed."""
+    """Raise argparse.ArgumentError for options that a classifier does not have."""
     flags = [f"--{name.replace('_', '-')}" for name in given(args, BOX_OPTIONS)]
     flags += ["--txt"] * args.txt
     if flags:
-        problem = "is a classifier, which finds no boxes; leave out"
+        problem = "is a classifier, which detects no boxes; leave out"
         raise argparse.ArgumentError(
             None, f"{args.workdir or args.weights} {problem} {', '.join(flags)}."
         )
 
 
-def _say(text: str, file) -> None:
-    """A line of its own above the progress bar."""
+def _print(text: str, file) -> None:
+    """Print a line above the progress bar."""
     from tqdm import tqdm
 
     tqdm.write(text, file=file)
 
 
 def check_options(args) -> None:
-    """Raises argparse.ArgumentError for options that contradict each other."""
+    """Raise argparse.ArgumentError for options that contradict each other."""
     problems = (
         (not args.weights and (args.cfg or args.names), "--cfg and --names are for --weights"),
         (
             args.config and (args.cfg or args.names),
-            "--config names network and classes; leave --cfg and --names out",
+            "--config has network and classes; leave --cfg and --names out",
         ),
         (args.txt and not args.out, "--txt needs --out DIR"),
         (args.json == "-" and args.csv == "-", "only one of --json and --csv can be -"),
@@ -152,12 +161,12 @@ def check_options(args) -> None:
 
 
 def find_pictures(paths: list[str]) -> list[str]:
-    """The files that `paths` (files, folders, globs) stand for, each once.
+    """Return the files in `paths` (files, folders, globs), each once.
 
-    A file that is named is taken whatever its suffix is, and when missing it is a bad picture.
+    A file that is named may have any suffix; if it is missing, it is an unreadable picture.
 
     Raises:
-        argparse.ArgumentError: there are none.
+        argparse.ArgumentError: there are no pictures.
     """
     found: dict[str, None] = {}
     for path in paths:
@@ -177,10 +186,10 @@ def find_pictures(paths: list[str]) -> list[str]:
 
 
 def plan_outputs(paths: list[str], out: Path, txt: bool) -> dict[str, Path]:
-    """Where in `out` the drawing of each input goes: its place below the folder common to all.
+    """Return the path in `out` of each input's drawing: its path below the common folder.
 
     Raises:
-        argparse.ArgumentError: a file would overwrite an input, or two would get one name.
+        argparse.ArgumentError: a drawing would overwrite an input, or two have the same path.
     """
     inputs = {path: Path(os.path.abspath(path)) for path in paths}
     common = os.path.commonpath([p.parent for p in inputs.values()])
@@ -194,14 +203,14 @@ def plan_outputs(paths: list[str], out: Path, txt: bool) -> dict[str, Path]:
                 raise argparse.ArgumentError(None, f"--out {out} would overwrite the input {file}.")
             if file in taken:
                 raise argparse.ArgumentError(
-                    None, f"{taken[file]} and {path} would both write {file}; run them apart."
+                    None, f"{taken[file]} and {path} would both write {file}; run them separately."
                 )
             taken[file] = path
     return targets
 
 
 def write_outputs(result, target: Path, txt: bool) -> None:
-    """The drawing of `result`, and with `txt` the text file beside it."""
+    """Write the drawing of `result` and, with `txt`, the text file next to it."""
     from yolojax.cli.result_text import as_darknet
     from yolojax.visual.draw import save_image
 

@@ -1,13 +1,13 @@
-"""The layers of a network: shapes, parameters and operations; no weights are made.
+"""Print the layers of a network: shapes, parameters and operations.
 
-NAME is a published network or its .weights, a config file, a Darknet .cfg, the folder of a training
-run or a .safetensors file. BFLOPs are 2 * multiplications / 1e9 for one image; the total of the
-convolutions alone is the one that Darknet prints.
+NAME is a published network or its .weights, a config file, a Darknet .cfg, the workdir of a run or
+a .safetensors file. BFLOPs are 2 * multiplications / 1e9 for one image; Darknet prints the total of
+the convolutions.
 
 examples:
   yolojax summary yolov2_voc
   yolojax summary yolov2_coco --image-size 416 416 --json
-  yolojax summary configs/yolov2_voc.py --width 0.25
+  yolojax summary configs/yolov2_voc.py --config.model.width=0.25
   yolojax summary my.cfg
   yolojax summary runs/mine
 """
@@ -20,9 +20,11 @@ from yolojax.suggestions import did_you_mean
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `yolojax summary`."""
+    """Add the options of `yolojax summary`."""
+    from yolojax.cli.flags import allow_overrides
     from yolojax.models.published import PUBLISHED
 
+    allow_overrides(parser)
     add = parser.add_argument
     files = "a config FILE.py[:ARGUMENT], FILE.cfg, a run's folder, .safetensors or .weights"
     add("name", metavar="NAME", help=f"{', '.join(PUBLISHED)}, {files}")
@@ -34,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args) -> int:
     """Print the table of the network that `args` describe."""
+    from yolojax.cli.flags import overridden
+    from yolojax.config import Config, DataConfig
     from yolojax.models.summary import format_table, layer_table, totals
     from yolojax.tasks import build_model
 
@@ -41,6 +45,9 @@ def run(args) -> int:
         model, image_size, options = _describe(args.name)
     except FileNotFoundError as error:
         raise argparse.ArgumentError(None, str(error)) from error
+    given = Config(model=model, data=DataConfig(image_size=image_size))
+    config = overridden(given, args)
+    model, image_size = config.model, config.data.image_size
     _override(model, args)
     image_size = tuple(args.image_size or image_size)
     network, head = build_model(model)
@@ -58,7 +65,7 @@ def run(args) -> int:
 
 
 def _describe(name: str):
-    """The ModelConfig, the image size and, of a .cfg, the options of the head of NAME."""
+    """Return the ModelConfig, the image size and, for a .cfg, the options of its head."""
     from yolojax.models.published import PUBLISHED
 
     if name in PUBLISHED:
@@ -75,9 +82,9 @@ def _describe(name: str):
 
 
 def _override(model, args) -> None:
-    """Put --width and --classes into `model`."""
+    """Set --width and --classes in `model`."""
     if model.cfg and (args.width, args.classes) != (None, None):
-        raise argparse.ArgumentError(None, "a .cfg has its width and classes in its own text.")
+        raise argparse.ArgumentError(None, "--width and --classes are not for a .cfg; edit it.")
     if args.width is not None:
         model.width = args.width
     if args.classes is not None:
@@ -87,16 +94,16 @@ def _override(model, args) -> None:
 
 
 def _unknown(name: str, published) -> str:
-    """What to say of a NAME that is nothing known."""
-    forms = [known for known, entry in published.items() if entry.network == name]
-    if forms:
-        return f"{name!r} was published as {' and as '.join(forms)}; name one of them."
+    """Return the error message for an unknown NAME."""
+    versions = [known for known, entry in published.items() if entry.network == name]
+    if versions:
+        return f"{name!r} was published as {' and as '.join(versions)}; give one of them."
     either = f"a published network ({', '.join(published)}) nor a file or folder"
     return f"{name!r} is neither {either}.{did_you_mean(name, published)}"
 
 
 def _of_published(known):
-    """The ModelConfig and the image size of a `Published`."""
+    """Return the ModelConfig and the image size of a `Published`."""
     from yolojax.config import ModelConfig
 
     model = ModelConfig(
@@ -130,7 +137,7 @@ def _of_weights(path: str):
     entry = recognise(path)
     if entry is None:
         size = Path(path).stat().st_size
-        problem = f"{path}: no published .weights file has {size} bytes; name its .cfg instead."
+        problem = f"{path}: no published .weights file has {size} bytes; give its .cfg instead."
         raise argparse.ArgumentError(None, problem)
     model, image_size = _of_published(PUBLISHED[entry.network])
     model.boxes = entry.boxes or model.boxes
@@ -149,5 +156,5 @@ def _of_cfg(name: str):
 
 
 def _given(head) -> dict:
-    """The options of a .cfg's head, but for the files that it does not name."""
+    """Return the options of a .cfg's head that are set."""
     return {key: value for key, value in head._asdict().items() if value != ""}

@@ -1,7 +1,7 @@
-"""What a Darknet .cfg says -> the Config of yolojax; `darknet_cfg_text` is the way back.
+"""Convert a Darknet .cfg to a Config; `cfg_writer.cfg_text` is the inverse.
 
-A .cfg counts time in updates, a Config in images: the one is the other times [net] batch. The
-published files are set to test, with batch=1; for a training, first set batch as in their comments.
+A .cfg counts its schedule in updates, a Config in images: images = updates * batch of [net]. The
+published files are set to test with batch=1; to train, first set batch as in their comments.
 """
 
 import math
@@ -26,17 +26,15 @@ from yolojax.darknet.tree import find_beside, read_tree_of
 from yolojax.models import NETWORKS
 from yolojax.models.shapes import describe, output_shapes
 
-SIZES = tuple(range(320, 609, 32))  # random=1 of [region]: detector.c
-# Score above which a box is written, and IoU above which the worse of two is dropped: `detector
-# valid` of Darknet for [region], `yolo valid` for [detection] (detector.c, yolo.c). A classifier
-# has no boxes; these are the defaults.
+SIZES = tuple(range(320, 609, 32))  # random=1 of [region], detector.c
+# Score and NMS thresholds of Darknet's `detector valid` for [region] and `yolo valid` for
+# [detection] (detector.c, yolo.c). A classifier has no boxes and keeps the defaults.
 THRESHOLDS = {
     "region": (0.005, 0.45),
     "yolov1": (0.001, 0.5),
     "classes": (EvalConfig.score_threshold, EvalConfig.iou_threshold),
 }
-# Darknet suppresses among all boxes above its threshold and writes all that are left. These cut
-# nothing in practice, and still have static shapes.
+# Darknet has no limit on the number of boxes. These limits are not reached in practice.
 LIMITS = {"top_k": 4096, "max_detections": 1000}
 
 
@@ -48,31 +46,30 @@ def config_from_cfg(
     text: str,
     folder: Path = Path(),
 ) -> Config:
-    """The Config that predicts, evaluates and trains as Darknet does with this .cfg.
+    """Return the Config that predicts, evaluates and trains as Darknet does with this .cfg.
 
-    * A network of NETWORKS is given by its name, any other by `text` in config.model.cfg.
-    * A class tree, which the .cfg names as a file, becomes part of the config; so does the .map of
-      a training's labels, by its name, if the file is there.
-    * Pictures are fitted as the C program does it, letterboxed for [region] alone, and batch
-      normalisation has the epsilon of its CPU form.
-    * A step before the first update (Darknet's own files have steps=-1,...) scales the rate from
-      the start, as was meant. Darknet itself compares it as unsigned and never leaves its rate.
-    * Without max_batches, the length of the training stays that of a new Config.
-    * NMS has room for as many boxes as pass the thresholds in practice, where Darknet has no limit.
+    * A network of NETWORKS is set by its name, any other by `text` in config.model.cfg.
+    * A class tree becomes part of the config. The .map of the training labels is set as a path if
+      the file exists.
+    * Images are resized as in the C program, with letterboxing for [region] only, and batch
+      normalisation has the epsilon of its CPU version.
+    * A step before the first update (Darknet's files have steps=-1,...) scales the learning rate
+      from the start, as intended. Darknet compares it as unsigned and never reaches it.
+    * Without max_batches, the length of the training is that of a default Config.
 
     Args:
-        cfg: of `parse_cfg`.
-        name: of a network that is not in NETWORKS, for messages.
-        classes: names in label order; None: "class 0", "class 1", ..., with a tree X.tree those in
-            X.names beside it. Of more names than a classifier has outputs the first are taken, as
-            Darknet does with its list for ImageNet. A name that comes twice is shown as it is, but
-            config.model.classes, by which labels are found, has "crane 428" and "crane 544" for it.
-        text: what `cfg` was parsed from.
-        folder: where the .cfg lies, and so the files that it names.
+        cfg: from `parse_cfg`.
+        name: of the network, if it is not in NETWORKS, and for messages.
+        classes: names in the order of the labels. Default: "class 0", "class 1", ...; with a tree
+            X.tree the names in X.names next to it. A classifier uses the first names of a longer
+            list, as Darknet does for ImageNet. Names that repeat are displayed as they are;
+            config.model.classes has "crane 428" and "crane 544", which identify the labels.
+        text: of the .cfg.
+        folder: of the .cfg; its files are searched there.
 
     Raises:
-        ValueError: the classes are not as many as the network's, its output is none of a YOLOv1, a
-            YOLOv2 or a classifier, or its tree is not there.
+        ValueError: the number of classes does not fit the network, its output is not that of a
+            YOLOv1, a YOLOv2 or a classifier, or its tree is missing.
     """
     known = known_name(cfg.table)
     if known and NETWORKS[known].head != cfg.head.kind:
@@ -96,7 +93,7 @@ def config_from_cfg(
 
 
 def _class_fields(cfg: Cfg, name: str, names: tuple[str, ...] | None, folder: Path) -> dict:
-    """What a ModelConfig says of the classes."""
+    """Return the fields of a ModelConfig for the classes."""
     count, tree = _count_classes(cfg, name), getattr(cfg.head, "tree", "")
     if names is not None:
         names = names_of(names, count, name, longer=isinstance(cfg.head, Classes) and not tree)
@@ -106,27 +103,27 @@ def _class_fields(cfg: Cfg, name: str, names: tuple[str, ...] | None, folder: Pa
     if len(fields["tree"]) != count:
         raise ValueError(
             f"{name}: the .cfg has {count} classes, but {tree} has {len(fields['tree'])} nodes; "
-            "give the .tree that belongs to it."
+            "give the .tree of this network."
         )
     return fields | ({"class_names": names} if names else {})
 
 
 def names_of(names: Sequence[str], count: int, name: str, *, longer: bool) -> tuple[str, ...]:
-    """The first `count` of `names`, which may be `longer`.
+    """Return the first `count` of `names`; there may be more only if `longer`.
 
     Raises:
-        ValueError: there are fewer, or more without `longer`; `name` is that of the network.
+        ValueError: the number of names does not fit the network `name`.
     """
     if len(names) < count or (len(names) > count and not longer):
         raise ValueError(
             f"{name}: the network has {count} classes, but there are {len(names)} names; give the "
-            ".names file that belongs to it."
+            ".names file of this network."
         )
     return tuple(names[:count])
 
 
 def name_fields(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """`classes` and, where names repeat, `class_names` of the ModelConfig that shows `names`."""
+    """Return `classes` and, if names repeat, `class_names` of the ModelConfig for `names`."""
     times = Counter(names)
     ids = tuple(n if times[n] == 1 else f"{n} {i}" for i, n in enumerate(names))
     return {"classes": ids, "class_names": names} if ids != names else {"classes": names}
@@ -138,16 +135,16 @@ def _count_classes(cfg: Cfg, name: str) -> int:
     shape = output_shapes(cfg.table, (cfg.net.height, cfg.net.width, 3))[-1]
     if shape[:-1] not in ((), (1, 1)):
         raise ValueError(
-            f"{name}: without [region] or [detection] this must be a classifier, but its output of "
-            f"{describe(shape)} is a map; an [avgpool] makes one value a class of it."
+            f"{name}: without [region] or [detection] this must be a classifier, but its output "
+            f"{describe(shape)} is a map; add an [avgpool] to get one value per class."
         )
     return shape[-1]
 
 
 def _model_fields(head: Head) -> dict:
     if isinstance(head, Region):
-        by_itself = not (head.softmax or head.tree)  # region_layer.c, forward_region_layer
-        activation = "sigmoid" if by_itself else "softmax"
+        softmax = head.softmax or head.tree  # region_layer.c, forward_region_layer
+        activation = "softmax" if softmax else "sigmoid"
         return {"anchors": head.anchors, "class_activation": activation}
     if isinstance(head, Detection):
         shape = {"boxes": head.num, "side": head.side}
@@ -160,7 +157,7 @@ def _data_config(cfg: Cfg, folder: Path) -> DataConfig:
     colours = {"hue": net.hue, "saturation": net.saturation, "exposure": net.exposure}
     data = DataConfig(image_size=(net.height, net.width), resize="darknet", letterbox=False)
     if isinstance(head, Classes):
-        # Sides of the picture's shorter side in pixels; by default w and 2 * w (parser.c).
+        # Range of the shorter side in pixels; default w to 2 * w (parser.c).
         least, most = net.min_crop or net.width, net.max_crop or 2 * net.width
         scales = (least / net.width, most / net.width)
         views = ClassifierAugmentConfig(
@@ -190,7 +187,7 @@ def _loss_config(head: Head) -> LossConfig:
 
 
 def _optimizer_config(net: Net) -> OptimizerConfig:
-    batch = net.batch // net.subdivisions * net.subdivisions  # parser.c divides whole numbers
+    batch = net.batch // net.subdivisions * net.subdivisions  # integer division, parser.c
     steps = list(zip(net.steps, net.scales, strict=True)) if net.policy == "steps" else []
     at_once = math.prod(scale for step, scale in steps if step <= 0)
     steps = [(step, scale) for step, scale in steps if step > 0]
@@ -201,7 +198,7 @@ def _optimizer_config(net: Net) -> OptimizerConfig:
         learning_rate=net.learning_rate * at_once,
         burn_in_images=net.burn_in * batch,
         burn_in_power=net.power,
-        policy=net.policy,  # one that is not built here is refused when it comes to training
+        policy=net.policy,  # an unsupported policy raises an error at training
         step_images=tuple(step * batch for step, _ in steps),
         step_scales=tuple(scale for _, scale in steps),
         poly_power=net.power,

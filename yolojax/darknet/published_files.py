@@ -1,4 +1,4 @@
-"""The .weights files that were published, told apart by their length; docs/weights.md says more."""
+"""The published .weights files, recognised by their size; see docs/weights.md."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -12,22 +12,22 @@ from yolojax.models import NETWORKS
 from yolojax.models.published import PUBLISHED
 from yolojax.ops.anchors import PUBLISHED_PRIORS
 
-# By the number of classes: their names, and the number that the network is compared by.
+# Number of classes -> (their names, the metric of published results).
 CLASSES = {
     20: (VOC_CLASSES, "voc07_11pt"),
     80: (COCO_CLASSES, "coco_AP50"),
-    1000: (None, "top1"),  # in Darknet's own order
+    1000: (None, "top1"),  # in Darknet's order
 }
 
 
 class Weights(NamedTuple):
-    """One file as it was published."""
+    """A published file."""
 
     name: str
     bytes: int
     network: str  # a key of PUBLISHED
-    boxes: int | None = None  # where they are others than those of PUBLISHED
-    upto: int | None = None  # holds the layers before this Darknet index alone
+    boxes: int | None = None  # boxes per cell, if different from PUBLISHED
+    upto: int | None = None  # the file has only the layers before this Darknet index
 
 
 PUBLISHED_FILES = (
@@ -54,49 +54,48 @@ PUBLISHED_FILES = (
 
 
 def of_size(size: int) -> list[Weights]:
-    """The published files of `size` bytes."""
+    """Return the published files of `size` bytes."""
     return [entry for entry in PUBLISHED_FILES if entry.bytes == size]
 
 
 def recognise(path: str | Path) -> Weights | None:
-    """The published file that `path` is by its length, and by its name where two have the same.
+    """Return the published file with the size of `path`, or None.
 
-    Nothing is read. None: no published file is as long.
+    If several files have this size, the name decides. The file is not read.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: several are as long, and none of them has this name.
+        FileNotFoundError: `path` does not exist.
+        ValueError: several files have this size, and none has this name.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not found; give a Darknet .weights file.")
-    found = of_size(path.stat().st_size)
-    if len(found) > 1:
-        named = [e for e in found if e.name == path.name]
+    entries = of_size(path.stat().st_size)
+    if len(entries) > 1:
+        named = [e for e in entries if e.name == path.name]
         if len(named) != 1:
             raise ValueError(
-                f"{path}: {' and '.join(e.name for e in found)} have {found[0].bytes} bytes each; "
-                "give the file one of these names, or --cfg."
+                f"{path}: {' and '.join(e.name for e in entries)} have {entries[0].bytes} bytes "
+                "each; give the file one of these names, or --cfg."
             )
         return named[0]
-    return found[0] if found else None
+    return entries[0] if entries else None
 
 
 def config_of(entry: Weights) -> Config:
-    """The config of a published file: that of its .cfg, set to train.
+    """Return the config of a published file: that of its .cfg, set to train.
 
-    Batch normalisation has the epsilon of Darknet's CPU program (as with a .cfg), so that every
-    number can be compared with the original anywhere. Classes without known names are called
-    "class 0", "class 1", ...
+    Batch normalisation has the epsilon of Darknet's CPU version, as with a .cfg. Classes without
+    known names are "class 0", "class 1", ...
 
     Raises:
-        ValueError: the classes form a tree, which only the .cfg names.
+        ValueError: the model has a class tree, which only the .cfg names.
     """
     published = PUBLISHED[entry.network]
     if published.classes not in CLASSES:
         raise ValueError(
             f"{entry.name}: its {published.classes} classes form a tree, in a file that its .cfg "
-            f"names; give --cfg {Path(entry.name).stem}.cfg, with 9k.tree and 9k.names beside it."
+            f"names; give --cfg {Path(entry.name).stem}.cfg, with 9k.tree and 9k.names next to it."
         )
     names, metric = CLASSES[published.classes]
     config = config_from_cfg(_cfg_of(entry), name=published.network, classes=names, text="")
@@ -105,7 +104,7 @@ def config_of(entry: Weights) -> Config:
 
 
 def _cfg_of(entry: Weights) -> Cfg:
-    """What the .cfg of `entry` says."""
+    """Return the parsed .cfg of `entry`."""
     published = PUBLISHED[entry.network]
     published = published._replace(boxes=entry.boxes or published.boxes)
     table, kind = NETWORKS[published.network]

@@ -1,8 +1,8 @@
-"""How the published networks were trained: what their .cfg files say but for the layers.
+"""Training settings of the published networks: their .cfg files without the layers.
 
-From the .cfg of each, with batch and subdivisions of its comments for training; of yolov1_paper and
-fast_yolo from yolo.cfg and yolo-tiny.cfg of 2015 (darknet 913d355e). Sizes, anchors and numbers of
-classes are elsewhere (models/published.py) and 0 or empty here.
+Values are from the .cfg of each network, with batch and subdivisions of its comments for training;
+for yolov1_paper and fast_yolo from yolo.cfg and yolo-tiny.cfg of 2015 (darknet 913d355e). Sizes,
+anchors and numbers of classes are in models/published.py, and 0 or empty here.
 """
 
 from yolojax.darknet.cfg_heads import Classes, Detection, Head, Net, Region
@@ -37,7 +37,7 @@ YOLOV1 = YOLOV2._replace(
     scales=(2.5, 2, 2, 0.1, 0.1),
     max_batches=40000,
 )
-OF_2015 = YOLOV1._replace(subdivisions=64, hue=0)  # saturation and exposure alone
+OF_2015 = YOLOV1._replace(subdivisions=64, hue=0)  # only saturation and exposure
 EXTRACTION = YOLOV2._replace(
     batch=128,
     subdivisions=4,
@@ -122,7 +122,7 @@ DETECTION = Detection(
     coord_scale=5,
 )
 HEADS: dict[str, Head] = {"region": REGION, "yolov1": DETECTION, "classes": Classes(softmax=True)}
-OWN_HEADS: dict[str, Head] = {  # where they are others than those of HEADS
+OWN_HEADS: dict[str, Head] = {  # networks that differ from HEADS
     "yolov2_tiny_voc": REGION._replace(jitter=0.2),
     "yolov2_tiny_coco": REGION._replace(jitter=0.2, rescore=False),
 }

@@ -1,4 +1,4 @@
-"""The class tree of a Darknet network: its files beside the .cfg, and the order of its channels."""
+"""The class tree of a Darknet network: its files and the order of its output channels."""
 
 from pathlib import Path
 
@@ -11,56 +11,58 @@ from yolojax.wordtree.tree import bucket_layout, make_tree
 
 
 def find_beside(file: str, folder: Path) -> Path | None:
-    """`file`, which a .cfg in `folder` names; None where it is not.
+    """Return the path of `file`, which a .cfg in `folder` names, or None if it does not exist.
 
-    As it stands, from the folder or the one above it (a .cfg in darknet/cfg names data/9k.tree),
-    or in the folder itself.
+    Searched relative to the working directory, to `folder` and its parent (a .cfg in darknet/cfg
+    names data/9k.tree), and by its name in `folder`.
     """
     tried = (Path(file), folder / file, folder.parent / file, folder / Path(file).name)
     return next((path for path in tried if path.is_file()), None)
 
 
 def read_tree_of(file: str, folder: Path, name: str) -> dict[str, tuple]:
-    """`tree`, `classes` and `class_names` of the ModelConfig of the .cfg `name` in `folder`.
+    """Return `tree`, `classes` and `class_names` of the ModelConfig from the .tree `file`.
+
+    `name` and `folder` are those of the .cfg that names `file`.
 
     Raises:
-        ValueError: `file`, which it names, is not to be found, or damaged.
+        ValueError: `file` is missing or damaged.
     """
     path = find_beside(file, folder)
     if path is None:
         raise ValueError(
-            f"{name}: its classes form the tree in {file}, which is not there; put "
-            f"{Path(file).name} (and its .names) beside the .cfg. A .tree belongs to its weights: "
-            "the authors' 9k.tree comes with Darknet, in data/."
+            f"{name}: the class tree {file} does not exist; put {Path(file).name} (and its .names) "
+            "next to the .cfg. Weights need the .tree they were trained with: the authors' 9k.tree "
+            "is in data/ of Darknet."
         )
     return tree_fields(path)
 
 
 def tree_text_of(model: ModelConfig, path: Path) -> str:
-    """The tree of `model` as the .tree `path`.
+    """Format the tree of `model` as a .tree file; `path` is for messages.
 
     Raises:
-        ValueError: a class is not one word, which the ids in a .tree are.
+        ValueError: a class has more than one word, which a .tree does not allow.
     """
     return tree_text(TreeFile(model.classes, model.tree), path)
 
 
 def from_darknet(variables: dict, table: Table, model: ModelConfig) -> dict:
-    """`variables` of a .weights file, the last layer's outputs put in the order of ours.
+    """Reorder the last layer's outputs of `variables` from a .weights file.
 
-    With a tree, the class channels of each anchor are in that of the nodes there, and in that of
-    `bucket_layout` here. Without, or where the file ends before the last layer, nothing changes.
+    With a tree, Darknet orders the class channels of each anchor by node and yolojax by
+    `bucket_layout`. Without a tree, or without the last layer, nothing changes.
     """
     return _reorder(variables, table, output_order(model)) if model.tree else variables
 
 
 def to_darknet(variables: dict, table: Table, model: ModelConfig) -> dict:
-    """The inverse of `from_darknet`."""
+    """Apply the inverse of `from_darknet`."""
     return _reorder(variables, table, np.argsort(output_order(model))) if model.tree else variables
 
 
 def output_order(model: ModelConfig) -> np.ndarray:
-    """For each output of a network with a tree that of Darknet's which it is."""
+    """Return Darknet's index of each output channel of a network with a tree."""
     node = bucket_layout(make_tree(model.tree)).node
     if not model.anchors:
         return node
@@ -69,7 +71,7 @@ def output_order(model: ModelConfig) -> np.ndarray:
 
 
 def _reorder(variables: dict, table: Table, order: np.ndarray) -> dict:
-    """`variables` with the outputs `order` of the last layer, the last axis of its leaves."""
+    """Index the last axis of the last layer's leaves by `order`."""
     last = [layer.name for layer in table if isinstance(layer, WITH_PARAMETERS)][-1]
 
     def leaves(layer: str, values: dict) -> dict:

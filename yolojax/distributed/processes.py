@@ -48,7 +48,7 @@ def start(wanted: bool | None = None) -> None:
             return  # a machine with TPUs that stands alone, outside of Google's cloud
         raise ValueError(
             f"the processes of this run did not find each other: {error} Set "
-            f"{', '.join(VARIABLES)} on each, or give --nodistributed if this is the only one."
+            f"{', '.join(VARIABLES)} on each, or give --no-distributed if this is the only one."
         ) from error
     if jax.process_count() > 1:
         heartbeat.watch()

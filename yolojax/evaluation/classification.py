@@ -17,7 +17,7 @@ from yolojax.data.tree_labels import classes_of
 from yolojax.distributed.processes import meet
 from yolojax.distributed.sharding import fetch, to_devices
 from yolojax.evaluation import hierarchy
-from yolojax.evaluation.detection import batch_size, blank_batch, decode_at
+from yolojax.evaluation.detection import batch_size, blank_batch, decoder
 from yolojax.evaluation.writers import write_hits, write_result
 from yolojax.files import ignore_full_disk
 from yolojax.ops.images import to_float
@@ -39,7 +39,7 @@ def make_programs(task: Task, settings: EvalConfig, nodes: tuple[int, ...] = ())
 
     `nodes` as in `detection.make_programs`.
     """
-    decode = decode_at(task, settings, nodes)
+    decode = decoder(task, settings, nodes)
 
     def top(variables, image):
         chex.assert_shape(image, (None, None, None, 3))

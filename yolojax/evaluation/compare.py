@@ -161,7 +161,7 @@ def evaluate_command(workdir: Path, name: str, like: Run | None = None) -> str:
     config = _read_json(workdir / "config.json")
     words += [] if config else ["--weights=FILE"]
     if like is None:
-        return shlex.join(["python", "eval.py", *words, *([] if name == "val" else ["--data=..."])])
+        return shlex.join(["yolojax", "eval", *words, *([] if name == "val" else ["--data=..."])])
     own = flatten(with_new_names(config))
     words += [f"--data={like.result['source']}"]
     words += [
@@ -169,7 +169,7 @@ def evaluate_command(workdir: Path, name: str, like: Run | None = None) -> str:
         for field, value in like.protocol.items()
         if field.startswith("eval.") and own.get(field) != value
     ]
-    return shlex.join(["python", "eval.py", *words])
+    return shlex.join(["yolojax", "eval", *words])
 
 
 def _check_protocol(first: Run, other: Run) -> None:

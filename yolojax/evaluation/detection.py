@@ -1,6 +1,5 @@
 """Evaluate a detector: detect in every image, compute the metrics and write the files."""
 
-import inspect
 import time
 from collections.abc import Callable
 from contextlib import closing, nullcontext
@@ -117,16 +116,24 @@ def make_programs(task: Task, settings: EvalConfig, nodes: tuple[int, ...] = ())
         )
         return Output(detections, *_best(scores, predicted.labels))
 
-    decode = decode_at(task, settings, nodes)
+    decode = decoder(task, settings, nodes)
     descend = jax.jit(partial(detect, partial(decode, nodes=()))) if nodes else None
     return Programs(jax.jit(network), jax.jit(partial(detect, decode)), descend)
 
 
-def decode_at(task: Task, settings: EvalConfig, nodes: tuple[int, ...]) -> Callable:
-    """Bind the fields of `settings` that the decoder of `task` takes; `nodes` are the default."""
-    given = vars(settings) | {"nodes": settings.nodes or nodes}
-    names = inspect.signature(task.decode).parameters
-    return partial(task.decode, **{name: given[name] for name in names if name in given})
+def decoder(task: Task, settings: EvalConfig, nodes: tuple[int, ...]) -> Callable:
+    """Return the decoder of `task` with the tree options of `settings`; `nodes` as above."""
+    if not task.has_tree:
+        return task.decode
+    decode = partial(task.decode, nodes=settings.nodes or nodes)
+    if task.is_classifier:
+        return decode
+    return partial(
+        decode,
+        tree_threshold=settings.tree_threshold,
+        tree_semantics=settings.tree_semantics,
+        max_slots=settings.max_slots,
+    )
 
 
 def _best(scores, labels):

@@ -1,4 +1,4 @@
-"""A trained network as an .onnx file, built from its table of layers."""
+"""Export a trained network to ONNX."""
 
 import json
 from functools import partial
@@ -18,7 +18,7 @@ from yolojax.models.network import Network
 from yolojax.tasks import Task
 
 IMAGES, BATCH = "images", "batch"  # the input, and its free dimension
-MAX_BYTES = 2**31 - 2**24  # of weights: protobuf stops at 2**31, and the graph takes its part
+MAX_BYTES = 2**31 - 2**24  # of weights: protobuf's limit is 2**31 with the graph
 
 
 def export_onnx(
@@ -30,36 +30,36 @@ def export_onnx(
     nms: bool,
     all_layers: bool = False,
 ) -> None:
-    """Writes the network of `task` and what its output means as one .onnx file, in float32.
+    """Write the network and decoder of `task` as one .onnx file, in float32.
 
-    Its input is `images`, float32 [batch, 3, H, W], RGB from 0 to 1; the batch is free, H and W
-    are config.data.image_size. Batch normalisation is folded into the weights. Its outputs, with
-    boxes xyxy in 0..1 of the input, which may reach beyond it:
+    The input is `images`, float32 [batch, 3, H, W], RGB in 0..1, of any batch size; H and W are
+    config.data.image_size. Batch normalisation is folded into the weights. Outputs (boxes are xyxy
+    in 0..1 of the input and not clipped to it):
 
-    * of a detector: `boxes` [batch, N, 4] and `scores` [batch, N, C], objectness times class
-      probability, for a caller that does non-maximum suppression;
-    * with `nms`: `boxes` [batch, D, 4], `scores` [batch, D], `labels` int32 [batch, D], the best
-      first, then 0, 0 and -1 in the places that are left, and `count` int32 [batch], the places
-      used: what ops.nms finds. D is config.eval.max_detections;
-    * of a classifier: `probabilities` [batch, C];
-    * with `all_layers`, besides: each layer's output, as `layer07_conv` (the number is Darknet's)
-      of [batch, C, H, W] or [batch, C].
+    * detector: `boxes` [batch, N, 4] and `scores` [batch, N, C], objectness times class
+      probability, before non-maximum suppression;
+    * detector with `nms`: as ops.nms, `boxes` [batch, D, 4], `scores` [batch, D], `labels` int32
+      [batch, D], best first and padded with 0, 0 and -1, and `count` int32 [batch]. D is
+      config.eval.max_detections;
+    * classifier: `probabilities` [batch, C];
+    * with `all_layers`, also the output of each layer, named `layer07_conv` (Darknet's index),
+      [batch, C, H, W] or [batch, C].
 
-    metadata_props of the file, in JSON: classes, image_size (height, width), letterbox (whether
-    pictures keep their aspect and are padded with grey), network; with `nms` the arguments of
-    ops.nms. producer_version is that of yolojax.
+    metadata_props, in JSON: classes, image_size (height, width), letterbox (whether images keep
+    their aspect ratio and are padded with grey), network; with `nms` the arguments of ops.nms.
+    producer_version is that of yolojax.
 
     Args:
-        path: of the file, which is written whole or not at all.
-        task: what tasks.build made of `config`.
-        config: of the network; model, data.image_size, data.letterbox and eval are read.
+        path: of the file, written atomically.
+        task: from tasks.build(config).
+        config: model, data.image_size, data.letterbox and eval are read.
         variables: of the network.
-        nms: whether the file suppresses boxes itself.
-        all_layers: whether every layer's output is one of the file's, to compare two programs.
+        nms: whether the graph includes non-maximum suppression.
+        all_layers: whether every layer is an output, to compare two programs.
 
     Raises:
-        ValueError: onnx is not installed; the weights are too large for one file; a classifier is
-            to do `nms`; a threshold is outside 0..1; config.data.image_size or the head does not
+        ValueError: onnx is not installed; the weights are too large for one file; `nms` is set for
+            a classifier; a threshold is outside 0..1; config.data.image_size or the head does not
             fit the network.
     """
     _check(path, task, variables, nms)
@@ -76,28 +76,28 @@ def export_onnx(
 
 
 def layer_shapes(model: Network, variables: dict, size: tuple[int, int]) -> list[tuple[int, ...]]:
-    """[1, H, W, C] or [1, C] of the images of `size` (height, width) and of each layer's output."""
+    """Return the shapes of images of `size` (height, width) and of each layer's output."""
     images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
     outputs = jax.eval_shape(partial(model.apply, all_outputs=True), variables, images)
     return [x.shape for x in (images, *outputs)]
 
 
 def _add_outputs(graph, task, raw, shape, limits):
-    """What `raw`, of `shape`, means: the outputs of the graph, after suppression if `limits`."""
+    """Decode `raw` of `shape` and add the outputs of the graph, after NMS if `limits`."""
     if task.is_classifier:
         return _add_output(graph, probabilities(graph, raw), "probabilities", (shape[-1],))
     decoded = jax.eval_shape(task.decode, jax.ShapeDtypeStruct(shape, jnp.float32))
     _, count, classes = decoded.class_probs.shape
-    found = HEADS[task.head](graph, raw, shape, **task.decode.keywords)
+    decoded = HEADS[task.head](graph, raw, shape, **task.decode.keywords)
     if not limits:
-        _add_output(graph, found.boxes, "boxes", (count, 4))
-        return _add_output(graph, found.scores, "scores", (count, classes))
-    places, top_k = limits["max_detections"], min(limits["top_k"], count * classes)
-    kept = add_nms(graph, found.boxes, found.scores, classes, **(limits | {"top_k": top_k}))
-    _add_output(graph, kept.boxes, "boxes", (places, 4))
-    _add_output(graph, kept.scores, "scores", (places,))
-    _add_output(graph, kept.labels, "labels", (places,), np.int32)
-    return _add_output(graph, kept.count, "count", (), np.int32)
+        _add_output(graph, decoded.boxes, "boxes", (count, 4))
+        return _add_output(graph, decoded.scores, "scores", (count, classes))
+    size, top_k = limits["max_detections"], min(limits["top_k"], count * classes)
+    best = add_nms(graph, decoded.boxes, decoded.scores, classes, **(limits | {"top_k": top_k}))
+    _add_output(graph, best.boxes, "boxes", (size, 4))
+    _add_output(graph, best.scores, "scores", (size,))
+    _add_output(graph, best.labels, "labels", (size,), np.int32)
+    return _add_output(graph, best.count, "count", (), np.int32)
 
 
 def _add_output(graph, value, name, shape, dtype=np.float32):
@@ -105,7 +105,7 @@ def _add_output(graph, value, name, shape, dtype=np.float32):
 
 
 def _limits(settings):
-    """The arguments of add_nms, from config.eval."""
+    """Return the arguments of add_nms from config.eval."""
     names = ("score_threshold", "iou_threshold", "top_k", "max_detections", "class_agnostic")
     limits = {name: getattr(settings, name) for name in names}
     for name in ("score_threshold", "iou_threshold"):
@@ -126,7 +126,7 @@ def _metadata(config, limits):
 
 def _check(path, task, variables, nms):
     if nms and task.is_classifier:
-        raise ValueError("a classifier finds no boxes for NMS to choose from; leave nms out.")
+        raise ValueError("a classifier has no boxes for NMS; leave nms out.")
     size = sum(4 * leaf.size for leaf in jax.tree.leaves(variables))
     if size > MAX_BYTES:
         raise ValueError(

@@ -1,6 +1,6 @@
-"""What a network's raw output means, as ONNX nodes: boxes and scores, and non-maximum suppression.
+"""The decoders of the heads as ONNX nodes.
 
-The functions of HEADS are those of tasks.DECODERS, with their arguments.
+HEADS has the decoders of tasks.DECODERS with the same arguments.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from yolojax.heads.yolov2 import MAX_LOG_SCALE, MAX_OFFSET
 
 
 class Named(NamedTuple):
-    """Names of two values of the graph."""
+    """Names of the decoded boxes and scores in the graph."""
 
     boxes: str  # [B, N, 4] xyxy, 0..1 of the input
     scores: str  # [B, N, C], objectness times class probability
@@ -28,10 +28,10 @@ def region(
     location: str = "sigmoid",
     class_activation: str = "softmax",
 ) -> Named:
-    """As heads.yolov2.decode.
+    """Add the nodes of heads.yolov2.decode.
 
     Args:
-        graph: gets the nodes.
+        graph: to which the nodes are added.
         raw: name of [B, A * (5 + C), H, W].
         shape: [B, H, W, A * (5 + C)].
         anchors: [A, 2], (w, h) in grid cells.
@@ -63,7 +63,7 @@ def yolov1(
     square_root: bool = True,
     class_softmax: bool = False,
 ) -> Named:
-    """As heads.yolov1.decode, of `raw`, which has the shape `shape` [B, S * S * (C + 5 * n)]."""
+    """Add the nodes of heads.yolov1.decode; `raw` has `shape` [B, S * S * (C + 5 * n)]."""
     cells = side**2
     classes = shape[-1] // cells - 5 * boxes
     ends = cells * np.cumsum([0, classes, boxes, 4 * boxes])
@@ -80,11 +80,11 @@ def yolov1(
     return Named(_corners(graph, centre, size), scores)
 
 
-HEADS = {"region": region, "yolov1": yolov1}  # the classifier's is `probabilities`
+HEADS = {"region": region, "yolov1": yolov1}  # classifiers use `probabilities`
 
 
 def probabilities(graph: Graph, raw: str) -> str:
-    """The name of class probabilities [B, C]; `raw` is that of logits [B, C, 1, 1] or [B, C]."""
+    """Add the softmax of the logits `raw` [B, C, 1, 1] or [B, C] -> name of [B, C]."""
     return graph.node("Softmax", graph.node("Flatten", raw), axis=-1)
 
 
@@ -97,7 +97,7 @@ def _by_anchor(graph, offset, anchors):
     return graph.node("Add", graph.node("Mul", offset, anchors.astype("f4")), np.float32(0.5))
 
 
-# As in heads.yolov2, with the graph in front.
+# As in heads.yolov2, with the graph as first argument.
 LOCATIONS = {"sigmoid": _in_cell, "anchor": _by_anchor}
 ACTIVATIONS = {
     "softmax": lambda graph, logits: graph.node("Softmax", logits, axis=-1),
@@ -106,10 +106,10 @@ ACTIVATIONS = {
 
 
 def _centres(graph, offset, rows, columns, count):
-    """Centres [B, H * W * count, 2] in 0..1 of the input, of `offset` within the cells."""
-    places = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2)
-    places = np.repeat(places, count, axis=0).astype(np.float32)
-    return graph.node("Div", graph.node("Add", offset, places), np.float32([columns, rows]))
+    """Convert the `offset` in each cell to centres [B, H * W * count, 2] in 0..1 of the input."""
+    cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2)
+    cells = np.repeat(cells, count, axis=0).astype(np.float32)
+    return graph.node("Div", graph.node("Add", offset, cells), np.float32([columns, rows]))
 
 
 def _corners(graph, centre, size):

@@ -1,7 +1,7 @@
-"""Our .safetensors files: the variables by name, and beside them the config and `seen`.
+"""Save and load .safetensors files with the variables, the config and the images seen.
 
-Tensors are named COLLECTION/LAYER/LEAF, as params/stage1_conv1/kernel; all are float32. The
-metadata are "format", "config" (its JSON) and "seen".
+Tensors are float32 and named COLLECTION/LAYER/LEAF, as params/stage1_conv1/kernel. The metadata has
+"format", "config" (JSON) and "seen".
 """
 
 import json
@@ -22,7 +22,7 @@ FORMAT = "yolojax 1"
 
 def save_tensors(path: str | Path, config: Config, variables: dict, seen: int) -> None:
     """Write the `variables` of the model of `config`, trained on `seen` images."""
-    # Leaves that are views of a .weights file lie in its order; safetensors writes memory as it is.
+    # Leaves that are views of a .weights file are not contiguous; safetensors writes raw memory.
     tensors = {
         name: np.ascontiguousarray(leaf, np.float32) for name, leaf in flat(variables).items()
     }
@@ -30,44 +30,44 @@ def save_tensors(path: str | Path, config: Config, variables: dict, seen: int) -
     with open_atomic(path) as file:
         mode = os.fstat(file.fileno()).st_mode
         save_file(tensors, file.name, about)
-        os.chmod(file.name, mode)  # it makes a file of its own, that others may not read
+        os.chmod(file.name, mode)  # save_file makes a new file that only the owner may read
 
 
 def load_tensors(path: str | Path) -> tuple[Config, dict, int]:
-    """What `save_tensors` wrote: config, variables (numpy), seen.
+    """Load a file of `save_tensors` -> (config, variables as NumPy arrays, seen).
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is damaged, of another program, or not what its config describes.
+        FileNotFoundError: `path` does not exist.
+        ValueError: the file is damaged, from another program, or does not fit its config.
     """
     config, seen = read_about(path)
     model = build(config).model
     expected = flat(variable_shapes(model, config.data.image_size))
     with _opened(path) as file:
         check_names(path, set(file.keys()), set(expected))
-        found = {name: file.get_tensor(name) for name in expected}
-    for name, leaf in found.items():
+        tensors = {name: file.get_tensor(name) for name in expected}
+    for name, leaf in tensors.items():
         check_leaf(path, name, leaf, expected[name].shape)
-    return config, nested(found), seen
+    return config, nested(tensors), seen
 
 
 def read_about(path: str | Path) -> tuple[Config, int]:
-    """The config and `seen` of a file of `save_tensors`; raises as `load_tensors`."""
+    """Return the config and `seen` of a file of `save_tensors`; raises as in `load_tensors`."""
     with _opened(path) as file:
         about = file.metadata() or {}
     if about.get("format") != FORMAT:
         raise ValueError(
-            f"{path}: its format is {about.get('format')!r}, not {FORMAT!r}; only files that "
-            "`yolojax convert` wrote say which network they belong to."
+            f"{path}: its format is {about.get('format')!r}, not {FORMAT!r}; only files written by "
+            "`yolojax convert` describe their network."
         )
     try:
         return from_dict(json.loads(about["config"])), int(about["seen"])
-    except (KeyError, ValueError, AttributeError) as error:  # that of a list for a dict
-        raise ValueError(f"{path}: its metadata are damaged: {error}") from error
+    except (KeyError, ValueError, AttributeError) as error:  # AttributeError: a list, not a dict
+        raise ValueError(f"{path}: its metadata is damaged: {error}") from error
 
 
 def flat(variables: dict) -> dict:
-    """{collection: {layer: {leaf: x}}} -> {"collection/layer/leaf": x}."""
+    """Flatten {collection: {layer: {leaf: x}}} to {"collection/layer/leaf": x}."""
     return {
         f"{collection}/{layer}/{leaf}": value
         for collection, layers in variables.items()
@@ -77,7 +77,7 @@ def flat(variables: dict) -> dict:
 
 
 def nested(tensors: dict) -> dict:
-    """The inverse of `flat`."""
+    """Invert `flat`."""
     variables: dict = {"params": {}, "batch_stats": {}}
     for name, value in tensors.items():
         collection, layer, leaf = name.split("/")
@@ -85,33 +85,33 @@ def nested(tensors: dict) -> dict:
     return variables
 
 
-def check_names(path, found: set[str], expected: set[str]) -> None:
-    """Raises ValueError unless `found` are the `expected` names."""
-    problems = {"lacks": sorted(expected - found), "has besides": sorted(found - expected)}
-    words = [f"{verb} {', '.join(names[:3])}" for verb, names in problems.items() if names]
+def check_names(path, names: set[str], expected: set[str]) -> None:
+    """Raise ValueError unless `names` are the `expected` names."""
+    problems = {"has no": sorted(expected - names), "has unknown": sorted(names - expected)}
+    words = [f"{verb} {', '.join(some[:3])}" for verb, some in problems.items() if some]
     if words:
         raise ValueError(
-            f"{path}: {' and '.join(words)}, of {len(expected)} tensors that its config describes; "
-            "convert it anew."
+            f"{path}: {' and '.join(words)}; its config describes {len(expected)} tensors. Convert "
+            "it again."
         )
 
 
 def check_leaf(path, name: str, leaf: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Raises ValueError unless `leaf` is finite float32 of `shape`."""
+    """Raise ValueError unless `leaf` is finite float32 of `shape`."""
     if leaf.dtype != np.float32 or leaf.shape != shape:
         raise ValueError(
-            f"{path}: {name} must be float32 {list(shape)}, is {leaf.dtype} {list(leaf.shape)}; "
-            "convert it anew."
+            f"{path}: {name} must be float32 {list(shape)}, got {leaf.dtype} {list(leaf.shape)}; "
+            "convert it again."
         )
     if not np.isfinite(leaf).all():
-        raise ValueError(f"{path}: {name} holds values that are no numbers; its training diverged.")
+        raise ValueError(f"{path}: {name} has values that are not finite; its training diverged.")
 
 
 def _opened(path):
-    """The file, mapped; its tensors are read when they are asked for."""
+    """Open the file memory-mapped; tensors are read on access."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: not found; give a .safetensors file.")
     try:
         return safe_open(path, framework="numpy")
     except SafetensorError as error:
-        raise ValueError(f"{path}: not a .safetensors file, or cut off: {error}") from error
+        raise ValueError(f"{path}: not a .safetensors file, or truncated: {error}") from error

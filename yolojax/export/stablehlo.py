@@ -1,6 +1,6 @@
-"""A network as serialized StableHLO, which runs on CPU, GPU and TPU, at any batch size.
+"""Export a trained network to serialized StableHLO for CPU, GPU and TPU, at any batch size.
 
-Who runs it needs jax and flatbuffers, nothing else:
+Running the file needs only jax and flatbuffers:
 
 exported = jax.export.deserialize(bytearray(Path("x.stablehlo").read_bytes()))
 exported.call(images)["boxes"]  # images [B, H, W, 3] of the type in exported.in_avals
@@ -21,30 +21,30 @@ from yolojax.ops.images import to_float
 from yolojax.tasks import Task
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-KEPT = ("boxes", "scores", "labels", "count")  # of ops.nms.Detections
+OUTPUTS = ("boxes", "scores", "labels", "count")  # fields of ops.nms.Detections
 
 
 def export_stablehlo(
     path: str | Path, task: Task, config: Config, variables: dict, *, nms: bool = False
 ) -> None:
-    """Write the program from images to detections, with the weights inside.
+    """Write the program from images to detections, including the weights.
 
-    It takes RGB images [B, H, W, 3] of config.data.image_size for any B: uint8, or float32 in 0..1
-    where config.data.resize is "darknet". It returns the dict of `outputs_of`.
+    The input is RGB images [B, H, W, 3] of config.data.image_size for any B: uint8, or float32 in
+    0..1 if config.data.resize is "darknet". The output is the dict of `outputs_of`.
 
     Args:
-        path: the file.
-        task: the network and its decoder.
-        config: the image size, and with `nms` the thresholds of config.eval.
+        path: of the file.
+        task: network and decoder.
+        config: data.image_size, data.resize and eval are read.
         variables: {"params": ..., "batch_stats": ...}.
-        nms: whether non-maximum suppression is part of the program.
+        nms: whether the program includes non-maximum suppression.
 
     Raises:
-        ValueError: `nms` is asked of a classifier; flatbuffers is not installed.
+        ValueError: `nms` is set for a classifier; flatbuffers is not installed.
     """
     import_flatbuffers()
     run = outputs_of(task, config, variables, nms=nms)
-    # Image by image, because networks and heads may use len(), which must be a number.
+    # vmap over single images, because networks and heads may use len(), which must be an integer.
     program = jax.jit(jax.vmap(lambda image: jax.tree.map(lambda x: x[0], run(image[None]))))
     (batch,) = export.symbolic_shape("b")
     pixel = blank(config.data.resize, ()).dtype
@@ -54,7 +54,7 @@ def export_stablehlo(
 
 
 def import_flatbuffers() -> None:
-    """Raises ValueError where flatbuffers, the format of jax.export, is not installed."""
+    """Raise ValueError unless flatbuffers, the format of jax.export, is installed."""
     try:
         import flatbuffers  # noqa: F401
     except ImportError as error:
@@ -64,22 +64,21 @@ def import_flatbuffers() -> None:
 
 
 def outputs_of(task: Task, config: Config, variables: dict, *, nms: bool = False) -> Callable:
-    """The function images [B, H, W, 3] -> dict of arrays that is exported.
+    """Return the function images [B, H, W, 3] -> dict of arrays that is exported.
 
-    A detector's are "boxes" [B, N, 4] (xyxy, 0..1 of the input) and "scores" [B, N, C]; with `nms`
-    "boxes" [B, K, 4], "scores" and "labels" [B, K], the best first, then 0, 0 and -1 in the places
-    that are left, and "count" [B], the places used; a classifier's is "probabilities" [B, C].
-    Raises as `export_stablehlo`.
+    Detector: "boxes" [B, N, 4] (xyxy, 0..1 of the input) and "scores" [B, N, C]. Detector with
+    `nms`: "boxes" [B, K, 4], "scores" and "labels" [B, K], best first and padded with 0, 0 and -1,
+    and "count" [B]. Classifier: "probabilities" [B, C]. Raises as in `export_stablehlo`.
     """
     if task.is_classifier and nms:
-        raise ValueError("a classifier finds no boxes for NMS to choose from; leave --nms out.")
+        raise ValueError("a classifier has no boxes for NMS; leave --nms out.")
     programs, settings = make_programs(task, config.eval), config.eval
 
     def run(images):
         raw = task.model.apply(variables, to_float(images), train=False)
         if nms:
-            found = programs.detect(raw, settings.score_threshold, settings.iou_threshold)
-            return {name: getattr(found.detections, name) for name in KEPT}
+            output = programs.detect(raw, settings.score_threshold, settings.iou_threshold)
+            return {name: getattr(output.detections, name) for name in OUTPUTS}
         predicted = task.decode(raw)
         if task.is_classifier:
             return {"probabilities": predicted}

@@ -1,4 +1,4 @@
-"""How far the outputs of two forms of one network lie apart."""
+"""Compare the outputs of a network in two formats."""
 
 import tempfile
 from collections.abc import Iterable
@@ -19,30 +19,30 @@ from yolojax.tasks import Task, build
 from yolojax.text_table import text_table
 
 Model = tuple  # (task, config, variables, ...)
-LIMIT = 1e-3  # largest difference of two forms, in standard deviations of the layer
+LIMIT = 1e-3  # largest accepted difference, in standard deviations of the layer
 
 
 class Mode(NamedTuple):
-    """How a network computes, whatever its variables are."""
+    """The settings of a network that affect its numerics."""
 
     dtype: str
     epsilon: str
 
     @classmethod
     def of(cls, config: Config) -> "Mode":
-        """That of the network in `config`."""
+        """Return the mode of the network in `config`."""
         return cls(config.model.dtype, config.model.epsilon)
 
 
 def in_mode(model: Model, mode: Mode) -> Model:
-    """`model`, computing in `mode`."""
+    """Rebuild `model` with `mode`."""
     _, config, variables, *_ = model
     config = replace(config, model=replace(config.model, **mode._asdict()))
     return build(config), config, variables
 
 
 class Difference(NamedTuple):
-    """One array of two programs."""
+    """The difference of one array in two programs."""
 
     name: str
     shape: tuple[int, ...]
@@ -51,7 +51,7 @@ class Difference(NamedTuple):
 
 
 def difference(name: str, ours, theirs) -> Difference:
-    """How far `theirs` is from `ours`; arrays of other shapes are infinitely far."""
+    """Compute the difference of two arrays; infinite if their shapes differ."""
     ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     if ours.shape != theirs.shape:
         return Difference(name, theirs.shape, np.inf, np.inf)
@@ -62,12 +62,12 @@ def difference(name: str, ours, theirs) -> Difference:
 
 
 def worst(rows: Iterable[Difference]) -> float:
-    """The largest relative difference; NaN where there is one."""
+    """Return the largest relative difference; NaN if any is NaN."""
     return float(np.max([row.relative for row in rows]))
 
 
 def format_differences(rows: list[Difference]) -> str:
-    """Format `rows` as a table: the output, its shape and how far the two forms differ."""
+    """Format `rows` as a table."""
     cells = (
         [row.name, " x ".join(map(str, row.shape)), f"{row.largest:.2e}", f"{row.relative:.2e}"]
         for row in rows
@@ -76,20 +76,20 @@ def format_differences(rows: list[Difference]) -> str:
 
 
 def format_mode(model: Model, mode: Mode, image: np.ndarray) -> str:
-    """What `mode` alone changes of the outputs of `model` for `image` [1, H, W, 3], in a line."""
+    """Format the effect of `mode` on the outputs of `model` for `image` [1, H, W, 3] in a line."""
     rows = compare_layers(model, in_mode(model, mode), image)
     largest = max(rows, key=lambda row: row.relative)
     own = Mode.of(model[1])
     names = [f"{name} {getattr(mode, name)}" for name in mode._fields]
     changed = [n for n, was, new in zip(names, own, mode, strict=True) if was != new]
     return (
-        f"compared in {' and '.join(changed)}, which by itself changes {largest.name} by "
-        f"{largest.relative:.2g} standard deviations, and no other layer by more"
+        f"compared in {' and '.join(changed)}; this alone changes the layers by up to "
+        f"{largest.relative:.2g} standard deviations ({largest.name})"
     )
 
 
 def compare_layers(ours: Model, theirs: Model, image: np.ndarray) -> list[Difference]:
-    """Each layer of two (task, config, variables, ...) for one `image` [1, H, W, 3]."""
+    """Compare each layer of two models for one `image` [1, H, W, 3]."""
     one, other = (
         layer_outputs(task, variables, image) for task, _, variables, *_ in (ours, theirs)
     )
@@ -97,7 +97,7 @@ def compare_layers(ours: Model, theirs: Model, image: np.ndarray) -> list[Differ
 
 
 def compare_onnx(model: Model, image: np.ndarray, *, nms: bool) -> list[Difference]:
-    """Each layer and output of `model` and of its .onnx file, made anew with all layers."""
+    """Compare each layer and output of `model` with a new .onnx export that has all layers."""
     task, config, variables, *_ = model
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "all_layers.onnx"
@@ -108,15 +108,12 @@ def compare_onnx(model: Model, image: np.ndarray, *, nms: bool) -> list[Differen
 
 
 def compare_stablehlo(path: Path | None, model: Model, image: np.ndarray, *, nms: bool):
-    """Each output of `model` and of its .stablehlo file, which knows no layers.
-
-    Without `path` the file is made anew from `model`.
-    """
+    """Compare each output of `model` with its .stablehlo file, or with a new export if None."""
     import_flatbuffers()
     task, config, variables, *_ = model
     with tempfile.TemporaryDirectory() as folder:
         if path is None:
-            path = Path(folder) / "anew.stablehlo"
+            path = Path(folder) / "new.stablehlo"
             export_stablehlo(path, task, config, variables, nms=nms)
         exported = jax.export.deserialize(bytearray(path.read_bytes()))
     ours, theirs = _outputs(model, image, nms), exported.call(image)
@@ -124,14 +121,14 @@ def compare_stablehlo(path: Path | None, model: Model, image: np.ndarray, *, nms
 
 
 def layer_outputs(task: Task, variables: dict, image: np.ndarray) -> dict[str, np.ndarray]:
-    """The output of every layer for `image` [1, H, W, 3], as layer07_conv: Darknet's index."""
+    """Return {name: output} of every layer for `image` [1, H, W, 3], as layer07_conv."""
     run = jax.jit(lambda v, x: task.model.apply(v, to_float(x), all_outputs=True))
     outputs = jax.device_get(run(variables, image))
     return dict(zip(layer_names(task.model.table), outputs, strict=True))
 
 
 def run_onnx(path: Path, image: np.ndarray) -> dict[str, np.ndarray]:
-    """The outputs of an .onnx file for `image` [1, H, W, 3], maps as [1, H, W, C].
+    """Run an .onnx file on `image` [1, H, W, 3] -> its outputs, maps as [1, H, W, C].
 
     Raises:
         ValueError: onnxruntime is not installed.
@@ -145,8 +142,8 @@ def run_onnx(path: Path, image: np.ndarray) -> dict[str, np.ndarray]:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     planar = np.asarray(to_float(image), np.float32).transpose(0, 3, 1, 2)
-    found = session.run(names, {session.get_inputs()[0].name: planar})
-    maps = (array.transpose(0, 2, 3, 1) if array.ndim == 4 else array for array in found)
+    arrays = session.run(names, {session.get_inputs()[0].name: planar})
+    maps = (array.transpose(0, 2, 3, 1) if array.ndim == 4 else array for array in arrays)
     return dict(zip(names, maps, strict=True))
 
 

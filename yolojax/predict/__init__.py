@@ -1,4 +1,4 @@
-"""Trained models at work: pictures -> what is in them.
+"""Inference with trained models.
 
 detector = yolojax.load("runs/shapes")
 result = detector.predict("dog.jpg")
@@ -6,7 +6,7 @@ result.names, result.scores, result.boxes_pixels, result.draw()
 
 classifier = yolojax.load("tiny.weights")
 result = classifier.predict("dog.jpg")
-result.names, result.probs  # of the five likeliest classes
+result.names, result.probs  # of the five most probable classes
 """
 
 from yolojax.predict.api import load

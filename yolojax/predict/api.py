@@ -21,26 +21,27 @@ def load(
     tree_threshold: float | None = None,
     tree_semantics: str | None = None,
 ) -> Detector | Classifier:
-    """The detector or classifier of a training run, of Darknet .weights or of our .safetensors.
+    """Load the detector or classifier of a run, of Darknet .weights or of a .safetensors file.
 
     Args:
-        path: a --workdir (its best checkpoint is used, its averaged parameters where it has any),
-            a .weights file or a .safetensors file.
-        config: a Config or a configs/NAME.py; one way to say which network .weights belong to.
-        cfg: another: their Darknet .cfg. Published files are known by their size and need neither.
-        names: a file with the class names of .weights, a line each.
-        image_size: (height, width) of the network's input, or the side of a square; by default the
-            config's.
-        batch_size: pictures that go through the network together.
-        tree_threshold: 0..1, how likely the way to a class of a tree must be for a detection to be
-            named by it and not by one above; by default that of config.eval.
-        tree_semantics: "paper" or "darknet", see wordtree.descent; likewise.
+        path: the workdir of a run (its best checkpoint, with averaged parameters if it has them), a
+            .weights file or a .safetensors file.
+        config: a Config or a configs/NAME.py that describes the network of .weights.
+        cfg: the Darknet .cfg of .weights. Published files are recognised by their size and need
+            neither `config` nor `cfg`.
+        names: a file with the class names of .weights, one per line.
+        image_size: (height, width) of the network's input, or one number for both. Default: that of
+            the config.
+        batch_size: images per batch.
+        tree_threshold: 0..1, the least probability of the path to a node of a class tree. A
+            detection gets the deepest node that reaches it. Default: that of config.eval.
+        tree_semantics: "paper" or "darknet", see wordtree.descent. Default: that of config.eval.
 
     Raises:
-        FileNotFoundError: a file does not exist, or `path` holds no config or no checkpoint.
-        ValueError: `path` is something else, or what describes it is missing or does not fit; the
-            network does not take `image_size`; `batch_size` is below 1; there are options of
-            a tree, but no tree.
+        FileNotFoundError: a file does not exist, or `path` has no config or no checkpoint.
+        ValueError: `path` is something else; its description is missing or does not fit; the
+            network does not accept `image_size`; `batch_size` is below 1; tree options are given
+            for a model without a tree.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more; got {batch_size}.")
@@ -56,14 +57,14 @@ def load(
 
 
 def _with_descent(model: Loaded, **options) -> Loaded:
-    """`model` with the fields of config.eval in `options` that are not None."""
+    """Set those fields of config.eval in `options` that are not None."""
     given = {name: value for name, value in options.items() if value is not None}
     if not given:
         return model
     if model.task.is_classifier or not model.config.model.tree:
         raise ValueError(
-            f"only a detector whose classes form a tree goes down one, and "
-            f"{model.config.model.name} is none; leave {' and '.join(given)} out."
+            f"{' and '.join(given)} need a detector with a class tree, which "
+            f"{model.config.model.name} is not; leave them out."
         )
     config = replace(model.config, eval=replace(model.config.eval, **given))
     return model._replace(config=config)

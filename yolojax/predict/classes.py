@@ -1,4 +1,4 @@
-"""What a label means: the name of its class and, in a tree of classes, the way to it."""
+"""Describe a label: the name of its class and, with a class tree, its path from the root."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from yolojax.wordtree.files import TreeFile, lineage
 
 
 def path_of(label: int, classes: Sequence[str], tree: Sequence[int]) -> list[str]:
-    """The names from a root of `tree` (the parent of each class) down to `label`; of () only it."""
+    """Return the class names from the root of `tree` to `label`; only its own without a tree."""
     line = lineage(TreeFile(tuple(classes), tuple(tree)), int(label)) if tree else (label,)
     return [classes[node] for node in line]
 
@@ -14,8 +14,8 @@ def path_of(label: int, classes: Sequence[str], tree: Sequence[int]) -> list[str
 def describe(
     label: int, classes: Sequence[str], tree: Sequence[int], wnids: Sequence[str]
 ) -> dict[str, str | int | list[str]]:
-    """Plain values for JSON: class, class_id and, with a `tree`, wnid and path."""
-    found = {"class": classes[label], "class_id": int(label)}
+    """Return plain values for JSON: class, class_id and, with a `tree`, wnid and path."""
+    values = {"class": classes[label], "class_id": int(label)}
     if tree:
-        found |= {"wnid": wnids[label], "path": path_of(label, classes, tree)}
-    return found
+        values |= {"wnid": wnids[label], "path": path_of(label, classes, tree)}
+    return values

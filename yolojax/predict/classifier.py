@@ -1,4 +1,4 @@
-"""A trained classifier and pictures -> the likeliest classes of each."""
+"""Inference with a classifier: the most probable classes of each image."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,34 +19,34 @@ from yolojax.visual.draw import draw_boxes
 
 @dataclass(frozen=True)
 class Classification:
-    """The five likeliest classes of one picture (or all, of fewer), the best first."""
+    """The five most probable classes of one image (or all, of fewer), best first."""
 
-    file: str  # as it was given; "" for an array
+    file: str  # as given; "" for an array
     image: np.ndarray  # uint8 RGB [h, w, 3], upright
     labels: np.ndarray  # int32 [5]
     probs: np.ndarray  # float32 [5]
-    classes: tuple[str, ...]  # the names that are shown
-    tree: tuple[int, ...] = ()  # the parent of each class, -1 for a root; () without a tree
-    wnids: tuple[str, ...] = ()  # of each class of a tree
+    classes: tuple[str, ...]  # display name of each class
+    tree: tuple[int, ...] = ()  # parent of each class, -1 for a root; () without a tree
+    wnids: tuple[str, ...] = ()  # WordNet id of each class of a tree
 
     @property
     def names(self) -> list[str]:
-        """The name of each of `labels`."""
+        """The class name of each of `labels`."""
         return [self.classes[label] for label in self.labels]
 
     @property
     def paths(self) -> list[list[str]]:
-        """Of each of `labels` the names from a root of the tree down to it."""
+        """The class names from the root of the tree to each of `labels`."""
         return [path_of(label, self.classes, self.tree) for label in self.labels]
 
     def draw(self) -> np.ndarray:
-        """A copy of the picture in a frame with its likeliest class, uint8 RGB [h, w, 3]."""
+        """Draw the most probable class on a copy of the image, uint8 RGB [h, w, 3]."""
         height, width = self.image.shape[:2]
         frame = [[0, 0, width, height]]
         return draw_boxes(self.image, frame, self.labels[:1], self.probs[:1], self.classes)
 
     def to_dict(self) -> dict:
-        """Plain values for JSON: file, width, height and classes (of a tree with wnid, path)."""
+        """Return plain values for JSON: file, width, height and classes."""
         rows = zip(self.labels, self.probs, strict=True)
         return {
             "file": self.file,
@@ -65,7 +65,8 @@ class Classification:
 class Classifier:
     """A task with its variables; compiles one program for its image and batch size.
 
-    Of a picture it sees the middle, the shorter side made to fit, as in evaluation.
+    The input is the centre crop of the image after its shorter side is resized to fit, as in
+    evaluation.
     """
 
     def __init__(self, task: Task, config: Config, variables: dict, *, batch_size: int = 1):
@@ -87,24 +88,21 @@ class Classifier:
     def predict(
         self, pictures: Picture | Iterable[Picture], **options
     ) -> Classification | list[Classification]:
-        """The likeliest classes of one picture, or a list of those of several.
-
-        `options` are those of `stream`.
-        """
+        """Classify one image -> a result, or several -> a list; `options` as in `stream`."""
         return one_or_many(self.stream, pictures, options)
 
     def stream(
         self, pictures: Iterable[Picture], *, on_bad: OnBad = None
     ) -> Iterator[Classification]:
-        """The likeliest classes of one picture after the other, in their order.
+        """Classify images and yield their results in order.
 
         Args:
-            pictures: files (turned upright by EXIF) or uint8 RGB arrays [h, w, 3] of any size.
-            on_bad: is told of a picture that cannot be read, which is then left out.
+            pictures: files (rotated by their EXIF tag) or uint8 RGB arrays [h, w, 3] of any size.
+            on_bad: called with the error of an image that cannot be read, which is then skipped.
 
         Raises:
-            BadRecord: a picture cannot be read, unless there is `on_bad`.
-            ValueError: an array is not a picture.
+            BadRecord: an image cannot be read and `on_bad` is None.
+            ValueError: an array is not an image.
         """
         return in_batches(pictures, self.batch_size, on_bad, self._start, self._results)
 

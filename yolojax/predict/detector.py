@@ -1,4 +1,4 @@
-"""A trained detector and pictures -> detections in pixels of the pictures."""
+"""Inference with a detector: the detections of each image in its own pixels."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -18,35 +18,35 @@ from yolojax.visual.draw import draw_boxes
 
 @dataclass(frozen=True)
 class Result:
-    """What was found in one picture, the best first; boxes are xyxy in its pixels."""
+    """The detections of one image, best first; boxes are xyxy in its pixels."""
 
-    file: str  # as it was given; "" for an array
+    file: str  # as given; "" for an array
     image: np.ndarray  # uint8 RGB [h, w, 3], upright
     boxes_pixels: np.ndarray  # float32 [n, 4]
     scores: np.ndarray  # float32 [n], objectness times class probability
     labels: np.ndarray  # int32 [n]
-    classes: tuple[str, ...]  # the names that are shown
-    best_score: float  # of any box and class of the picture, below the threshold too
+    classes: tuple[str, ...]  # display name of each class
+    best_score: float  # of all boxes and classes of the image, also below the threshold
     best_label: int
-    tree: tuple[int, ...] = ()  # YOLO9000: the parent of each class, -1 for a root
-    wnids: tuple[str, ...] = ()  # YOLO9000: of each class
+    tree: tuple[int, ...] = ()  # parent of each class, -1 for a root; () without a tree
+    wnids: tuple[str, ...] = ()  # WordNet id of each class of a tree
 
     @property
     def names(self) -> list[str]:
-        """The class of each detection."""
+        """The class name of each detection."""
         return [self.classes[label] for label in self.labels]
 
     @property
     def paths(self) -> list[list[str]]:
-        """Of each detection the names from a root of the tree down to its class."""
+        """The class names from the root of the tree to the class of each detection."""
         return [path_of(label, self.classes, self.tree) for label in self.labels]
 
     def draw(self) -> np.ndarray:
-        """A copy of the picture with the detections drawn, uint8 RGB [h, w, 3]."""
+        """Draw the detections on a copy of the image, uint8 RGB [h, w, 3]."""
         return draw_boxes(self.image, self.boxes_pixels, self.labels, self.scores, self.classes)
 
     def to_dict(self) -> dict:
-        """Plain values for JSON: file, width, height and detections (of a tree with wnid, path)."""
+        """Return plain values for JSON: file, width, height and detections."""
         rows = zip(self.labels, self.scores, self.boxes_pixels, strict=True)
         return {
             "file": self.file,
@@ -72,7 +72,7 @@ class Detector:
         device = jax.local_devices()[0]
         task, variables = for_inference(task, variables, device.platform)
         self._variables = on_device(variables, device)
-        self._task, self._most = task, config.eval.max_detections
+        self._task, self._max_detections = task, config.eval.max_detections
         self._programs = make_programs(task, config.eval)
 
     @property
@@ -86,10 +86,7 @@ class Detector:
         return tuple(self.config.data.image_size)
 
     def predict(self, pictures: Picture | Iterable[Picture], **options) -> Result | list[Result]:
-        """The detections of one picture, or a list of those of several.
-
-        `options` are those of `stream`.
-        """
+        """Detect in one image -> a result, or in several -> a list; `options` as in `stream`."""
         return one_or_many(self.stream, pictures, options)
 
     def stream(
@@ -101,41 +98,41 @@ class Detector:
         max_detections: int = 100,
         on_bad: OnBad = None,
     ) -> Iterator[Result]:
-        """The detections of one picture after the other, in their order.
+        """Detect in images and yield their results in order.
 
         Args:
-            pictures: files (turned upright by EXIF) or uint8 RGB arrays [h, w, 3] of any size.
-            threshold: detections score more than this.
-            iou: of two boxes of a class that overlap more, the better one is kept.
-            max_detections: the best of a picture; more than any call before asked for, and than
-                config.eval.max_detections, take a new compilation of what follows the network.
-            on_bad: is told of a picture that cannot be read, which is then left out.
+            pictures: files (rotated by their EXIF tag) or uint8 RGB arrays [h, w, 3] of any size.
+            threshold: detections have a higher score.
+            iou: NMS drops the worse of two boxes of a class with a larger IoU.
+            max_detections: per image. Values above config.eval.max_detections, and above those of
+                previous calls, recompile the decoder and NMS.
+            on_bad: called with the error of an image that cannot be read, which is then skipped.
 
         Raises:
-            BadRecord: a picture cannot be read, unless there is `on_bad`.
-            ValueError: an option is out of range or an array is not a picture.
+            BadRecord: an image cannot be read and `on_bad` is None.
+            ValueError: an option is out of range or an array is not an image.
         """
         for name, value in (("threshold", threshold), ("iou", iou)):
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must be from 0 to 1; got {value}.")
         if max_detections < 1:
             raise ValueError(f"max_detections must be 1 or more; got {max_detections}.")
-        self._make_room(max_detections)
+        self._allow(max_detections)
 
         def start(batch):
             return *self._start(batch, threshold, iou), max_detections
 
         return in_batches(pictures, self.batch_size, on_bad, start, self._results)
 
-    def _make_room(self, count):
-        """Replace the program of detections by one that keeps `count`, if that is more."""
-        if count <= self._most:
+    def _allow(self, count):
+        """Rebuild the program for up to `count` detections unless it has as many."""
+        if count <= self._max_detections:
             return
         own = self.config.eval
         candidates, slots = max(count, own.top_k), max(count, own.max_slots)
         settings = replace(own, max_detections=count, top_k=candidates, max_slots=slots)
         detect = make_programs(self._task, settings).detect
-        self._programs, self._most = self._programs._replace(detect=detect), count
+        self._programs, self._max_detections = self._programs._replace(detect=detect), count
 
     def _start(self, batch, threshold, iou):
         inputs = blank(self.config.data.resize, (self.batch_size, *self.image_size, 3))
@@ -147,19 +144,19 @@ class Detector:
         return batch, affines, self._programs.detect(raw, threshold, iou)
 
     def _results(self, batch, affines, output, max_detections):
-        found, best_scores, best_labels = jax.device_get(output)
+        detected, best_scores, best_labels = jax.device_get(output)
         for i, (file, image) in enumerate(batch):
             size = image.shape[:2]
-            boxes = boxes_to_original(found.boxes[i], affines[i], self.image_size, size)
-            # A box that lies in the grey margin alone has no area left in the picture.
+            boxes = boxes_to_original(detected.boxes[i], affines[i], self.image_size, size)
+            # A box in the grey margin has no area in the image.
             inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-            kept = np.flatnonzero(found.valid[i] & inside)[:max_detections]  # the best come first
+            best = np.flatnonzero(detected.valid[i] & inside)[:max_detections]
             yield Result(
                 file=file,
                 image=image,
-                boxes_pixels=boxes[kept],
-                scores=found.scores[i][kept],
-                labels=found.labels[i][kept],
+                boxes_pixels=boxes[best],
+                scores=detected.scores[i][best],
+                labels=detected.labels[i][best],
                 classes=self.classes,
                 best_score=float(best_scores[i]),
                 best_label=int(best_labels[i]),

@@ -1,4 +1,4 @@
-"""What detectors and classifiers share: pictures are read, and go through a network in batches."""
+"""Read images and run them through a network in batches, for detectors and classifiers."""
 
 import itertools
 import operator
@@ -10,15 +10,15 @@ import numpy as np
 from yolojax.data.records import BadRecord, decode_image, read_bytes
 
 Picture = str | Path | np.ndarray  # a file, or uint8 RGB [h, w, 3]
-Read = tuple[str, np.ndarray]  # the file as it was given ("" for an array), uint8 RGB [h, w, 3]
+Read = tuple[str, np.ndarray]  # the file as given ("" for an array), uint8 RGB [h, w, 3]
 OnBad = Callable[[BadRecord], None] | None
 
 
 def height_and_width(image_size: int | Iterable[int]) -> tuple[int, int]:
-    """`image_size` as (height, width); a single number is both.
+    """Return `image_size` as (height, width); a single number is both.
 
     Raises:
-        ValueError: it is neither a whole number nor two.
+        ValueError: it is neither one integer nor two.
     """
     try:
         pair = image_size if isinstance(image_size, Iterable) else (image_size, image_size)
@@ -31,7 +31,7 @@ def height_and_width(image_size: int | Iterable[int]) -> tuple[int, int]:
 
 
 def one_or_many(stream: Callable, pictures: Picture | Iterable[Picture], options: dict):
-    """`stream` of one picture -> its result; of several -> the list of theirs."""
+    """Run `stream` on one image -> its result, or on several -> a list of results."""
     single = isinstance(pictures, str | Path | np.ndarray)
     results = list(stream([pictures] if single else pictures, **options))
     return results[0] if single else results
@@ -44,11 +44,11 @@ def in_batches(
     start: Callable[[list[Read]], tuple],
     finish: Callable[..., Iterator],
 ) -> Iterator:
-    """What `finish` makes of what `start` began with each batch of `pictures`, in their order.
+    """Yield the results of `finish(*start(batch))` for each batch of `pictures`, in order.
 
-    The next batch is read while the device works on this one.
+    The next batch is read while the device computes this one.
 
-    Raises: as `read_pictures`.
+    Raises: as in `read_pictures`.
     """
     read = read_pictures(pictures, on_bad)
     running = None
@@ -62,11 +62,11 @@ def in_batches(
 
 
 def read_pictures(pictures: Iterable[Picture], on_bad: OnBad) -> Iterator[Read]:
-    """Each of `pictures` that can be read, turned upright by its EXIF tag.
+    """Yield each of `pictures` that can be read, rotated by its EXIF tag.
 
     Raises:
-        BadRecord: a picture cannot be read, unless there is `on_bad`, which is told instead.
-        ValueError: an array is not a picture.
+        BadRecord: an image cannot be read and `on_bad` is None; otherwise `on_bad` gets the error.
+        ValueError: an array is not an image.
     """
     for picture in pictures:
         try:
@@ -84,6 +84,6 @@ def _checked(image):
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(
             f"a picture must be uint8 RGB [h, w, 3], got {image.dtype} {list(image.shape)}; "
-            "turn BGR round with image[..., ::-1], and 0..1 with (255 * image).astype('uint8')."
+            "convert BGR with image[..., ::-1] and 0..1 with (255 * image).astype('uint8')."
         )
     return image

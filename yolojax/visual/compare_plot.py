@@ -1,4 +1,4 @@
-"""Runs in one picture: the curves of their trainings, their classes and their differences."""
+"""Plot runs side by side: training curves, metric by class and differences."""
 
 from pathlib import Path
 
@@ -7,18 +7,18 @@ import numpy as np
 from yolojax.visual.figures import new_figure, save_figure
 from yolojax.visual.report import read_metrics
 
-POINTS = 60  # of a curve; each is the median of what lies around it
-MOST = 20  # classes drawn; of more, those that differ most
+POINTS = 60  # of a curve; each is the median of its neighbourhood
+MOST = 20  # classes drawn, those that differ most
 ROW = 0.28  # inches of height for each class
 
 
 def plot_comparison(result: dict, out_png) -> None:
-    """Loss and metric over images, each class in all runs, and the differences to the first run.
+    """Plot loss and metric over images, the classes of all runs and differences to the first run.
 
     Args:
-        result: of `evaluation.compare.compare`; the curves are read from the metrics.jsonl in the
-            folders of the runs, where there is one.
-        out_png: file to write; its ending gives the format.
+        result: from `evaluation.compare.compare`; the curves are read from metrics.jsonl in the
+            folders of the runs.
+        out_png: file to write; its suffix selects the format.
     """
     runs, metric = result["runs"], result["metric"]
     colours = {label: f"C{i}" for i, label in enumerate(runs)}
@@ -27,10 +27,10 @@ def plot_comparison(result: dict, out_png) -> None:
     height = max(4.5, 1.5 + ROW * len(classes))
     figure, grid = new_figure(4, size=(6.5, height))
     same = not any(field.startswith("loss.") for field in result["config"])
-    title = "training loss" if same else "training loss (of other terms: not on one scale)"
+    title = "training loss" if same else "training loss (losses differ: not comparable)"
     plot_curves(grid[0], {k: series(v, "train/loss") for k, v in lines.items()}, colours, title)
     grid[0].set_yscale("log")
-    curves = {label: series(found, f"eval/{metric}") for label, found in lines.items()}
+    curves = {label: series(rows, f"eval/{metric}") for label, rows in lines.items()}
     curves = {label: (images, 100 * values) for label, (images, values) in curves.items()}
     plot_curves(grid[1], curves, colours, f"{metric} during training, %")
     grid[1].set_ylim(bottom=0)
@@ -42,7 +42,7 @@ def plot_comparison(result: dict, out_png) -> None:
 
 
 def chosen_classes(differences: dict) -> list[str]:
-    """At most MOST classes, in their order: those with the largest difference in any run."""
+    """Return up to MOST classes in their order, those with the largest difference in any run."""
     rows = [one["per_class"] for one in differences.values()]
     size = {name: max(abs(row[name]["difference"] or 0) for row in rows) for name in rows[0]}
     largest = sorted(size, key=size.get, reverse=True)[:MOST]
@@ -50,24 +50,24 @@ def chosen_classes(differences: dict) -> list[str]:
 
 
 def series(lines: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """(images [k], values [k]) of the number `name`, k at most POINTS."""
-    found = [(line["images"], line[name]) for line in lines if name in line]
-    parts = np.array_split(np.array(found, float).reshape(-1, 2), min(POINTS, max(1, len(found))))
+    """Return (images [k], values [k]) of the metric `name`, k at most POINTS."""
+    pairs = [(line["images"], line[name]) for line in lines if name in line]
+    parts = np.array_split(np.array(pairs, float).reshape(-1, 2), min(POINTS, max(1, len(pairs))))
     points = np.array([np.median(part, axis=0) for part in parts if len(part)]).reshape(-1, 2)
     return points[:, 0], points[:, 1]
 
 
 def plot_curves(axes, curves: dict[str, tuple], colours: dict[str, str], title: str) -> None:
-    """A line for each run."""
+    """Plot a line for each run."""
     for label, (images, values) in curves.items():
         axes.plot(images, values, color=colours[label], marker="o", markersize=3)
     axes.set(title=title, xlabel="images")
     if not any(len(images) for images, _ in curves.values()):
-        axes.text(0.5, 0.5, "none was logged", ha="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "not logged", ha="center", transform=axes.transAxes)
 
 
 def plot_classes(axes, result: dict, classes: list[str], colours: dict[str, str]) -> None:
-    """A bar for each class and run, in percent."""
+    """Plot a bar for each class and run, in percent."""
     values = _class_values(result, classes)
     rows, thickness = np.arange(len(classes)), 0.8 / len(values)
     for i, (label, numbers) in enumerate(values.items()):
@@ -80,11 +80,11 @@ def plot_classes(axes, result: dict, classes: list[str], colours: dict[str, str]
 
 
 def plot_differences(axes, result: dict, classes: list[str], colours: dict[str, str]) -> None:
-    """Each run less the first, for all classes and each, with its interval, in points."""
+    """Plot the difference of each run to the first, overall and by class, with its interval."""
     names, first = ["all", *classes], next(iter(result["runs"]))
     for i, (label, one) in enumerate(result["differences"].items()):
-        found = [one["all"], *(one["per_class"][name] for name in classes)]
-        shown = [(row, d) for row, d in enumerate(found) if d["interval"]]
+        differences = [one["all"], *(one["per_class"][name] for name in classes)]
+        shown = [(row, d) for row, d in enumerate(differences) if d["interval"]]
         rows = np.array([row for row, _ in shown]) + 0.8 * (i + 0.5) / len(result["differences"])
         middle = np.array([100 * d["difference"] for _, d in shown])
         ends = 100 * np.array([d["interval"] for _, d in shown]).reshape(-1, 2)
@@ -98,7 +98,7 @@ def plot_differences(axes, result: dict, classes: list[str], colours: dict[str, 
 
 
 def _class_values(result: dict, classes: list[str]) -> dict[str, list[float]]:
-    """{run: its number for each class, in percent; 0 where there is none}."""
+    """Return {run: its metric for each class in percent, 0 if undefined}."""
     first, differences = next(iter(result["runs"])), result["differences"]
     sides = {first: (next(iter(differences)), "theirs")}
     sides |= {label: (label, "ours") for label in differences}

@@ -1,4 +1,4 @@
-"""Boxes on pictures."""
+"""Draw boxes on images."""
 
 import colorsys
 import functools
@@ -14,17 +14,17 @@ from yolojax.files import write_bytes
 
 MOSAIC_TILES = 16
 MOSAIC_SIDE = 1664  # pixels; 4 x 416
-GOLDEN_RATIO = 0.618034  # steps of it spread hues evenly, however many classes there are
-CROWD = 12  # boxes above which the text gets smaller
-PADDING = 0.2  # between a label's text and its sides, of the font's size
+GOLDEN_RATIO = 0.618034  # steps of it spread hues evenly for any number of classes
+CROWD = 12  # number of boxes above which the text is smaller
+PADDING = 0.2  # of the font size, left and right of a label's text
 
 
 def draw_boxes(image, boxes_pixels, labels, scores=None, classes: Sequence[str] = ()):
-    """A copy of `image` (uint8 RGB [h, w, 3]) with its boxes and their names.
+    """Draw boxes and class names on a copy of `image` (uint8 RGB [h, w, 3]).
 
-    `boxes_pixels` [n, 4] xyxy, `labels` int [n] indexes `classes`, `scores` [n] or None. The surest
-    box is drawn last and its label placed first; a label that finds no free place is left out
-    (the colour still tells the class).
+    `boxes_pixels` [n, 4] xyxy, `labels` int [n] indexes `classes`, `scores` [n] or None. The box
+    with the highest score is drawn last and its label is placed first. Labels without a free place
+    are left out.
     """
     canvas = Image.fromarray(np.asarray(image))
     draw = ImageDraw.Draw(canvas)
@@ -47,10 +47,10 @@ def draw_boxes(image, boxes_pixels, labels, scores=None, classes: Sequence[str] 
 
 
 def draw_batch(batch: dict, classes: Sequence[str]):
-    """The first pictures of a training batch with their boxes, as one mosaic (uint8 RGB).
+    """Draw the first images of a batch with their boxes as one mosaic (uint8 RGB).
 
     `batch` has `image` uint8 [B, h, w, 3], `boxes` [B, M, 4] in 0..1, `labels` and `mask` [B, M];
-    or, instead of these three, the class `label` [B] of each picture, which gets a frame.
+    or, instead of these three, the class `label` [B], which is drawn as a frame.
     """
     if "label" in batch:
         count = len(batch["label"])
@@ -75,27 +75,25 @@ def draw_batch(batch: dict, classes: Sequence[str]):
 
 
 def save_image(path, image) -> None:
-    """Write `image` (uint8 RGB [h, w, 3]) to `path`; the suffix names the format.
-
-    The file appears complete or not at all.
+    """Write `image` (uint8 RGB [h, w, 3]) to `path` atomically in the format of its suffix.
 
     Raises:
-        ValueError: OpenCV writes no format with this suffix.
+        ValueError: OpenCV does not write this format.
     """
     path = Path(path)
     bgr = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
     if not path.suffix or not cv2.haveImageWriter(path.name):
-        raise ValueError(f"{path}: no picture format has this suffix; use .jpg or .png.")
+        raise ValueError(f"{path}: unknown picture format; use .jpg or .png.")
     write_bytes(path, cv2.imencode(path.suffix, bgr)[1].tobytes())
 
 
 def _by_area(boxes):
-    """Small boxes first: they are drawn over the large ones and choose their label's place."""
+    """Order boxes by area, so that small ones are drawn last and their labels placed first."""
     return np.argsort((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), kind="stable")
 
 
 def _sizes(size, boxes: int):
-    """Font and line width for a picture of `size` (w, h) with so many boxes."""
+    """Return font and line width for an image of `size` (w, h) with this number of boxes."""
     side = (size[0] * size[1]) ** 0.5
     crowd = max(0.6, (CROWD / max(boxes, CROWD)) ** 0.25)
     text = round(float(np.clip(0.032 * side * crowd, 9, 200)))
@@ -104,13 +102,13 @@ def _sizes(size, boxes: int):
 
 @functools.lru_cache(maxsize=8)
 def _font(size: int):
-    """The DejaVu Sans that comes with matplotlib: it knows Latin, Greek and Cyrillic names."""
-    package = Path(find_spec("matplotlib").origin).parent  # to import it takes 80 ms
+    """Load matplotlib's DejaVu Sans, which has Latin, Greek and Cyrillic letters."""
+    package = Path(find_spec("matplotlib").origin).parent  # importing it takes 80 ms
     return ImageFont.truetype(str(package / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
 
 
 def _colour(label: int) -> tuple[int, int, int]:
-    """A colour of its own for every class; where hues are near, the lightness differs."""
+    """Return the colour of a class; classes with similar hues differ in lightness."""
     hue = (0.02 + label * GOLDEN_RATIO) % 1.0
     lightness, saturation = ((0.5, 0.95), (0.36, 0.85), (0.7, 0.9))[label % 3]
     red, green, blue = colorsys.hls_to_rgb(hue, lightness, saturation)
@@ -118,13 +116,13 @@ def _colour(label: int) -> tuple[int, int, int]:
 
 
 def _ink(colour) -> tuple[int, int, int]:
-    """Black or white, whichever reads better on `colour` (luma weights of ITU-R BT.601)."""
+    """Return black or white for text on `colour` (luma weights of ITU-R BT.601)."""
     return (0, 0, 0) if np.dot(colour, (0.299, 0.587, 0.114)) > 140 else (255, 255, 255)
 
 
 def _outline(draw, box, colour, line: int, size) -> None:
     x1, y1, x2, y2 = np.clip(np.round(box), 0, (*size, *size)).astype(int).tolist()
-    corners = (x1, y1, max(x1, x2 - 1), max(y1, y2 - 1))  # xyxy excludes its right and bottom edge
+    corners = (x1, y1, max(x1, x2 - 1), max(y1, y2 - 1))  # xyxy excludes right and bottom
     draw.rectangle(corners, outline=colour, width=line)
 
 
@@ -133,7 +131,7 @@ def _name(classes, label: int) -> str:
 
 
 def _fitting_text(name: str, score, font, width: int) -> str:
-    """`name` and score, the name alone, or its beginning: the longest that fits in `width`."""
+    """Return name and score, the name, or its beginning: the longest that fits in `width`."""
     score = "" if score is None else f" {score:.2f}"
     shortened = [f"{name[:n]}…" for n in range(len(name) - 1, 0, -1)]
     for text in (name + score, name, *shortened):
@@ -147,7 +145,7 @@ def _label_width(text: str, font) -> int:
 
 
 def _free_place(box, font, text: str, size, taken):
-    """(x1, y1, x2, y2) for a label: above the box, else below, else in it; None if none is free."""
+    """Return (x1, y1, x2, y2) of a label above, below or in the box; None if none is free."""
     width, height = _label_width(text, font), sum(font.getmetrics())
     x1, y1, x2, y2 = np.round(box).astype(int).tolist()
     corners = [(x1, y1 - height), (x2 - width, y1 - height), (x1, y2), (x1, y1), (x1, y2 - height)]

@@ -1,4 +1,4 @@
-"""The error mix of one or several detectors as stacked bars: figure 4 of the YOLOv1 paper."""
+"""Plot the error mix of detectors as stacked bars, as in figure 4 of the YOLOv1 paper."""
 
 from yolojax.visual.figures import new_figure, save_figure
 
@@ -9,16 +9,16 @@ COLOURS = {  # kind of detection, as in a row of evaluation.errors.error_mix
     "other": "#d1662f",
     "background": "#9a9a9a",
 }
-LABELLED = 0.04  # share from which a part of a bar has room for its number
+LABELLED = 0.04  # smallest share that is labelled with its number
 BAR = 0.32  # inches of the figure's height for each bar
 
 
 def plot_errors(results: dict[str, dict], out_png) -> None:
-    """A panel with the mean over classes, a bar for each run, then one for each run by class.
+    """Plot the mean over classes with a bar for each run, then each run with a bar for each class.
 
     Args:
         results: {name of the run: result of evaluation.errors.error_mix}.
-        out_png: file to write; its ending gives the format.
+        out_png: file to write; its suffix selects the format.
     """
     panels = {"mean over classes": {name: one["mean"] for name, one in results.items()}}
     panels |= {name: one["per_class"] for name, one in results.items()}
@@ -39,5 +39,5 @@ def _plot_bars(axes, title: str, rows: dict[str, dict]) -> None:
         texts = [f"{100 * share:.0f}" if share >= LABELLED else "" for share in shares]
         axes.bar_label(bars, texts, label_type="center", color="white", fontsize=8)
         start = [a + b for a, b in zip(start, shares, strict=True)]
-    axes.set(title=title, xlim=(0, 1), xlabel="share of the surest detections")
+    axes.set(title=title, xlim=(0, 1), xlabel="share of the top detections")
     axes.invert_yaxis()  # the first at the top

@@ -1,4 +1,4 @@
-"""Figures that go to files only; matplotlib is imported when one is made."""
+"""Create and save matplotlib figures; matplotlib is imported on first use."""
 
 import io
 from pathlib import Path
@@ -7,7 +7,7 @@ from yolojax.files import write_bytes
 
 
 def new_figure(panels: int, *, size=(6.5, 4.5), columns: int = 2):
-    """`panels` axes, `columns` in a row, each `size` (w, h) inches -> (figure, axes)."""
+    """Create `panels` axes, `columns` per row, each `size` (w, h) inches -> (figure, axes)."""
     from matplotlib.figure import Figure
 
     columns = min(panels, columns)
@@ -24,7 +24,7 @@ def new_figure(panels: int, *, size=(6.5, 4.5), columns: int = 2):
 
 
 def save_figure(figure, path) -> None:
-    """Write `figure` in the format of the ending of `path`, PNG without one."""
+    """Write `figure` to `path` in the format of its suffix, PNG without one."""
     picture = io.BytesIO()
     figure.savefig(picture, format=Path(path).suffix.lstrip(".") or "png")  # Agg for a bare Figure
     write_bytes(path, picture.getvalue())

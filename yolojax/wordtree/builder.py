@@ -1,7 +1,8 @@
 """Building the tree of a list of labels from a hierarchy: YOLO9000, section 4, step by step.
 
 Each step quotes the paper. What the paper leaves open is inferred from the authors' 9k.tree
-(docs/wordtree.md). A tree under construction is a dict {node: parent}; None is the implicit root.
+(docs/notes/wordtree.md). A tree under construction is a dict {node: parent}; None is the implicit
+root.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

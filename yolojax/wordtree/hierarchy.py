@@ -17,7 +17,8 @@ import yaml
 from yolojax.files import read_lines, read_utf8
 
 WORDNET_FOLDERS = ("/usr/share/wordnet", "/usr/local/WordNet-3.0/dict", "/usr/local/share/wordnet")
-WORDNET_ROOT = "n00001930"  # physical entity; "physical object" in the paper, docs/wordtree.md
+# Physical entity; "physical object" in the paper (docs/notes/wordtree.md).
+WORDNET_ROOT = "n00001930"
 HYPERNYMS = ("@", "@i")  # pointers to the parents of classes and of instances
 
 # Parents in the authors' 9k.tree that differ from WordNet's. Without them three ILSVRC classes

@@ -1,0 +1,45 @@
+import jax
+import pytest
+
+from yolojax.cli.init import DataSet, image_size, other_split
+from yolojax.cli.main import main
+from yolojax.config import read_config
+from yolojax.distributed.sharding import make_mesh
+from yolojax.train import train
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size"),
+    [
+        (640, 480, (320, 416)),
+        (480, 640, (416, 320)),
+        (1920, 1080, (224, 416)),
+        (120, 99, (96, 128)),
+    ],
+)
+def test_the_image_size_has_the_aspect_of_the_pictures(width, height, size):
+    data = DataSet(10, ("a",), width / height, max(width, height), 3)
+    assert image_size(data) == size
+
+
+def test_the_other_split_is_evaluated():
+    assert other_split("shapes:train", "")[0] == "shapes:val"
+    source, reason = other_split("shapes:val", "")
+    assert source == "shapes:val"
+    assert "no other split" in reason
+
+
+def test_the_written_config_trains(tmp_path, capsys):
+    path = tmp_path / "my.py"
+    assert main(["init", "shapes:val", "--out", str(path)]) == 0
+    config = read_config(path)
+    assert config.model.classes == ("circle", "square", "triangle", "star")
+    assert len(config.model.anchors) == 5
+    assert config.optimizer.images == 160 * 200
+    assert config.data.image_size == (128, 128)
+    smoke = read_config(f"{path}:smoke")
+    smoke.optimizer.images, smoke.eval.bootstrap = 8, 0
+    train(smoke, tmp_path / "w", make_mesh(jax.devices()[:1]))
+    assert (tmp_path / "w" / "eval" / "val.json").exists()
+    assert main(["init", "shapes:val", "--out", str(path)]) == 1
+    assert "exists already" in capsys.readouterr().err

@@ -1,0 +1,131 @@
+"""Training, from top to bottom: config -> task -> data -> state -> restore -> loop -> save."""
+
+import time
+from contextlib import closing
+from pathlib import Path
+
+from jax.profiler import StepTraceAnnotation
+from jax.sharding import Mesh
+
+from yolojax.config import Config
+from yolojax.data.from_config import open_source, open_train_source, train_batches
+from yolojax.data.tree_labels import nodes_of
+from yolojax.distributed.heartbeat import several
+from yolojax.distributed.processes import meet, records_folder
+from yolojax.distributed.sharding import (
+    check_batch_size,
+    places_of,
+    platform_of,
+    to_devices,
+)
+from yolojax.evaluation.dispatch import evaluation_of
+from yolojax.explain import make_watch
+from yolojax.ops.platforms import traced_for
+from yolojax.pretrained import load_pretrained
+from yolojax.suggestions import choose
+from yolojax.tasks import build
+from yolojax.training import checkpoint, goodput
+from yolojax.training.compilations import compilations, summed
+from yolojax.training.metrics import RunLog, due
+from yolojax.training.optimizer import make_optimizer
+from yolojax.training.profiling import check_steps, profiled
+from yolojax.training.programs import compile_train_steps
+from yolojax.training.signals import stop_requested
+from yolojax.training.speed import device_memory, least_seconds, planned_gb
+from yolojax.training.state import batches_done, create_state, inference_variables
+from yolojax.training.step import jit_train_step, make_train_step
+from yolojax.visual.draw import draw_batch, save_image
+
+
+def train(
+    config: Config, workdir: Path, mesh: Mesh, profile_steps: tuple[int, int] | None = None
+) -> None:
+    """Run the experiment in `workdir`, from its newest checkpoint to its end or a signal."""
+    started = time.time()
+    batch_size = config.optimizer.batch_size
+    check_batch_size(batch_size, config.optimizer.subdivisions, mesh)
+    task, optimizer = build(config), make_optimizer(config.optimizer)
+    evaluation = evaluation_of(task)
+    choose("eval.metric", config.eval.metric, evaluation.METRICS)
+    train_source = open_train_source(config, task.head)
+    val_source = open_source(config.data.val, config)
+
+    with (
+        traced_for(platform_of(mesh)),
+        records_folder(workdir) as records,
+        stop_requested() as stop,
+        checkpoint.open_manager(workdir, config.checkpoint.keep) as manager,
+        compilations() as compiled,
+    ):
+        state = create_state(task, optimizer, config, mesh)
+        if config.init_from and manager.latest_step() is None:
+            state = load_pretrained(config.init_from, state, task, config)
+        state = checkpoint.resume(manager, state)
+        checkpoint.save_config(records, config)
+        done, total = batches_done(state, batch_size), config.optimizer.images // batch_size
+        print(f"{workdir}: {done} of {total} batches are done")
+        if done >= total:
+            return
+
+        step = int(state.step)
+        check_steps(profile_steps, step, step + total - done)
+        goodput.mark(records, "start", step, at=started)
+        goodput.mark(records, "setup", step, **summed(compiled))
+        train_step = make_train_step(config, task, optimizer, mesh)
+        train_step = jit_train_step(train_step, mesh, places_of(state))
+        programs = compile_train_steps(train_step, state, config, task.head, mesh)
+        inference = evaluation.make_programs(task, config.eval, nodes_of(val_source))
+        evaluation.warm_up(inference, inference_variables(state), config, mesh)
+        watch = make_watch(task, config, state, records)
+        least = least_seconds(task, config, mesh)
+        memory = {"planned_gb": planned_gb(programs)} | device_memory()
+        goodput.mark(records, "compile", step, **summed(compiled), **memory)
+
+        batches = train_batches(train_source, config, task.head, start_batch=done)
+        log = RunLog(
+            records, config, step, done, total, mesh=mesh, compiled=compiled, least=least,
+            broken=workdir / "broken",
+        )  # fmt: skip
+        meet()
+        with closing(batches), log, profiled(profile_steps, workdir, step) as trace:
+
+            def evaluate(step, seen):
+                variables = inference_variables(state)
+                result = evaluation.evaluate_source(
+                    inference, variables, val_source, config, mesh, records, lenient=True
+                )
+                log.result(step, seen, result)
+                return result[config.eval.metric]
+
+            for index in range(done, total):
+                batch = log.next_batch(batches)
+                program = programs[batch["image"].shape[1:3]]
+                with StepTraceAnnotation("train", step_num=step + 1):
+                    state, numbers = program(state, to_devices(batch, mesh))
+                if index == 0:
+                    mosaic = draw_batch(batch, config.model.shown)
+                    save_image(records / "plots" / "train_batch0.jpg", mosaic)
+                step, seen = step + 1, (index + 1) * batch_size
+                log.step(step, seen, numbers, batch)
+                trace(step, state)
+                if watch and step % config.explain_every == 0:
+                    log.picture("explain", step, watch(state, batch))
+
+                last, halt = index + 1 == total, stop(step)
+                measure = last or (due(config.eval.every_images, seen, batch_size) and not halt)
+                if measure or halt or due(config.checkpoint.every_images, seen, batch_size):
+                    log.flush()  # raises where this step's loss or gradient is not finite
+                    save = checkpoint.finish if last or halt else checkpoint.save
+                    try:
+                        score = evaluate(step, seen) if measure else None
+                    except Exception:  # what was trained is kept, but it takes all processes
+                        if not several():
+                            save(manager, state, config)
+                        raise
+                    save(manager, state, config, score)
+                    log.mark("checkpoint", step)
+                if halt:
+                    print(f"stopped and saved after step {step}; the same command goes on")
+                    break
+        goodput.mark(records, "stop", step, **summed(compiled))
+        print(goodput.format_account(goodput.account(goodput.read_ledger(records))))
