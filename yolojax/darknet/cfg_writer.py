@@ -19,7 +19,7 @@ from yolojax.models.layers import (
     Route,
     Table,
 )
-from yolojax.tasks import LOSSES, OWN_LOSS, build_model
+from yolojax.tasks import HEAD_LOSS, LOSSES, build_model
 
 PARTS = ("object", "noobject", "class", "coord")  # of a detector's loss
 POLICIES = ("constant", "steps", "poly")  # of the learning rate: those that are built here
@@ -196,7 +196,7 @@ def _detection(config: Config) -> dict:
 
 
 def _shared(config: Config, head: str) -> dict:
-    loss, make_loss = config.loss, LOSSES[OWN_LOSS[head]]
+    loss, make_loss = config.loss, LOSSES[HEAD_LOSS[head]].make
     return {
         "classes": len(config.model.classes),
         "coords": 4,

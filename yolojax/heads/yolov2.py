@@ -48,8 +48,8 @@ LOCATIONS = {
         inside=lambda offset, anchors: offset,
         target=lambda inside, anchors: inside,
     ),
-    # The paper's baseline: x = t_x * w_a + x_a, with the anchor at the centre of the cell. The paper
-    # prints a minus; equation 2 of Faster R-CNN, which it quotes, has a plus.
+    # The paper's baseline: x = t_x * w_a + x_a, with the anchor at the centre of the cell. The
+    # paper prints a minus; equation 2 of Faster R-CNN, which it quotes, has a plus.
     "anchor": Location(
         offset=lambda raw: raw,
         inside=lambda offset, anchors: 0.5 + jnp.clip(offset, -MAX_OFFSET, MAX_OFFSET) * anchors,

@@ -96,7 +96,7 @@ def _checked(shapes, k):
 
 
 def _spread(shapes, k, key):
-    """Choose `k` of `shapes` that are far apart: k-means++ (Arthur and Vassilvitskii 2007) with 1 - IoU."""
+    """Choose `k` distant `shapes`: k-means++ (Arthur and Vassilvitskii 2007) with 1 - IoU."""
     chosen = shapes[key.integers(len(shapes))][None]
     while len(chosen) < k:
         distance = 1 - best_ious(shapes, chosen)

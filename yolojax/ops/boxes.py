@@ -64,7 +64,7 @@ def _product_of_positive(width, height):
 
 
 def pairwise_iou(a, b):
-    """Compute the IoU [..., N, M] of every box of `a` [..., N, 4] with every box of `b` [..., M, 4]."""
+    """Compute the IoU [..., N, M] of all pairs of boxes of `a` [..., N, 4] and `b` [..., M, 4]."""
     return iou(a[..., :, None, :], b[..., None, :, :])
 
 

@@ -8,7 +8,7 @@ _PLATFORM = jax.make_user_context(None)
 
 
 def traced_for(platform: str):
-    """Return a context in which `by_platform` uses the form for `platform` ("cpu", "tpu", "gpu")."""
+    """Return a context where `by_platform` uses the form for `platform` ("cpu", "tpu", "gpu")."""
     return _PLATFORM(platform)
 
 
