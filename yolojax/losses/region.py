@@ -9,11 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from yolojax.heads.yolov2 import AnchorOutputs, decode_boxes, split
-from yolojax.losses import targets as make
 from yolojax.losses.hierarchical import tree_class_term
 from yolojax.losses.matcher import ASSIGNMENTS, Assignment, assign
 from yolojax.losses.metrics import detection_metrics
-from yolojax.losses.targets import IGNORES, PRIOR_WEIGHT, Targets
+from yolojax.losses.targets import (
+    IGNORES,
+    PRIOR_WEIGHT,
+    Targets,
+    box_targets,
+    box_values,
+    ignored,
+    prior_boxes,
+    prior_targets,
+    small_box_factor,
+)
 from yolojax.losses.terms import (
     BOX_TERMS,
     OBJECTNESS_TERMS,
@@ -121,22 +130,22 @@ def region_loss(
     def terms(raw, batch, seen) -> LossTerms:
         outputs = split(raw, len(anchors), location)
         boxes = decode_boxes(outputs, anchors, location)
-        compared = make.prior_boxes(outputs, anchors) if ignore == "prior" else None
+        compared = prior_boxes(outputs, anchors) if ignore == "prior" else None
         assignment = assign(
             boxes, anchors, batch, rule=rule, threshold=rule_threshold, compared=compared
         )
 
         responsible = assignment.responsible
-        scale = coord_weight * (make.small_box_factor(assignment) if small_box_weight else 1.0)
+        scale = coord_weight * (small_box_factor(assignment) if small_box_weight else 1.0)
         warmup = jnp.where(seen < warmup_images, PRIOR_WEIGHT, 0.0)
         targets = Targets(
             box=scale * responsible,
-            box_target=make.box_targets(outputs, assignment, anchors, location),
+            box_target=box_targets(outputs, assignment, anchors, location),
             prior=warmup * ~responsible,
-            prior_target=make.prior_targets(anchors, location),
+            prior_target=prior_targets(anchors, location),
             object=object_weight * responsible,
             object_target=assignment.iou if rescore else jnp.ones_like(assignment.iou),
-            noobject=noobject_weight * ~make.ignored(assignment, ignore, ignore_threshold),
+            noobject=noobject_weight * ~ignored(assignment, ignore, ignore_threshold),
         )
         targets, classes, tree_metrics = class_term(raw, outputs, assignment, targets, batch)
 
@@ -161,7 +170,7 @@ def region_loss(
 
 def _coord(outputs: AnchorOutputs, boxes, assignment: Assignment, targets: Targets, box_cost):
     """Compute the box term of responsible positions and the pull of the others, [B, H, W, A]."""
-    responsible, values = assignment.responsible[..., None], make.box_values(outputs)
+    responsible, values = assignment.responsible[..., None], box_values(outputs)
     # Other positions get the cost of a perfect box: 0 * a value that is too large would be NaN.
     cost = box_cost(
         jnp.where(responsible, values, targets.box_target),
@@ -176,7 +185,7 @@ def _coord(outputs: AnchorOutputs, boxes, assignment: Assignment, targets: Targe
 def _darknet_cost(
     outputs: AnchorOutputs, assignment: Assignment, targets: Targets, classes: ClassTerm
 ):
-    responsible, values = assignment.responsible[..., None], make.box_values(outputs)
+    responsible, values = assignment.responsible[..., None], box_values(outputs)
     squares = [
         Square(
             values,

@@ -37,6 +37,7 @@ VARIANTS = {  # of region_loss
     "location": LOCATIONS,
 }
 COMBINATIONS = 20
+FAST = 6  # of them; the others repeat single variants and take minutes
 
 
 def single():
@@ -49,9 +50,10 @@ def single():
 def combined():
     """Yield a fixed sample of all combinations."""
     draw = np.random.default_rng(0).integers
-    for _ in range(COMBINATIONS):
+    for index in range(COMBINATIONS):
         options = {name: list(values) for name, values in VARIANTS.items()}
-        yield {name: values[draw(len(values))] for name, values in options.items()}
+        chosen = {name: values[draw(len(values))] for name, values in options.items()}
+        yield pytest.param(chosen, marks=[pytest.mark.slow] if index >= FAST else [])
 
 
 def name_of(options):
