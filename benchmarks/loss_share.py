@@ -66,7 +66,7 @@ def loss_calls(task) -> dict:
 
 def step_call(config, task):
     """A call of the compiled training step, that goes on from its last state."""
-    from yolojax.distributed.sharding import make_mesh, places_of, to_devices
+    from yolojax.distributed.sharding import make_mesh, shardings_of, to_devices
     from yolojax.training.optimizer import make_optimizer
     from yolojax.training.state import create_state
     from yolojax.training.step import jit_train_step, make_train_step
@@ -74,7 +74,7 @@ def step_call(config, task):
     mesh, optimizer = make_mesh(jax.devices()[:1]), make_optimizer(config.optimizer)
     state = create_state(task, optimizer, config, mesh)
     batch = to_devices(random_batch(config.optimizer.batch_size, config.data.image_size), mesh)
-    step = jit_train_step(make_train_step(config, task, optimizer, mesh), mesh, places_of(state))
+    step = jit_train_step(make_train_step(config, task, optimizer, mesh), mesh, shardings_of(state))
     program = step.lower(state, batch).compile()
 
     def call():

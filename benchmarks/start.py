@@ -3,8 +3,8 @@
     JAX_PLATFORMS=cpu python benchmarks/start.py [--rounds 5] [--starts 3] [--json FILE]
 
 Imports are timed in a fresh process each; "nothing" is Python alone. The first step is that of
-configs/quickstart.py:smoke, from the start of `python train.py` until its ledger says that a step
-is done. Cold is with an empty cache of compiled programs, warm the same command on another workdir.
+configs/quickstart.py:smoke, from the start of `python train.py` until its goodput.jsonl has
+a step. Cold is with an empty cache of compiled programs, warm the same command on another workdir.
 "ten sizes" is the same with ten image sizes, 64 to 352, whose steps are all made ready before the
 first one. Times are medians with the fastest and the slowest, and the median of the processor time
 that the process took up to then. Python may write .pyc files, whatever the environment says.
@@ -65,10 +65,10 @@ def first_step_seconds(workdir: Path, cache: Path, *more: str) -> tuple[float, f
     command = [sys.executable, "train.py", *flags, one_step, *more]
     environment = ENVIRONMENT | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    start, before, ledger = time.perf_counter(), processor_seconds(), workdir / "ledger.jsonl"
+    start, before, goodput = time.perf_counter(), processor_seconds(), workdir / "goodput.jsonl"
     with subprocess.Popen(command, cwd=ROOT, env=environment, **quiet) as process:
         try:
-            while not (ledger.exists() and '"event": "training"' in ledger.read_text()):
+            while not (goodput.exists() and '"event": "training"' in goodput.read_text()):
                 if process.poll() is not None or time.perf_counter() - start > PATIENCE:
                     raise RuntimeError(f"no step was made; run {' '.join(command)}")
                 time.sleep(0.02)

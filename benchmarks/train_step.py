@@ -28,8 +28,8 @@ from yolojax.bench import at_size, made_up
 from yolojax.config import Config, read_config
 from yolojax.distributed.sharding import make_mesh, to_devices
 from yolojax.tasks import build
+from yolojax.training.compilation import abstract_batch
 from yolojax.training.optimizer import make_optimizer
-from yolojax.training.programs import abstract_batch
 from yolojax.training.state import create_state
 from yolojax.training.step import jit_train_step, make_train_step
 

@@ -71,11 +71,11 @@ def wait_for_moment(rng, workdir, started, longest):
 def damage(rng, workdir):
     """Change a byte of the newest checkpoint, where there is another one to fall back to."""
     steps = sorted(workdir.glob("checkpoints/[0-9]*"), key=lambda p: int(p.name.split(".")[0]))
-    whole = [path for path in steps if path.name.isdecimal() and (path / "seal.json").exists()]
+    whole = [path for path in steps if path.name.isdecimal() and (path / "checksums.json").exists()]
     if len(whole) < 2:
         return ""
     files = [p for p in whole[-1].rglob("*") if p.is_file() and p.stat().st_size > 100]
-    file = rng.choice([p for p in files if p.name != "seal.json"])
+    file = rng.choice([p for p in files if p.name != "checksums.json"])
     data = bytearray(file.read_bytes())
     data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
     file.write_bytes(data)

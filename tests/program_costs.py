@@ -96,12 +96,12 @@ def measure() -> dict:
     from yolojax.distributed.sharding import make_mesh, replicated, to_devices
     from yolojax.evaluation.detection import make_programs, warm_up
     from yolojax.tasks import build
-    from yolojax.training.compilations import compilations
+    from yolojax.training.compilation import record_compilations
 
     config, mesh = narrow_config(), make_mesh(jax.devices()[:1])
     task = build(config)
     size = config.data.image_size
-    with compilations() as found:
+    with record_compilations() as found:
         (train,) = train_programs(config, task, mesh, [size])
         lowered = train.lower()
         step = lowered.compile()

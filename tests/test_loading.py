@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import chex
 import numpy as np
 import pytest
 
@@ -29,9 +30,7 @@ def test_load_weights_with_their_cfg(tmp_path):
     assert model.config.model.classes[19] == "thing 19"
     assert model.config.data.image_size == (128, 160)
     shapes = variable_shapes(model.task.model, (128, 160))
-    assert {k: v.shape for k, v in flat(model.variables).items()} == {
-        k: v.shape for k, v in flat(shapes).items()
-    }
+    chex.assert_trees_all_equal_shapes(model.variables, shapes)
 
 
 def test_load_weights_with_a_config(tmp_path):
@@ -39,9 +38,7 @@ def test_load_weights_with_a_config(tmp_path):
     config.eval.iou_threshold = 0.3
     model = load_model(WEIGHTS, config)
     assert model.config is config
-    same = load_model(WEIGHTS, cfg=CFG)
-    for key, leaf in flat(same.variables).items():
-        np.testing.assert_array_equal(flat(model.variables)[key], leaf, err_msg=key)
+    chex.assert_trees_all_equal(model.variables, load_model(WEIGHTS, cfg=CFG).variables)
 
 
 @pytest.fixture

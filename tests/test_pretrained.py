@@ -37,9 +37,7 @@ def saved(path, *args, **options):
 
 
 def same(a, b):
-    return all(
-        jax.tree.leaves(jax.tree.map(lambda x, y: bool(np.array_equal(x, y)), dict(a), dict(b)))
-    )
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, dict(a), dict(b))))
 
 
 def test_load_the_backbone_of_a_classifier(tmp_path, capsys):

@@ -1,8 +1,7 @@
-"""Published weights, trained by others with the original program, and its answers with them.
+"""Compare published weights with the outputs of the original program.
 
-The files are YOLO-LITE (github.com/reu2018DL/YOLO-LITE) and Tiny Darknet; what the original program
-says about them was recorded with Debian's package `darknet` on a CPU. Its numbers on data are those
-of its own boxes, from the same pictures, under this project's evaluator.
+The files are YOLO-LITE (github.com/reu2018DL/YOLO-LITE) and Tiny Darknet. The outputs were recorded
+with Debian's package `darknet` on a CPU. The original mAP is that of its boxes with our evaluator.
 """
 
 import functools
@@ -27,19 +26,19 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
 WEIGHTS, GOLDEN = DATA / "weights", DATA / "weights" / "golden"
 PICTURES = ("dog", "person")
 pytestmark = pytest.mark.skipif(
-    not GOLDEN.exists(), reason="needs the published weights, in shared/ beside the project"
+    not GOLDEN.exists(), reason="needs the published weights in ../shared/data"
 )
 
 
 class Published(NamedTuple):
-    """Files of a detector, and the mAP of the original program's boxes on `source`, in percent."""
+    """Files of a detector, and the mAP of the original boxes on `source` in percent."""
 
     cfg: str
     weights: str
     names: str
     source: str
-    voc10: float  # boxes clipped to the picture, as this project has it
-    unclipped: float  # boxes as they are, truths [xmin, xmax] instead of [xmin - 1, xmax]
+    voc10: float  # boxes clipped to the picture
+    unclipped: float  # boxes not clipped, ground truth [xmin, xmax] instead of [xmin - 1, xmax]
 
 
 VOC = ("voc2012_animals/voc.names", f"voc:{DATA}/voc2012_animals")
@@ -57,7 +56,7 @@ CLASSIFIER = ("tiny-darknet/tiny.weights", "tiny-darknet/tiny.cfg")
 
 @functools.cache
 def load(name):
-    """The detector as `predict` and `eval` load it: its .cfg, .weights and .names."""
+    """Load a detector from its .cfg, .weights and .names."""
     files = DETECTORS[name]
     return loading.load_model(
         WEIGHTS / files.weights, cfg=WEIGHTS / files.cfg, names=DATA / files.names
@@ -66,13 +65,13 @@ def load(name):
 
 @functools.cache
 def detector(name):
-    """The detector of `predict.load`, which compiles once for all pictures."""
+    """Load a detector that compiles once for all pictures."""
     files = DETECTORS[name]
     return predict.load(WEIGHTS / files.weights, cfg=WEIGHTS / files.cfg, names=DATA / files.names)
 
 
 def golden_input(picture):
-    """The original program's letterboxed picture, [1, 224, 224, 3]."""
+    """Return the letterboxed picture of the original program, [1, 224, 224, 3]."""
     planar = np.load(GOLDEN / f"input_{picture}_letterbox224.npz")["x"]
     return planar.transpose(1, 2, 0)[None]
 
@@ -81,9 +80,9 @@ def network(loaded, image):
     return np.asarray(jax.jit(loaded.task.model.apply)(loaded.variables, image))
 
 
-def activated(raw, slots=5):
-    """The region layer's output [n * (5 + C) * 7 * 7] from raw [1, 7, 7, n * (5 + C)]."""
-    values = raw[0].astype(np.float64).reshape(7, 7, slots, -1).transpose(2, 3, 0, 1).copy()
+def activated(raw, anchors=5):
+    """Compute the region layer's output [A * (5 + C) * 7 * 7] from raw [1, 7, 7, A * (5 + C)]."""
+    values = raw[0].astype(np.float64).reshape(7, 7, anchors, -1).transpose(2, 3, 0, 1).copy()
     values[:, [0, 1, 4]] = 1 / (1 + np.exp(-values[:, [0, 1, 4]]))
     classes = np.exp(values[:, 5:] - values[:, 5:].max(1, keepdims=True))
     values[:, 5:] = classes / classes.sum(1, keepdims=True)
@@ -111,7 +110,7 @@ def test_classifier_equals_the_original_program(picture):
 def test_input_equals_the_original_program(picture):
     image = cv2.imread(str(WEIGHTS / f"{picture}.jpg"))[..., ::-1]
     found, _ = fitter(letterbox=True, resize="darknet")(image, (224, 224))
-    # Of the same JPEG decoder: Debian's program has OpenCV's, too. stb_image is 3 levels away.
+    # Debian's program has the same JPEG decoder, OpenCV's; stb_image differs by 3 levels.
     np.testing.assert_allclose(found, golden_input(picture)[0], rtol=0, atol=1e-6)
 
 
@@ -130,9 +129,9 @@ def test_boxes_equal_the_original_program(name, picture):
 
 
 def evaluated(name):
-    """(loaded, source, mesh, programs) with Darknet's `valid` protocol, and nothing cut off."""
+    """Return (loaded, source, mesh, programs) with Darknet's `valid` protocol without limits."""
     loaded = load(name)
-    # 7 * 7 * 5 boxes of 80 classes: nothing is cut off.
+    # 7 * 7 * 5 boxes of 80 classes
     settings = replace(loaded.config.eval, top_k=19600, max_detections=19600, bootstrap=0)
     loaded = loaded._replace(config=replace(loaded.config, eval=settings))
     source = open_source(DETECTORS[name].source, loaded.config)
@@ -147,8 +146,9 @@ def test_map_equals_that_of_the_original_boxes(name, tmp_path):
     result = detection.evaluate_source(
         programs, loaded.variables, source, loaded.config, mesh, tmp_path
     )
-    # The original program draws the last row of three of these pictures black (see darknet_image),
-    # and a class with one truth counts for 100 / 17 points. Of the others all boxes are equal.
+    # The original program resizes the last row of three of these pictures to black (see
+    # darknet/image.py), and a class with one object is 100 / 17 points of mAP. All other boxes are
+    # equal.
     assert 100 * result["voc10"] == pytest.approx(DETECTORS[name].voc10, abs=0.2)
     assert (tmp_path / "plots" / "val_batch0_pred.jpg").exists()
 
@@ -156,24 +156,24 @@ def test_map_equals_that_of_the_original_boxes(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DETECTORS)
 def test_map_without_clipping_equals_that_of_the_original_boxes(name):
-    """Under the protocol of `Published.unclipped`, by which the pictures came with a number."""
+    """Compare with `Published.unclipped`, which was recorded with the pictures."""
     loaded, source, _, programs = evaluated(name)
-    truths, detections = [], []
+    ground_truth, detections = [], []
     for batch in eval_batches(source, loaded.config, 16):
         raw = programs.network(loaded.variables, batch["image"])
         found = jax.device_get(programs.detect(raw, 0.005, 0.45).detections)
         for i in np.flatnonzero(batch["image_id"] >= 0):
-            truth = ground_truth_from_record(source[int(batch["image_id"][i])], batch["size"][i])
-            kept, (scale_x, scale_y, x, y) = found.valid[i], batch["affine"][i]
+            one = ground_truth_from_record(source[int(batch["image_id"][i])], batch["size"][i])
+            valid, (scale_x, scale_y, x, y) = found.valid[i], batch["affine"][i]
             boxes = (224 * found.boxes[i] - [x, y, x, y]) / [scale_x, scale_y, scale_x, scale_y]
             detections.append(
                 ImageDetections(
-                    truth.image_id, boxes[kept], found.scores[i][kept], found.labels[i][kept]
+                    one.image_id, boxes[valid], found.scores[i][valid], found.labels[i][valid]
                 )
             )
-            truths.append(_one_based(truth) if source.name.startswith("voc:") else truth)
+            ground_truth.append(_one_based(one) if source.name.startswith("voc:") else one)
     classes = len(loaded.config.model.classes)
-    precision, *_ = class_average_precision(match_voc(truths, detections, classes), None)
+    precision, *_ = class_average_precision(match_voc(ground_truth, detections, classes), None)
     assert 100 * np.nanmean(precision) == pytest.approx(DETECTORS[name].unclipped, abs=0.2)
 
 
@@ -193,10 +193,10 @@ def test_accuracy_equals_that_of_the_original_program(tmp_path):
         make_mesh(jax.devices()[:1]),
         tmp_path,
     )
-    # Of 1000 pictures; one answer may be a tie that rounding decides.
+    # One of the 1000 pictures may be a tie that rounding decides.
     assert 100 * result["top1"] == pytest.approx(60.2, abs=0.11)
     assert 100 * result["top5"] == pytest.approx(83.4, abs=0.11)
 
 
-def _one_based(truth):
-    return truth._replace(boxes_pixels=truth.boxes_pixels + np.array([1, 1, 0, 0]))
+def _one_based(one):
+    return one._replace(boxes_pixels=one.boxes_pixels + np.array([1, 1, 0, 0]))

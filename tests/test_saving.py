@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -82,9 +83,7 @@ def test_fresh_state_has_a_new_optimizer_and_the_images_seen(model):
     state = fresh_state(model)
     assert (int(state.step), int(state.seen)) == (0, small_detector.SEEN)
     assert all(not np.any(leaf) for leaf in jax.tree.leaves(state.opt_state))
-    average = flat(state.ema)
-    for key, leaf in flat(model.variables).items():
-        np.testing.assert_array_equal(average[key], leaf, err_msg=key)
+    chex.assert_trees_all_equal(state.ema, model.variables)
 
 
 def test_save_and_load_a_run(model, tmp_path):
@@ -92,8 +91,7 @@ def test_save_and_load_a_run(model, tmp_path):
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["new"]
     again = load_model(tmp_path / "runs" / "new")
     assert (again.config, again.seen) == (model.config, small_detector.SEEN)
-    for key, leaf in flat(model.variables).items():
-        np.testing.assert_array_equal(flat(again.variables)[key], leaf, err_msg=key)
+    chex.assert_trees_all_equal(again.variables, model.variables)
 
 
 def test_training_resumes_from_a_saved_run(model, tmp_path):

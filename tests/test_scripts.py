@@ -12,8 +12,8 @@ import pytest
 from yolojax.config import read_config
 from yolojax.distributed.sharding import make_mesh
 from yolojax.tasks import build
+from yolojax.training.compilation import abstract_batch, train_sizes
 from yolojax.training.optimizer import learning_rate, make_optimizer
-from yolojax.training.programs import abstract_batch, train_sizes
 from yolojax.training.state import create_state
 from yolojax.training.step import make_train_step
 

@@ -22,8 +22,8 @@ from yolojax.models.network import variable_shapes
 from yolojax.pretrained import load_pretrained
 from yolojax.saving import check_free, files_of, fresh_state, save_model
 from yolojax.tasks import build
+from yolojax.training.compilation import abstract_batch
 from yolojax.training.optimizer import make_optimizer
-from yolojax.training.programs import abstract_batch
 from yolojax.training.step import make_train_step
 from yolojax.wordtree.files import tree_fields
 from yolojax.wordtree.tree import bucket_layout, make_tree

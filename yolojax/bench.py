@@ -18,14 +18,14 @@ from jax.sharding import Mesh
 from yolojax.config import Config
 from yolojax.data.from_config import open_train_source, train_batches
 from yolojax.data.sources.shapes import SHAPES
-from yolojax.distributed.sharding import check_batch_size, places_of, to_devices
+from yolojax.distributed.sharding import check_batch_size, shardings_of, to_devices
 from yolojax.evaluation.detection import batch_size, blank_batch
 from yolojax.evaluation.dispatch import evaluation_of
 from yolojax.tasks import Task, build, forward_flops
 from yolojax.text_table import text_table
+from yolojax.training.compilation import abstract_batch, compile_train_steps, train_sizes
 from yolojax.training.optimizer import make_optimizer
-from yolojax.training.programs import abstract_batch, compile_train_steps, train_sizes
-from yolojax.training.speed import BACKWARD, planned_bytes
+from yolojax.training.profiling import BACKWARD, planned_bytes
 from yolojax.training.state import create_state, inference_variables
 from yolojax.training.step import jit_train_step, make_train_step
 
@@ -61,7 +61,7 @@ def bench(config: Config, mesh: Mesh, *, calls: int) -> Iterator[Row]:
     task, optimizer = build(config), make_optimizer(config.optimizer)
     state = create_state(task, optimizer, config, mesh)
     step = make_train_step(config, task, optimizer, mesh)
-    jitted = jit_train_step(step, mesh, places_of(state))
+    jitted = jit_train_step(step, mesh, shardings_of(state))
     for size in train_sizes(config):
         state, row = _train_row(jitted, state, task, at_size(config, size), mesh, calls)
         yield row

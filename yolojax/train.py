@@ -10,12 +10,12 @@ from jax.sharding import Mesh
 from yolojax.config import Config
 from yolojax.data.from_config import open_source, open_train_source, train_batches
 from yolojax.data.tree_labels import nodes_of
-from yolojax.distributed.heartbeat import several
-from yolojax.distributed.processes import meet, records_folder
+from yolojax.distributed.heartbeat import is_multiprocess
+from yolojax.distributed.processes import barrier, records_folder
 from yolojax.distributed.sharding import (
     check_batch_size,
-    places_of,
     platform_of,
+    shardings_of,
     to_devices,
 )
 from yolojax.evaluation.dispatch import evaluation_of
@@ -25,13 +25,17 @@ from yolojax.pretrained import load_pretrained
 from yolojax.suggestions import choose
 from yolojax.tasks import build
 from yolojax.training import checkpoint, goodput
-from yolojax.training.compilations import compilations, summed
+from yolojax.training.compilation import compile_totals, compile_train_steps, record_compilations
 from yolojax.training.metrics import RunLog, due
 from yolojax.training.optimizer import make_optimizer
-from yolojax.training.profiling import check_steps, profiled
-from yolojax.training.programs import compile_train_steps
+from yolojax.training.profiling import (
+    check_steps,
+    device_memory,
+    min_step_seconds,
+    planned_gb,
+    profiled,
+)
 from yolojax.training.signals import stop_requested
-from yolojax.training.speed import device_memory, least_seconds, planned_gb
 from yolojax.training.state import batches_done, create_state, inference_variables
 from yolojax.training.step import jit_train_step, make_train_step
 from yolojax.visual.draw import draw_batch, save_image
@@ -55,7 +59,7 @@ def train(
         records_folder(workdir) as records,
         stop_requested() as stop,
         checkpoint.open_manager(workdir, config.checkpoint.keep) as manager,
-        compilations() as compiled,
+        record_compilations() as compiled,
     ):
         state = create_state(task, optimizer, config, mesh)
         if config.init_from and manager.latest_step() is None:
@@ -69,24 +73,24 @@ def train(
 
         step = int(state.step)
         check_steps(profile_steps, step, step + total - done)
-        goodput.mark(records, "start", step, at=started)
-        goodput.mark(records, "setup", step, **summed(compiled))
+        goodput.record_event(records, "start", step, at=started)
+        goodput.record_event(records, "setup", step, **compile_totals(compiled))
         train_step = make_train_step(config, task, optimizer, mesh)
-        train_step = jit_train_step(train_step, mesh, places_of(state))
+        train_step = jit_train_step(train_step, mesh, shardings_of(state))
         programs = compile_train_steps(train_step, state, config, task.head, mesh)
         inference = evaluation.make_programs(task, config.eval, nodes_of(val_source))
         evaluation.warm_up(inference, inference_variables(state), config, mesh)
         watch = make_watch(task, config, state, records)
-        least = least_seconds(task, config, mesh)
+        min_seconds = min_step_seconds(task, config, mesh)
         memory = {"planned_gb": planned_gb(programs)} | device_memory()
-        goodput.mark(records, "compile", step, **summed(compiled), **memory)
+        goodput.record_event(records, "compile", step, **compile_totals(compiled), **memory)
 
         batches = train_batches(train_source, config, task.head, start_batch=done)
         log = RunLog(
-            records, config, step, done, total, mesh=mesh, compiled=compiled, least=least,
-            broken=workdir / "broken",
+            records, config, step, done, total, mesh=mesh, compiled=compiled,
+            min_seconds=min_seconds, broken=workdir / "broken",
         )  # fmt: skip
-        meet()
+        barrier()
         with closing(batches), log, profiled(profile_steps, workdir, step) as trace:
 
             def evaluate(step, seen):
@@ -119,13 +123,13 @@ def train(
                     try:
                         score = evaluate(step, seen) if measure else None
                     except Exception:  # what was trained is kept, but it takes all processes
-                        if not several():
+                        if not is_multiprocess():
                             save(manager, state, config)
                         raise
                     save(manager, state, config, score)
-                    log.mark("checkpoint", step)
+                    log.record_event("checkpoint", step)
                 if halt:
                     print(f"stopped and saved after step {step}; the same command goes on")
                     break
-        goodput.mark(records, "stop", step, **summed(compiled))
-        print(goodput.format_account(goodput.account(goodput.read_ledger(records))))
+        goodput.record_event(records, "stop", step, **compile_totals(compiled))
+        print(goodput.format_goodput(goodput.seconds_by_part(goodput.read_events(records))))

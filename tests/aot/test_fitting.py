@@ -1,5 +1,5 @@
 from yolojax.aot.fitting import Need, bytes_per_device, images_that_fit, proposals, round_down
-from yolojax.distributed.sharding import make_mesh, placed
+from yolojax.distributed.sharding import make_mesh, with_shardings
 
 NEED = Need(
     used=11 * 2**30,  # 1 of the state, 10 of 40 images: a quarter each
@@ -46,5 +46,5 @@ def test_bytes_on_one_of_eight_devices():
 
     tree = {"large": jax.ShapeDtypeStruct((2**16,), jnp.float32), "step": jnp.int32(0)}
     mesh = make_mesh()
-    assert bytes_per_device(placed(tree, mesh)) == 4 * 2**16 + 4
-    assert bytes_per_device(placed(tree, mesh, sharded=True)) == 4 * 2**13 + 4
+    assert bytes_per_device(with_shardings(tree, mesh)) == 4 * 2**16 + 4
+    assert bytes_per_device(with_shardings(tree, mesh, sharded=True)) == 4 * 2**13 + 4

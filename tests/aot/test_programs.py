@@ -4,10 +4,10 @@ import pytest
 
 from yolojax.aot.programs import eval_programs, state_on, train_programs
 from yolojax.config import Config
-from yolojax.distributed.sharding import make_mesh, places_of, split
+from yolojax.distributed.sharding import batch_sharding, make_mesh, shardings_of
 from yolojax.tasks import build, forward_flops
+from yolojax.training.compilation import abstract_batch
 from yolojax.training.optimizer import make_optimizer
-from yolojax.training.programs import abstract_batch
 from yolojax.training.state import create_state
 from yolojax.training.step import jit_train_step, make_train_step
 
@@ -27,7 +27,7 @@ def test_abstract_state_is_that_of_the_training():
     task = build(config)
     real = create_state(task, make_optimizer(config.optimizer), config, mesh)
     abstract = state_on(config, task, mesh)
-    assert places_of(abstract) == places_of(real)
+    assert shardings_of(abstract) == shardings_of(real)
     assert not all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(abstract))
     described = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (abstract, real)]
     assert described[0] == described[1]
@@ -61,14 +61,14 @@ def test_programs_of_an_evaluation(name, programs):
     assert [program.images for program in found] == [2] * len(programs)
     results = [program.lower().compile().output_shardings for program in found]
     # `raw` is told to lie as the images do, before the compiler has decided.
-    assert jax.tree.leaves(results[0])[0].is_equivalent_to(split(mesh), 4)
+    assert jax.tree.leaves(results[0])[0].is_equivalent_to(batch_sharding(mesh), 4)
 
 
 def test_each_platform_gets_its_own_forms():
     config, mesh = narrow(), make_mesh()
     task, optimizer = build(config), make_optimizer(config.optimizer)
     state = state_on(config, task, mesh)
-    step = jit_train_step(make_train_step(config, task, optimizer, mesh), mesh, places_of(state))
+    step = jit_train_step(make_train_step(config, task, optimizer, mesh), mesh, shardings_of(state))
     traced = step.trace(state, abstract_batch(config, task.head, (64, 64), mesh))
     platforms = ("cpu", "cuda", "tpu")
     texts = {p: traced.lower(lowering_platforms=(p,)).as_text() for p in platforms}

@@ -294,7 +294,7 @@ def script(*arguments):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.slow  # test_predict.py compares the same detectors without the command line
+@pytest.mark.slow  # predict/test_detector.py compares the same detectors without the command line
 def test_predict_gives_the_same_for_a_run_and_its_weights(tmp_path, names, picture):
     cfg, weights = golden("v2tiny_narrow")
     assert convert(cfg, weights, "--names", names, "--to", tmp_path / "run") == 0

@@ -4,51 +4,51 @@ import jax
 import pytest
 
 from yolojax.distributed import heartbeat
-from yolojax.distributed.heartbeat import Peers
+from yolojax.distributed.heartbeat import Heartbeat
 
 
 def three(process=1, **fields):
     """Process 1 of three, all of which were heard at time 100."""
     heard = dict.fromkeys(range(3), 100.0)
     beats = {i: f"host node{i}, pid {i}0|7" for i in range(3)}
-    return Peers(None, "node0:1", process, 3, beats=beats, heard=heard, **fields)
+    return Heartbeat(None, "node0:1", process, 3, beats=beats, heard=heard, **fields)
 
 
 def test_all_is_well_while_all_are_heard():
-    assert heartbeat.judge(three(), 100 + heartbeat.SILENCE) is None
+    assert heartbeat.find_failure(three(), 100 + heartbeat.TIMEOUT) is None
 
 
 def test_the_one_that_is_silent_is_named():
     state = three()
-    heartbeat.note(state, {0: "host node0, pid 00|8", 1: "host node1, pid 10|8"}, now=110)
-    assert heartbeat.judge(state, 100 + heartbeat.SILENCE) is None
-    process, words = heartbeat.judge(state, 101 + heartbeat.SILENCE)
+    heartbeat.record_beats(state, {0: "host node0, pid 00|8", 1: "host node1, pid 10|8"}, now=110)
+    assert heartbeat.find_failure(state, 100 + heartbeat.TIMEOUT) is None
+    process, words = heartbeat.find_failure(state, 101 + heartbeat.TIMEOUT)
     assert process == 2
     assert words.startswith(
-        f"has not been heard from for {heartbeat.SILENCE + 1:.0f} s: it was killed"
+        f"has sent no heartbeat for {heartbeat.TIMEOUT + 1:.0f} s: it was killed"
     )
     assert heartbeat.describe(state, 2) == "process 2 of 3 (host node2, pid 20)"
 
 
 def test_the_same_sign_again_is_no_sign():
     state = three()
-    heartbeat.note(state, {2: "host node2, pid 20|7"}, now=110)
+    heartbeat.record_beats(state, {2: "host node2, pid 20|7"}, now=110)
     assert state.heard[2] == 100
 
 
 def test_where_our_own_signs_do_not_come_back_the_store_is_gone_and_process_0_with_it():
     state = three(process=1)
-    heartbeat.note(state, {2: "host node2, pid 20|8"}, now=130)
-    assert heartbeat.judge(state, 101 + heartbeat.SILENCE)[0] == 0
+    heartbeat.record_beats(state, {2: "host node2, pid 20|8"}, now=130)
+    assert heartbeat.find_failure(state, 101 + heartbeat.TIMEOUT)[0] == 0
 
 
 def test_a_failure_is_told_at_once():
     state = three(failed={2: "ended: a.jpg: not a picture"})
-    assert heartbeat.judge(state, 100) == (2, "ended: a.jpg: not a picture")
+    assert heartbeat.find_failure(state, 100) == (2, "ended: a.jpg: not a picture")
 
 
 def test_a_process_that_never_spoke_has_a_number():
-    assert heartbeat.describe(Peers(None, "", 0, 3), 2) == "process 2 of 3"
+    assert heartbeat.describe(Heartbeat(None, "", 0, 3), 2) == "process 2 of 3"
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,4 @@ def test_a_process_that_never_spoke_has_a_number():
     ],
 )
 def test_errors_of_collectives_may_be_the_fault_of_others(error, expected):
-    assert heartbeat._blames_others(error) is expected
+    assert heartbeat._may_be_remote(error) is expected

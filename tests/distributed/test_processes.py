@@ -2,7 +2,7 @@ import jax
 import pytest
 
 from yolojax.distributed import processes
-from yolojax.distributed.processes import VARIABLES, is_one_of_several
+from yolojax.distributed.processes import VARIABLES, is_multiprocess_environment
 
 ALL = dict(zip(VARIABLES, ("host0:9000", "4", "1"), strict=True))
 
@@ -44,7 +44,7 @@ def test_a_wrong_variable_is_shown(name, value):
     ],
 )
 def test_signs_of_other_processes(environment, expected):
-    assert is_one_of_several({"JAX_PLATFORMS": "cpu"} | environment) is expected
+    assert is_multiprocess_environment({"JAX_PLATFORMS": "cpu"} | environment) is expected
 
 
 def test_a_process_alone_is_the_main_one(tmp_path):

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from evaluation_cases import ELSEWHERE, SQUARE, detections, image, random_case
 
-from yolojax.evaluation import bootstrap
+from yolojax.evaluation import average_precision
 from yolojax.evaluation.average_precision import VOC07_LEVELS, class_average_precision, match_voc
-from yolojax.evaluation.coco import match_coco
+from yolojax.evaluation.coco import LEVELS, match_coco
 from yolojax.evaluation.evaluator import METRICS
 from yolojax.evaluation.significance import (
     accuracy_difference,
+    bootstrap_interval,
     class_differences,
     paired_difference,
     read_hits,
@@ -20,6 +21,7 @@ from yolojax.evaluation.significance import (
 from yolojax.evaluation.writers import write_hits, write_matches
 
 CLASSES = ("a", "b", "c", "d")  # of random_case; the last has no boxes
+MATCHINGS = [(match_voc, None), (match_voc, VOC07_LEVELS), (match_coco, LEVELS)]
 
 
 def finds(images, missing=()):
@@ -76,7 +78,7 @@ def test_pairing_is_narrower_than_two_intervals():
     ground_truth, found = random_case(2, images=40)
     runs = [match_voc(ground_truth, d, 4) for d in (found, worse(found, 1))]
     low, high = paired_difference(runs[:1], runs[1:], None).interval
-    alone = [bootstrap.interval(run, None, resamples=1000, seed=0) for run in runs]
+    alone = [bootstrap_interval(run, None, resamples=1000, seed=0) for run in runs]
     assert high - low < 0.9 * math.hypot(*(high - low for low, high in alone))
 
 
@@ -209,3 +211,55 @@ def test_other_files_raise(tmp_path):
     np.savez(path, scores=np.array([{}], object))
     with pytest.raises(ValueError, match="not written"):
         read_matches(path, "voc10")
+
+
+@pytest.mark.parametrize(("matching", "levels"), MATCHINGS)
+def test_a_weight_equals_copies_of_the_image(matching, levels):
+    ground_truth, found = random_case(1, images=6)
+    weights = np.array([0, 3, 1, 2, 0, 1])
+    copies = np.repeat(np.arange(6), weights)
+    once = matching(ground_truth, found, 4)
+    copied = matching([ground_truth[i] for i in copies], [found[i] for i in copies], 4)
+    np.testing.assert_allclose(
+        class_average_precision(once, levels, weights[None]),
+        class_average_precision(copied, levels),
+        atol=1e-12,
+    )
+
+
+def half_of_them_found(images):
+    ground_truth = [image(str(i), [SQUARE]) for i in range(images)]
+    found = [
+        detections(t.image_id, [SQUARE] * (i % 2), [0.9] * (i % 2))
+        for i, t in enumerate(ground_truth)
+    ]
+    return match_voc(ground_truth, found, 1)
+
+
+def test_interval_of_a_proportion():
+    # one box per image, half detected, no misses: AP is the recall, so the interval is the
+    # binomial's, .5 -+ 1.96 * sqrt(.25 / 400) = .5 -+ .049
+    low, high = bootstrap_interval(half_of_them_found(400), None, resamples=2000, seed=0)
+    assert low == pytest.approx(0.451, abs=0.006)
+    assert high == pytest.approx(0.549, abs=0.006)
+
+
+def test_interval_depends_on_the_seed_only(monkeypatch):
+    matches = half_of_them_found(20)
+    first = bootstrap_interval(matches, None, resamples=50, seed=3)
+    monkeypatch.setattr(average_precision, "CHUNK", 30)
+    assert bootstrap_interval(matches, None, resamples=50, seed=3) == first
+    assert bootstrap_interval(matches, None, resamples=50, seed=4) != first
+
+
+def test_resamples_without_boxes_are_left_out():
+    # one of two images has a box, detected; a quarter of the resamples miss that image
+    ground_truth = [image("a", [SQUARE]), image("b", [])]
+    found = [detections("a", [SQUARE], [0.9]), detections("b", [], [])]
+    matches = match_voc(ground_truth, found, 1)
+    assert bootstrap_interval(matches, None, resamples=40, seed=0) == [1, 1]
+
+
+def test_nothing_to_resample():
+    matches = match_voc([image("a", [])], [detections("a", [], [])], 1)
+    assert bootstrap_interval(matches, None, resamples=10, seed=0) is None

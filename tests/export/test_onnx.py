@@ -44,7 +44,6 @@ NETWORKS = {  # arguments of ModelConfig and the image size
         {"anchors": ANCHORS, "location": "anchor", "class_activation": "sigmoid"},
         (96, 64),
     ),
-    "yolo9000": ({"anchors": ANCHORS[:1]}, (32, 32)),
     "yolov1": ({"boxes": 3, "side": 2, "class_softmax": True}, (128, 128)),
     "yolov1_paper": ({"square_root": False, "side": 2}, (128, 128)),
     "darknet19": ({}, (64, 96)),

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import chex
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -44,11 +45,7 @@ def rewrite(file, change=lambda tensors: None, **about):
 def test_save_and_load(file):
     config, variables, seen = load_tensors(file)
     assert (config, seen) == (CONFIG, 2**40)
-    expected = flat(random_variables())
-    found = flat(variables)
-    assert found.keys() == expected.keys()
-    for name, leaf in expected.items():
-        np.testing.assert_array_equal(found[name], leaf, err_msg=name)
+    chex.assert_trees_all_equal(variables, random_variables())
 
 
 def test_safetensors_reads_the_file(file):
@@ -69,8 +66,7 @@ def test_views_of_a_weights_file_are_saved_in_order(name, tmp_path):
     save_tensors(tmp_path / "a.safetensors", model.config, model.variables, model.seen)
     again = load_model(tmp_path / "a.safetensors")
     assert (again.config, again.seen) == (model.config, 123456)
-    for key, leaf in flat(model.variables).items():
-        np.testing.assert_array_equal(flat(again.variables)[key], leaf, err_msg=key)
+    chex.assert_trees_all_equal(again.variables, model.variables)
 
 
 def shorter(tensors):

@@ -85,7 +85,7 @@ def test_what_a_killed_process_left_of_a_save_is_removed(tmp_path, capsys):
     left = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp"
     shutil.copytree(tmp_path / "checkpoints" / "1", left)
     assert int(resumed(tmp_path).step) == 1
-    assert "2.orbax-checkpoint-tmp: was never finished" in capsys.readouterr().out
+    assert "2.orbax-checkpoint-tmp: unfinished" in capsys.readouterr().out
     assert not left.exists()
 
 
@@ -117,7 +117,18 @@ def test_a_seal_names_every_file(tmp_path):
     sealed = json.loads((folder / checksums.NAME).read_text())
     files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert sealed.keys() == files - {checksums.NAME}
-    assert checksums.damage(folder) is None
+    assert checksums.find_damage(folder) is None
+
+
+def test_older_checkpoints_are_verified_and_resume(tmp_path):
+    save_steps(tmp_path, 1, 2)
+    for step in ("1", "2"):
+        folder = tmp_path / "checkpoints" / step
+        (folder / checksums.NAME).rename(folder / "seal.json")
+    assert int(resumed(tmp_path).step) == 2
+    flip(largest_file(tmp_path / "checkpoints" / "2"))
+    assert int(resumed(tmp_path).step) == 1
+    assert not list(tmp_path.rglob(checksums.NAME))
 
 
 @pytest.fixture
@@ -152,7 +163,7 @@ def test_a_full_disk_is_reported_and_the_state_is_saved_once_there_is_room(
     save_steps(small_disk, 2, size=200_000)
     said = capsys.readouterr().err
     assert "a checkpoint could not be saved (RESOURCE_EXHAUSTED" in said
-    assert "The newest whole one is 1; free some room" in said
+    assert "The newest complete one is 1" in said
     assert "trying again in 10 s, for 10 minutes" in said
     assert int(resumed(small_disk, 200_000).step) == 2
 
@@ -188,7 +199,7 @@ def test_a_full_disk_stops_the_records_and_not_the_run(small_disk, capsys):
         fill(small_disk, free=0)
         for step in range(2, 50):  # TensorBoard's queue is shorter
             log.write(step, 8 * step, {"train/loss": 1.0})
-        log.mark("checkpoint", 50)
+        log.record_event("checkpoint", 50)
         (small_disk / "blob").unlink()
         log.write(51, 408, {"train/loss": 1.0})
     steps = [json.loads(line)["step"] for line in (small_disk / "metrics.jsonl").open()]

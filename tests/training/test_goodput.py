@@ -12,10 +12,10 @@ from configs.quickstart import get_config
 from yolojax.distributed import chips
 from yolojax.distributed.sharding import make_mesh
 from yolojax.tasks import build, forward_flops
-from yolojax.training import goodput, profiling, speed
-from yolojax.training.compilations import Compilation, compilations, summed
+from yolojax.training import goodput, profiling
+from yolojax.training.compilation import Compilation, compile_totals, record_compilations
 from yolojax.training.metrics import RunLog
-from yolojax.training.speed import Window
+from yolojax.training.profiling import Window
 
 
 def lines(*entries):
@@ -29,7 +29,9 @@ NOTHING = dict.fromkeys(goodput.PARTS, 0.0)
 
 
 def test_one_start_is_taken_apart():
-    seconds = goodput.account(lines(*FIRST, (155, "evaluation", 20), (157, "checkpoint", 20)))
+    seconds = goodput.seconds_by_part(
+        lines(*FIRST, (155, "evaluation", 20), (157, "checkpoint", 20))
+    )
     assert seconds == NOTHING | {
         "other": 3, "compile": 7, "training": 36, "input": 4, "evaluation": 5, "checkpoint": 2,
     }  # fmt: skip
@@ -40,7 +42,7 @@ def test_steps_that_are_done_again_are_lost():
     """Killed at 190 at the latest, with 20 steps saved; up again at 230."""
     again = ((230, "start", 20), (233, "setup", 20), (240, "compile", 20))
     redone = (280, "training", 40, 0)
-    seconds = goodput.account(lines(*FIRST, (190, "training", 40, 10), *again, redone))
+    seconds = goodput.seconds_by_part(lines(*FIRST, (190, "training", 40, 10), *again, redone))
     assert seconds["lost"] == 40  # from 150 to 190, the waiting for input among them
     assert seconds["down"] == 40
     assert (seconds["training"], seconds["input"]) == (36 + 40, 4)
@@ -50,43 +52,54 @@ def test_steps_that_are_done_again_are_lost():
 
 def test_part_of_a_stretch_is_lost():
     """40 s for 20 steps, of which the first 5 are in the checkpoint."""
-    seconds = goodput.account(lines(*FIRST, (200, "start", 5)))
+    seconds = goodput.seconds_by_part(lines(*FIRST, (200, "start", 5)))
     assert seconds["lost"] == 30
     assert (seconds["training"], seconds["input"]) == (9, 1)
 
 
 def test_what_is_lost_twice_counts_twice():
     again = ((200, "start", 0), (210, "training", 8, 0), (220, "start", 4))
-    seconds = goodput.account(lines(*FIRST, *again))
+    seconds = goodput.seconds_by_part(lines(*FIRST, *again))
     assert seconds["lost"] == 40 + 5
     assert seconds["training"] == 5
 
 
 def test_what_the_setup_compiles_is_compilation():
     (start, setup), entry = lines((0, "start", 0), (10, "setup", 0)), {"compile_seconds": 7.5}
-    assert goodput.account([start, setup | entry]) == NOTHING | {"compile": 7.5, "other": 2.5}
+    assert goodput.seconds_by_part([start, setup | entry]) == NOTHING | {
+        "compile": 7.5,
+        "other": 2.5,
+    }
 
 
 def test_clocks_may_be_set_back_and_ledgers_empty():
-    assert goodput.account(lines((100, "start", 0), (90, "setup", 0))) == NOTHING
-    assert goodput.account([]) == NOTHING
+    assert goodput.seconds_by_part(lines((100, "start", 0), (90, "setup", 0))) == NOTHING
+    assert goodput.seconds_by_part([]) == NOTHING
     assert goodput.goodput(NOTHING) == 0
 
 
 def test_a_line_that_was_being_written_is_left_out(tmp_path):
-    assert goodput.read_ledger(tmp_path) == []
-    goodput.mark(tmp_path, "start", 0, at=5.0)
-    with (tmp_path / "ledger.jsonl").open("a") as file:
+    assert goodput.read_events(tmp_path) == []
+    goodput.record_event(tmp_path, "start", 0, at=5.0)
+    with (tmp_path / goodput.FILE).open("a") as file:
         file.write('{"time": 6.0, "eve')
-    goodput.mark(tmp_path, "start", 0, at=7.0, more=1)
-    assert goodput.read_ledger(tmp_path) == [
+    goodput.record_event(tmp_path, "start", 0, at=7.0, more=1)
+    assert goodput.read_events(tmp_path) == [
         {"time": 5.0, "event": "start", "step": 0},
         {"time": 7.0, "event": "start", "step": 0, "more": 1},
     ]
 
 
+def test_an_older_run_continues_its_ledger(tmp_path):
+    entry = {"time": 5.0, "event": "start", "step": 0}
+    (tmp_path / "ledger.jsonl").write_text(json.dumps(entry) + "\n")
+    goodput.record_event(tmp_path, "setup", 0, at=6.0)
+    assert goodput.read_events(tmp_path) == [entry, {"time": 6.0, "event": "setup", "step": 0}]
+    assert not (tmp_path / "goodput.jsonl").exists()
+
+
 def test_the_account_is_two_lines():
-    text = goodput.format_account(NOTHING | {"training": 90.0, "compile": 10.0, "down": 200.0})
+    text = goodput.format_goodput(NOTHING | {"training": 90.0, "compile": 10.0, "down": 200.0})
     assert text.splitlines() == [
         "goodput 30.0%: 90.0 s of training in 5.0 min since the first start",
         "  the rest: compile 10.0 s, down 3.3 min",
@@ -95,21 +108,21 @@ def test_the_account_is_two_lines():
 
 def test_a_step_of_a_second_in_three_parts():
     """Ten steps of 8 images in 10 s: 2 s without a batch, 5 s waiting for the device."""
-    found = speed.rates(Window(100.0, steps=10, input=2.0, device=5.0), 110.0, 8)
+    found = profiling.rates(Window(100.0, steps=10, input=2.0, device=5.0), 110.0, 8)
     assert found == {
         "train/images_per_sec": 8.0, "train/input_wait": 0.2, "train/step_ms": 1000.0,
         "train/input_ms": 200.0, "train/device_ms": 500.0, "train/host_ms": 300.0,
     }  # fmt: skip
-    assert speed.rates(Window(100.0, steps=10, least=4.0), 110.0, 8)["train/mfu"] == 0.4
+    assert profiling.rates(Window(100.0, steps=10, min_seconds=4.0), 110.0, 8)["train/mfu"] == 0.4
 
 
 def test_the_least_time_of_a_step_is_three_forward_passes_at_the_peak(monkeypatch):
     config = get_config("smoke")
     config.model.dtype = "bfloat16"
     task, mesh = build(config), make_mesh(jax.devices()[:2])
-    assert speed.least_seconds(task, config, mesh) == {}  # nothing is made up for a CPU
+    assert profiling.min_step_seconds(task, config, mesh) == {}  # nothing is made up for a CPU
     monkeypatch.setitem(chips.KINDS, "cpu", "v5e")
-    (found,) = speed.least_seconds(task, config, mesh).items()
+    (found,) = profiling.min_step_seconds(task, config, mesh).items()
     assert found == (
         (128, 128),
         pytest.approx(3 * 8 * forward_flops(task, (128, 128)) / 2 / 197e12),
@@ -130,8 +143,8 @@ def test_memory_is_that_of_the_fullest_device_or_absent():
         def memory_stats(self):
             return self.stats
 
-    assert speed.device_memory([Device(None)]) == {}
-    assert speed.device_memory([Device(2e9), Device(3e9)]) == {
+    assert profiling.device_memory([Device(None)]) == {}
+    assert profiling.device_memory([Device(2e9), Device(3e9)]) == {
         "hbm_peak_gb": 3.0,
         "hbm_limit_gb": 16.0,
     }
@@ -139,22 +152,22 @@ def test_memory_is_that_of_the_fullest_device_or_absent():
 
 def test_the_plan_of_a_program_holds_its_arguments():
     x = jnp.ones((1000, 1000))
-    planned = speed.planned_bytes(jax.jit(lambda x: x @ x).lower(x).compile())
+    planned = profiling.planned_bytes(jax.jit(lambda x: x @ x).lower(x).compile())
     assert planned >= 2 * x.nbytes
 
 
 def test_compilations_are_counted_by_name():
-    with compilations() as found:
+    with record_compilations() as found:
         jax.block_until_ready(jax.jit(lambda x: jnp.cos(x) * 3.25)(np.ones(7)))
     assert any("lambda" in compilation.name for compilation in found)
-    assert summed(found)["compilations"] == len(found)
+    assert compile_totals(found)["compilations"] == len(found)
     before = len(found)
     jax.block_until_ready(jax.jit(lambda x: jnp.cos(x) * 3.5)(np.ones(7)))
     assert len(found) == before  # the block is over
 
 
 def test_listeners_that_others_took_away_are_not_missed():
-    with compilations():
+    with record_compilations():
         monitoring.clear_event_listeners()
 
 
@@ -188,15 +201,15 @@ def test_what_a_checkpoint_compiles_is_no_surprise(tmp_path, capsys):
     compiled = []
     with run_log(tmp_path, compiled=compiled) as log:
         compiled.append(Compilation("jit(slice)", 0.1))
-        log.mark("checkpoint", 3)
+        log.record_event("checkpoint", 3)
         assert "warning" not in capsys.readouterr().err
         compiled.append(Compilation("jit(decode)", 0.1))
-        log.mark("evaluation", 3)
+        log.record_event("evaluation", 3)
     assert "in 0.1 s: jit(decode)" in capsys.readouterr().err
 
 
 def test_mfu_follows_the_sizes_of_the_batches(tmp_path):
-    with run_log(tmp_path, least={(64, 64): 0.25}) as log:
+    with run_log(tmp_path, min_seconds={(64, 64): 0.25}) as log:
         log.window.begin -= 100  # seconds ago
         log.step(1, 8, NUMBERS, BATCH)
         log.flush()
@@ -214,7 +227,7 @@ def test_only_a_wait_with_idle_devices_is_lost(ready, starved, tmp_path):
         log.running = (1, 8, {"loss": Number()}, BATCH)
         log.next_batch(iter([BATCH]))
         assert log.window.input > 0
-        assert (log.starved > 0) == starved
+        assert (log.idle > 0) == starved
 
 
 @pytest.mark.parametrize("text", ["3", "3:", ":4", "5:4", "0:4", "-1:4", "a:b", "3-4", "1:2:3"])

@@ -126,7 +126,7 @@ def test_a_killed_process_ends_the_others_by_its_name(killed, tmp_path, cache):
     assert time.monotonic() - begin < 60
     said = log_of(workdir, other).read_text()
     assert f"process {killed} of 2 (host " in said
-    assert "goes on from the newest checkpoint" in said
+    assert "resume from the newest checkpoint" in said
     wait(started)
 
 

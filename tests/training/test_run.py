@@ -20,10 +20,10 @@ from yolojax.distributed.sharding import make_mesh, to_devices
 from yolojax.evaluation import detection
 from yolojax.tasks import build
 from yolojax.training import checkpoint
-from yolojax.training.goodput import account, read_ledger
+from yolojax.training.compilation import compile_train_steps
+from yolojax.training.goodput import read_events, seconds_by_part
 from yolojax.training.metrics import NotFinite, RunLog
 from yolojax.training.optimizer import make_optimizer
-from yolojax.training.programs import compile_train_steps
 from yolojax.training.state import create_state, inference_variables
 from yolojax.training.step import jit_train_step, make_train_step
 
@@ -104,13 +104,13 @@ def test_six_steps_equal_three_a_signal_and_three_more(straight, tmp_path, monke
         assert timely < ours.keys()
         for name in ours.keys() - timely:  # the batch's fingerprint among them
             assert ours[name] == theirs[name], (ours["step"], name)
-    events = [line["event"] for line in read_ledger(tmp_path)]
+    events = [line["event"] for line in read_events(tmp_path)]
     assert events == [*OF_A_START, "checkpoint", "stop", *OF_A_START, *AT_END]
-    assert account(read_ledger(tmp_path))["lost"] == 0  # the signal has saved all
+    assert seconds_by_part(read_events(tmp_path))["lost"] == 0  # the signal has saved all
 
 
 def test_a_run_leaves_its_ledger(straight):
-    ledger = read_ledger(straight)
+    ledger = read_events(straight)
     assert [(line["event"], line["step"]) for line in ledger] == [
         *((event, 0) for event in OF_A_START[:3]),
         ("training", 3), ("checkpoint", 3), ("training", 6),
@@ -120,7 +120,7 @@ def test_a_run_leaves_its_ledger(straight):
     assert compiled["planned_gb"].keys() == {"64x64", "96x96"}
     assert 0 < compiled["planned_gb"]["64x64"] < compiled["planned_gb"]["96x96"] < 0.1
     assert 2 < compiled["compilations"] == stop["compilations"]
-    seconds = account(ledger)
+    seconds = seconds_by_part(ledger)
     assert sum(seconds.values()) == pytest.approx(stop["time"] - ledger[0]["time"])
     (goodput,) = (line["run/goodput"] for line in lines(straight) if "run/goodput" in line)
     assert 0 < goodput < 1
@@ -193,7 +193,7 @@ def test_each_size_compiles_once_and_nothing_compiles_during_the_run(tmp_path, m
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_the_batch(tmp_path):
     config = tiny()
     config.optimizer.learning_rate = 1e30
-    with pytest.raises(NotFinite, match=r"step \d: the loss is .*not finite are: loss") as caught:
+    with pytest.raises(NotFinite, match=r"step \d: the loss is .*not finite: loss") as caught:
         train(config, tmp_path)
     step = int(str(caught.value).split()[1].rstrip(":"))
     saved = np.load(tmp_path / "broken" / f"batch_{step}.npz")

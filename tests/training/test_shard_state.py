@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from configs.quickstart import get_config
-from yolojax.distributed.sharding import make_mesh, places, places_of, to_devices
+from yolojax.distributed.sharding import make_mesh, shardings_of, state_shardings, to_devices
 from yolojax.tasks import build
 from yolojax.training import checkpoint
 from yolojax.training.optimizer import make_optimizer
@@ -43,7 +43,7 @@ def updated(shard_state, subdivisions=1):
     config = narrow(shard_state, subdivisions)
     state, task, mesh = new_state(config)
     step = make_train_step(config, task, make_optimizer(config.optimizer), mesh)
-    step = jit_train_step(step, mesh, places_of(state))
+    step = jit_train_step(step, mesh, shardings_of(state))
     return step(state, to_devices(batch_of_16(), mesh))
 
 
@@ -65,8 +65,8 @@ def bytes_of_a_device(state):
 )
 def test_the_longest_axis_that_the_devices_divide_is_split(shape, expected):
     leaf = jax.ShapeDtypeStruct(shape, np.float32)
-    assert places(leaf, make_mesh(), sharded=True).spec == expected
-    assert places(leaf, make_mesh()).spec == PartitionSpec()
+    assert state_shardings(leaf, make_mesh(), sharded=True).spec == expected
+    assert state_shardings(leaf, make_mesh()).spec == PartitionSpec()
 
 
 @pytest.mark.parametrize("subdivisions", [1, 2])
@@ -76,7 +76,9 @@ def test_the_update_is_that_of_the_whole_state(subdivisions):
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6 * max(np.abs(a).max(), 1))
     assert float(numbers["loss"]) == pytest.approx(float(same["loss"]), rel=1e-6)
-    assert places_of(parts) == places(parts, make_mesh(), sharded=True), "the next step compiles"
+    assert shardings_of(parts) == state_shardings(parts, make_mesh(), sharded=True), (
+        "the next step compiles"
+    )
 
 
 def test_a_device_holds_a_part_of_what_is_large():
@@ -98,5 +100,5 @@ def test_a_split_state_goes_on_whole_on_fewer_devices(tmp_path):
     empty = jax.tree.map(lambda leaf: leaf * 0, whole)
     with checkpoint.open_manager(tmp_path, 2) as manager:
         restored = checkpoint.resume(manager, empty)
-    assert places_of(restored) == places_of(whole)
+    assert shardings_of(restored) == shardings_of(whole)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(restored), jax.device_get(parts))

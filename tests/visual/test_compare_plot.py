@@ -21,7 +21,7 @@ def difference(value):
 
 
 def test_classes_that_differ_most_are_drawn(tmp_path):
-    values = {f"class{i}": (-1) ** i * i / 100 for i in range(40)} | {"without truths": None}
+    values = {f"class{i}": (-1) ** i * i / 100 for i in range(40)} | {"without boxes": None}
     rows = {name: difference(value) for name, value in values.items()}
     chosen = chosen_classes({"b": {"per_class": rows}})
     assert chosen == [f"class{i}" for i in range(40 - MOST, 40)]
@@ -32,6 +32,6 @@ def test_classes_that_differ_most_are_drawn(tmp_path):
         "differences": {"b": {"all": difference(0.1), "per_class": rows}},
     }
     plot_comparison(result, tmp_path / "many.png")
-    result["differences"]["b"]["per_class"] = {"without truths": difference(None)}
+    result["differences"]["b"]["per_class"] = {"without boxes": difference(None)}
     plot_comparison(result, tmp_path / "none.png")
     assert (tmp_path / "many.png").read_bytes() != (tmp_path / "none.png").read_bytes()

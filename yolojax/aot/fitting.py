@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from yolojax.distributed.sharding import placed
+from yolojax.distributed.sharding import with_shardings
 from yolojax.training.state import TrainState
 
 GIB = 2**30
@@ -35,8 +35,8 @@ def need_of(
         used=used,
         limit=limit,
         state=bytes_per_device(state),
-        split_state=bytes_per_device(placed(state, mesh, sharded=True)),
-        gradient=bytes_per_device(placed(state.params, mesh)),
+        split_state=bytes_per_device(with_shardings(state, mesh, sharded=True)),
+        gradient=bytes_per_device(with_shardings(state.params, mesh)),
         batch=batch,
         subdivisions=subdivisions,
     )

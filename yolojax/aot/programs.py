@@ -10,13 +10,13 @@ from jax.sharding import Mesh
 
 from yolojax.config import Config
 from yolojax.data.transforms import blank
-from yolojax.distributed.sharding import check_batch_size, places_of, split
+from yolojax.distributed.sharding import batch_sharding, check_batch_size, shardings_of
 from yolojax.evaluation.detection import batch_size
 from yolojax.evaluation.dispatch import evaluation_of
 from yolojax.tasks import Task, forward_flops
+from yolojax.training.compilation import abstract_batch
 from yolojax.training.optimizer import make_optimizer
-from yolojax.training.programs import abstract_batch
-from yolojax.training.speed import BACKWARD
+from yolojax.training.profiling import BACKWARD
 from yolojax.training.state import TrainState, abstract_state, inference_variables
 from yolojax.training.step import jit_train_step, make_train_step
 
@@ -49,7 +49,7 @@ def train_programs(
     check_batch_size(config.optimizer.batch_size, config.optimizer.subdivisions, mesh)
     state = state_on(config, task, mesh)
     step = make_train_step(config, task, make_optimizer(config.optimizer), mesh)
-    step = jit_train_step(step, mesh, places_of(state))
+    step = jit_train_step(step, mesh, shardings_of(state))
     images = config.optimizer.batch_size // mesh.size
     for size in sizes:
         batch = abstract_batch(config, task.head, size, mesh)
@@ -64,7 +64,7 @@ def eval_programs(config: Config, task: Task, mesh: Mesh) -> Iterator[Program]:
     is not known without it. `raw` lies on the devices as the images that it comes from.
     """
     programs = evaluation_of(task).make_programs(task, config.eval)._asdict()
-    size, place = tuple(config.data.image_size), split(mesh)
+    size, place = tuple(config.data.image_size), batch_sharding(mesh)
     shape = (batch_size(config, mesh), *size, 3)
     image = jax.ShapeDtypeStruct(shape, blank(config.data.resize, ()).dtype, sharding=place)
     variables = inference_variables(state_on(config, task, mesh))

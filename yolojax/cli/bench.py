@@ -37,7 +37,7 @@ def run(args) -> int:
     from yolojax.distributed import xla_flags
     from yolojax.distributed.chips import chip_of
     from yolojax.distributed.sharding import make_mesh
-    from yolojax.training.speed import peak_of
+    from yolojax.training.profiling import peak_of
 
     if args.steps < 1:
         raise argparse.ArgumentError(None, f"--steps must be 1 or more, got {args.steps}.")

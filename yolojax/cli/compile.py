@@ -45,7 +45,7 @@ def run(args) -> int:
     from yolojax.aot.check import advice, check, for_topology
     from yolojax.aot.compiler import cache_dir
     from yolojax.cli.flags import config_of
-    from yolojax.training.programs import train_sizes
+    from yolojax.training.compilation import train_sizes
 
     try:
         names = [name for text in args.topology for name in topologies.expand(text)]

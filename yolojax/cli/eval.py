@@ -37,12 +37,12 @@ def run(args) -> int:
     """Evaluate what `args` describe."""
     from yolojax.cli.flags import config_of, on_devices
     from yolojax.loading import describe
-    from yolojax.training.signals import end_at_once
+    from yolojax.training.signals import exit_on_sigterm
 
     if args.config and (args.cfg or args.names):
         problem = "--config names network and classes; leave --cfg and --names out."
         raise argparse.ArgumentError(None, problem)
-    end_at_once()
+    exit_on_sigterm()
     model = args.weights or args.workdir
     with on_devices(args.distributed):
         config = config_of(args, saved=lambda: describe(model, cfg=args.cfg, names=args.names))

@@ -83,13 +83,13 @@ def on_devices(distributed: bool | None) -> Iterator[None]:
     processes.start(distributed)
     try:
         yield
-        heartbeat.leave()
+        heartbeat.shutdown()
     except BaseException as error:
-        if heartbeat.several():
+        if heartbeat.is_multiprocess():
             if isinstance(error, (*BAD_INPUT, argparse.ArgumentError)):
                 print(f"{sys.argv[0]}: {error}", file=sys.stderr)
             else:
-                heartbeat.find_out(error)
+                heartbeat.wait_for_lost_process(error)
                 traceback.print_exc()
-            heartbeat.fail(error)
+            heartbeat.exit_with_error(error)
         raise

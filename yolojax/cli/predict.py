@@ -168,21 +168,21 @@ def find_pictures(paths: list[str]) -> list[str]:
     Raises:
         argparse.ArgumentError: there are no pictures.
     """
-    found: dict[str, None] = {}
+    files: dict[str, None] = {}
     for path in paths:
         if Path(path).is_dir():
             inside = sorted(p for p in Path(path).rglob("*") if is_picture(p))
-            found.update(dict.fromkeys(str(p) for p in inside))
+            files.update(dict.fromkeys(str(p) for p in inside))
         elif glob.has_magic(path) and not Path(path).exists():
             inside = sorted(glob.glob(path, recursive=True))
-            found.update(dict.fromkeys(p for p in inside if is_picture(p)))
+            files.update(dict.fromkeys(p for p in inside if is_picture(p)))
         else:
-            found[path] = None
-    if not found:
+            files[path] = None
+    if not files:
         raise argparse.ArgumentError(
             None, f"no pictures ({', '.join(PICTURE_SUFFIXES)}) in: {' '.join(paths)}"
         )
-    return list(found)
+    return list(files)
 
 
 def plan_outputs(paths: list[str], out: Path, txt: bool) -> dict[str, Path]:

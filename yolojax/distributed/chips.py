@@ -1,7 +1,7 @@
-"""What accelerators can do at most, as their makers say: for estimates, never for measurements.
+"""Peak rates and memory of accelerators as their makers publish them, for estimates.
 
 Google: Cloud TPU documentation, "System architecture". NVIDIA: the data sheet of each card, dense
-rates, without sparsity.
+rates without sparsity.
 """
 
 from typing import NamedTuple
@@ -10,19 +10,19 @@ GB, TERA = 1e9, 1e12
 
 
 class Chip(NamedTuple):
-    """One device as JAX counts them; of TPU v3 that is a core, half a chip."""
+    """One device as JAX counts them; on TPU v3 a device is a core, half a chip."""
 
     name: str  # v5e, h100, ...
-    bf16_flops: float  # operations a second of bfloat16 products, accumulated in float32
-    f32_flops: float  # the same of float32 products as XLA does them by default (bf16, TF32)
+    bf16_flops: float  # operations per second of bfloat16 products, accumulated in float32
+    f32_flops: float  # of float32 products in XLA's default precision (bf16, TF32)
     hbm_bytes: float
-    hbm_bandwidth: float  # bytes a second
-    link_bandwidth: float = 0.0  # bytes a second out of a chip over all links; 0: not known
-    clock: float = 0.0  # Hz, of the compiler's cycles; 0: not known
+    hbm_bandwidth: float  # bytes per second
+    link_bandwidth: float = 0.0  # bytes per second out of a chip, all links; 0: unknown
+    clock: float = 0.0  # Hz, of the compiler's cycles; 0: unknown
 
 
-# TPUs multiply float32 in one pass of bfloat16 by default, so both rates are the same. The clock
-# follows from the rate, 4 units of 128 x 128 on v5e (2 * 4 * 128**2 * 1.5e9 = 197e12).
+# TPUs multiply float32 in one pass of bfloat16 by default, so both rates are equal. The clock is
+# computed from the rate: 4 units of 128 x 128 on v5e (2 * 4 * 128**2 * 1.5e9 = 197e12).
 CHIPS = {
     chip.name: chip
     for chip in (
@@ -54,10 +54,10 @@ KINDS = {  # Device.device_kind -> name
 
 
 def chip_of(kind: str) -> Chip | None:
-    """The chip whose Device.device_kind is `kind`; None of one that is not known here."""
+    """Return the chip whose Device.device_kind is `kind`, or None if it is unknown."""
     return CHIPS.get(KINDS.get(kind, ""))
 
 
 def peak_flops(chip: Chip, dtype: str) -> float:
-    """Operations a second at most, with config.model.dtype `dtype`."""
+    """Return the peak operations per second for config.model.dtype `dtype`."""
     return chip.bf16_flops if dtype == "bfloat16" else chip.f32_flops

@@ -1,7 +1,7 @@
-"""Whether the other processes of a run are alive. What ends one of them ends all, by its name.
+"""Detect processes of a run that have died: then all others stop and report which one.
 
-Left alone, the others would wait in a collective for ever. Each process leaves a sign of life in
-the store of JAX's coordinator (process 0), and looks for those of the others.
+Without this the others would wait in a collective for ever. Each process writes a heartbeat to the
+key-value store of JAX's coordinator, which runs in process 0, and reads those of the others.
 """
 
 import contextlib
@@ -18,74 +18,76 @@ from typing import NoReturn
 
 import jax
 
-BEAT = 2.0  # seconds between two signs of life
-SILENCE = 30.0  # seconds without one, after which a process counts as lost
-MEETING = 3600  # seconds to wait for processes that are alive
-ALIVE, FAILED = "yolojax/alive", "yolojax/failed"
-AGAIN = "the same command on all of them goes on from the newest checkpoint"
+INTERVAL = 2.0  # seconds between two heartbeats
+TIMEOUT = 30.0  # seconds without a heartbeat, after which a process counts as lost
+BARRIER_TIMEOUT = 3600  # seconds to wait for processes that are alive
+ALIVE, FAILED = "yolojax/alive", "yolojax/failed"  # folders of the key-value store
+RESUME = "run the same command on all hosts to resume from the newest checkpoint"
 
 
 @dataclass
-class Peers:
-    """What this process knows of all, itself among them."""
+class Heartbeat:
+    """What this process knows of the processes of the run."""
 
-    client: object  # of JAX's coordinator, which is in process 0: a store of keys and values
-    address: str  # HOST:PORT of it
-    process: int
-    count: int
-    beats: dict[int, str] = field(default_factory=dict)  # process -> its newest sign of life
-    heard: dict[int, float] = field(default_factory=dict)  # process -> when that was new here
+    client: object  # of JAX's coordinator
+    address: str  # HOST:PORT of the coordinator
+    process: int  # index of this process
+    count: int  # number of processes
+    beats: dict[int, str] = field(default_factory=dict)  # process -> its newest heartbeat
+    heard: dict[int, float] = field(default_factory=dict)  # process -> time of its last change
     failed: dict[int, str] = field(default_factory=dict)  # process -> why it ended
-    patience: float = SILENCE  # seconds without a sign of life until a process is lost
-    met: int = 0  # how often they have waited for each other
-    left: bool = False  # this run is over; whatever happens now is nobody's business
+    timeout: float = TIMEOUT
+    barriers: int = 0  # barriers passed; each needs a name
+    closed: bool = False  # the run has ended, failures no longer matter
 
 
-_peers: Peers | None = None
-handlers = []  # kept from the garbage collector
+_heartbeat: Heartbeat | None = None
+_handlers = []  # references, or the garbage collector frees them
 
 
-def watch() -> None:
-    """Begin to give signs of life and to look for them; once, after jax.distributed.initialize."""
-    global _peers
-    from jax._src import distributed  # JAX has no public door to the store
+def start_heartbeat() -> None:
+    """Start to send and read heartbeats; call once, after jax.distributed.initialize."""
+    global _heartbeat
+    from jax._src import distributed  # JAX has no public access to the key-value store
 
-    joined = distributed.global_state
-    about = joined.client, joined.coordinator_address, joined.process_id, joined.num_processes
-    _peers = Peers(*about)
-    _peers.heard = dict.fromkeys(range(_peers.count), time.monotonic())
-    if _peers.process:
-        on_abort(lambda: "" if _answers(_peers.address) else _gone(_peers))
-    # Apart, because a call to a coordinator that hangs does not return.
-    for work in (_exchange, _judge):
-        threading.Thread(target=work, args=(_peers,), daemon=True).start()
+    state = distributed.global_state
+    _heartbeat = Heartbeat(
+        state.client, state.coordinator_address, state.process_id, state.num_processes
+    )
+    _heartbeat.heard = dict.fromkeys(range(_heartbeat.count), time.monotonic())
+    if _heartbeat.process:
+        address = _heartbeat.address
+        on_abort(lambda: "" if _is_reachable(address) else _coordinator_lost(_heartbeat))
+    # Two threads, because a call to a coordinator that hangs does not return.
+    for target in (_exchange, _monitor):
+        threading.Thread(target=target, args=(_heartbeat,), daemon=True).start()
 
 
 def on_abort(explain: Callable[[], str]) -> None:
-    """Say what `explain()` returns, if anything, when JAX aborts this process.
+    """Print what `explain()` returns, if anything, when JAX aborts this process.
 
-    It does so from a thread of its own, where Python's signal handlers would not run any more: when
-    the coordinator is gone, and at once.
+    JAX aborts at once when the coordinator is gone. It does so from a C++ thread, where Python's
+    signal handlers do not run.
     """
 
-    def note(number):
-        if words := explain():
-            print(f"{sys.argv[0]}: {words}", file=sys.stderr, flush=True)
+    def handle(number):
+        if message := explain():
+            print(f"{sys.argv[0]}: {message}", file=sys.stderr, flush=True)
             os._exit(1)
 
     if sys.platform != "win32":
-        handlers.append(ctypes.CFUNCTYPE(None, ctypes.c_int)(note))
-        ctypes.CDLL(None).signal(signal.SIGABRT, handlers[-1])
+        _handlers.append(ctypes.CFUNCTYPE(None, ctypes.c_int)(handle))
+        ctypes.CDLL(None).signal(signal.SIGABRT, _handlers[-1])
 
 
-def _gone(peers: Peers) -> str:
+def _coordinator_lost(heartbeat: Heartbeat) -> str:
     return (
-        f"{describe(peers, 0)}, which all others need, is gone: it was killed, or its host is down "
-        f"or cut off; {AGAIN}."
+        f"{describe(heartbeat, 0)}, the coordinator of all others, is gone: it was killed, or its "
+        f"host is down or cut off; {RESUME}."
     )
 
 
-def _answers(address: str) -> bool:
+def _is_reachable(address: str) -> bool:
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
@@ -94,138 +96,139 @@ def _answers(address: str) -> bool:
     return True
 
 
-def meet() -> None:
-    """Wait until all processes are here, where some may have been slower than others.
+def barrier() -> None:
+    """Wait until all processes have called this; in a single process do nothing.
 
-    A collective would wait as well, but of those on CPU only half a minute (Gloo).
+    A collective would also wait, but on CPU (Gloo) only half a minute.
     """
-    if _peers:
-        _peers.met += 1
-        _peers.client.wait_at_barrier(f"yolojax/meet/{_peers.met}", MEETING * 1000)
+    if _heartbeat:
+        _heartbeat.barriers += 1
+        name = f"yolojax/barrier/{_heartbeat.barriers}"
+        _heartbeat.client.wait_at_barrier(name, BARRIER_TIMEOUT * 1000)
 
 
-def leave() -> None:
-    """Wait for the others to get here; then none of them watches any more."""
-    if _peers:
-        meet()
-        _peers.left = True
+def shutdown() -> None:
+    """Wait for all processes, then stop the heartbeat and leave JAX's cluster."""
+    if _heartbeat:
+        barrier()
+        _heartbeat.closed = True
         jax.distributed.shutdown()
 
 
-def fail(error: BaseException) -> NoReturn:
-    """End this process after `error`, and tell the others why."""
-    _tell(_peers, _peers.process, f"ended: {error}".strip().splitlines()[0])
-    _exit(_peers)
+def exit_with_error(error: BaseException) -> NoReturn:
+    """End this process after `error`, and report the reason to the others."""
+    _report(_heartbeat, _heartbeat.process, f"ended: {error}".strip().splitlines()[0])
+    _exit(_heartbeat)
 
 
-def find_out(error: BaseException) -> None:
-    """Wait for the name of the process that is gone, if `error` says that one is.
+def wait_for_lost_process(error: BaseException) -> None:
+    """Wait until the heartbeat names the process that is gone, if `error` may come from one.
 
-    It does not return then: this process is ended with that name.
+    The heartbeat then ends this process, and the function does not return.
     """
-    if _blames_others(error):
-        _peers.patience = 4 * BEAT
-        time.sleep(_peers.patience + 4 * BEAT)
+    if _may_be_remote(error):
+        _heartbeat.timeout = 4 * INTERVAL
+        time.sleep(_heartbeat.timeout + 4 * INTERVAL)
 
 
-def several() -> bool:
-    """Whether this process watches others."""
-    return _peers is not None
+def is_multiprocess() -> bool:
+    """Return whether the run has other processes."""
+    return _heartbeat is not None
 
 
-def _blames_others(error: BaseException) -> bool:
-    """Whether `error` may be what a collective raises whose other end is gone.
+def _may_be_remote(error: BaseException) -> bool:
+    """Return whether a collective may have raised `error` because another process is gone.
 
-    Every backend has words of its own for that; these two say that it is this process's own.
+    The message depends on the backend. The two codes below mean an error of this process.
     """
-    own = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT")
+    local = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT")
     is_jax = isinstance(error, jax.errors.JaxRuntimeError)
-    return is_jax and not any(word in str(error) for word in own)
+    return is_jax and not any(code in str(error) for code in local)
 
 
-def _exchange(peers: Peers) -> None:
-    """Leave signs of life and gather those of the others, as long as the process lives."""
+def _exchange(heartbeat: Heartbeat) -> None:
+    """Send heartbeats and read those of the others until the run ends."""
     name, number = f"host {socket.gethostname()}, pid {os.getpid()}", 0
-    while not peers.left:
+    while not heartbeat.closed:
         try:
-            sign = f"{name}|{number}"
-            peers.client.key_value_set(f"{ALIVE}/{peers.process}", sign, allow_overwrite=True)
-            note(peers, _read(peers, ALIVE), time.monotonic())
-            peers.failed = _read(peers, FAILED)
+            key, beat = f"{ALIVE}/{heartbeat.process}", f"{name}|{number}"
+            heartbeat.client.key_value_set(key, beat, allow_overwrite=True)
+            record_beats(heartbeat, _read(heartbeat, ALIVE), time.monotonic())
+            heartbeat.failed = _read(heartbeat, FAILED)
         except jax.errors.JaxRuntimeError:
-            pass  # then nobody is heard, ourselves neither, and _judge knows what it means
+            pass  # the heartbeat of this process is missing too, see find_failure
         number += 1
-        time.sleep(BEAT)
+        time.sleep(INTERVAL)
 
 
-def _read(peers: Peers, folder: str) -> dict[int, str]:
-    found = peers.client.key_value_dir_get(folder)
-    return {int(key.rpartition("/")[2]): value for key, value in found}
+def _read(heartbeat: Heartbeat, folder: str) -> dict[int, str]:
+    entries = heartbeat.client.key_value_dir_get(folder)
+    return {int(key.rpartition("/")[2]): value for key, value in entries}
 
 
-def note(peers: Peers, beats: dict[int, str], now: float) -> None:
-    """Take down which processes have given a new sign of life."""
+def record_beats(heartbeat: Heartbeat, beats: dict[int, str], now: float) -> None:
+    """Record the time of each heartbeat in `beats` that is new."""
     for process, beat in beats.items():
-        if peers.beats.get(process) != beat:
-            peers.beats[process], peers.heard[process] = beat, now
+        if heartbeat.beats.get(process) != beat:
+            heartbeat.beats[process], heartbeat.heard[process] = beat, now
 
 
-def _judge(peers: Peers) -> None:
-    """End this process once one of them has failed or is lost."""
+def _monitor(heartbeat: Heartbeat) -> None:
+    """End this process when another one has failed or is lost."""
     before = time.monotonic()
-    while not peers.left:
-        time.sleep(BEAT / 2)
+    while not heartbeat.closed:
+        time.sleep(INTERVAL / 2)
         now = time.monotonic()
-        if now - before > 2 * BEAT:  # it was this process that slept
-            peers.heard = dict.fromkeys(peers.heard, now)
+        if now - before > 2 * INTERVAL:  # this process was suspended
+            heartbeat.heard = dict.fromkeys(heartbeat.heard, now)
         before = now
-        process, why = judge(peers, now) or (peers.process, "")
-        if process != peers.process and not peers.left:
-            words = f"{describe(peers, process)} {why}; {AGAIN}."
-            print(f"{sys.argv[0]}: {words}", file=sys.stderr, flush=True)
-            if process not in peers.failed:
-                _tell(peers, process, why)
-            _exit(peers)
+        process, reason = find_failure(heartbeat, now) or (heartbeat.process, "")
+        if process != heartbeat.process and not heartbeat.closed:
+            message = f"{describe(heartbeat, process)} {reason}; {RESUME}."
+            print(f"{sys.argv[0]}: {message}", file=sys.stderr, flush=True)
+            if process not in heartbeat.failed:
+                _report(heartbeat, process, reason)
+            _exit(heartbeat)
 
 
-def judge(peers: Peers, now: float) -> tuple[int, str] | None:
-    """Which process ends the run, and what it did; None while all is well."""
-    for process, why in peers.failed.items():
-        return process, why
-    silent = {process: now - when for process, when in peers.heard.items()}
-    lost = [process for process, seconds in silent.items() if seconds > peers.patience]
+def find_failure(heartbeat: Heartbeat, now: float) -> tuple[int, str] | None:
+    """Return the process that ends the run and the reason, or None while all are alive."""
+    for process, reason in heartbeat.failed.items():
+        return process, reason
+    silent = {process: now - last for process, last in heartbeat.heard.items()}
+    lost = [process for process, seconds in silent.items() if seconds > heartbeat.timeout]
     if not lost:
         return None
-    # Our own signs are read back from process 0: where they are missing, it is the one.
-    process = 0 if peers.process in lost else min(lost)
+    # A process reads its own heartbeat from process 0. If that is missing, process 0 is lost.
+    process = 0 if heartbeat.process in lost else min(lost)
     return process, (
-        f"has not been heard from for {silent[process]:.0f} s: it was killed, or its host is down "
-        "or cut off. All processes end"
+        f"has sent no heartbeat for {silent[process]:.0f} s: it was killed, or its host is down or "
+        "cut off. All processes stop"
     )
 
 
-def describe(peers: Peers, process: int) -> str:
-    """A process by its number and, as soon as it has been heard of, its host."""
-    name = peers.beats.get(process, "").partition("|")[0]
-    return f"process {process} of {peers.count}" + (f" ({name})" if name else "")
+def describe(heartbeat: Heartbeat, process: int) -> str:
+    """Name a process by its index and, if it has sent a heartbeat, its host."""
+    name = heartbeat.beats.get(process, "").partition("|")[0]
+    return f"process {process} of {heartbeat.count}" + (f" ({name})" if name else "")
 
 
-def _tell(peers: Peers, process: int, why: str) -> None:
-    """Leave word for the others; in vain where the store is gone, or does not answer."""
+def _report(heartbeat: Heartbeat, process: int, reason: str) -> None:
+    """Write to the store that `process` has failed; give up if the store does not answer."""
 
-    def tell():
+    def write():
         with contextlib.suppress(jax.errors.JaxRuntimeError):
-            peers.client.key_value_set(f"{FAILED}/{process}", why, allow_overwrite=True)
+            heartbeat.client.key_value_set(f"{FAILED}/{process}", reason, allow_overwrite=True)
 
-    thread = threading.Thread(target=tell, daemon=True)
+    thread = threading.Thread(target=write, daemon=True)
     thread.start()
-    thread.join(2 * BEAT)
+    thread.join(2 * INTERVAL)
 
 
-def _exit(peers: Peers) -> NoReturn:
-    """End without waiting for anybody; process 0 lets the others read why, for the store is its."""
-    if peers.process == 0:
-        time.sleep(3 * BEAT)
+def _exit(heartbeat: Heartbeat) -> NoReturn:
+    """End without waiting for the others; process 0, which has the store, lets them read first."""
+    if heartbeat.process == 0:
+        time.sleep(3 * INTERVAL)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

@@ -1,7 +1,4 @@
-"""Several processes, one run: how they find each other, and that one of them speaks.
-
-Each process is a host of a pod, or one GPU; `peers` is about their being alive.
-"""
+"""Runs of several processes, each a host of a pod or one GPU: start, main process, agreement."""
 
 import os
 import sys
@@ -17,74 +14,75 @@ from jax.experimental import multihost_utils
 
 from yolojax import progress
 from yolojax.distributed import heartbeat
-from yolojax.distributed.heartbeat import meet
+from yolojax.distributed.heartbeat import barrier
 
-__all__ = ["all_agree", "from_main", "is_main", "meet", "records_folder", "start"]
+__all__ = ["all_agree", "barrier", "from_main", "is_main", "records_folder", "start"]
 
-PATIENCE = 300  # seconds that the processes of a run wait for each other at the start
+START_TIMEOUT = 300  # seconds that the processes wait for each other at the start
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
-def start(wanted: bool | None = None) -> None:
-    """Join the other processes of this run, where there are any; before any other use of JAX.
+def start(distributed: bool | None = None) -> None:
+    """Join the other processes of this run, if there are any; call before any other use of JAX.
 
-    They are found by JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and
-    JAX_PROCESS_ID, or as JAX finds them itself: by SLURM, Open MPI, or the metadata of Cloud TPU.
+    The processes are given by JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES
+    and JAX_PROCESS_ID, or JAX finds them: by SLURM, Open MPI, or the metadata of Cloud TPU.
 
     Args:
-        wanted: True: there are others; False: there are none; None: look for signs of them.
+        distributed: whether there are other processes; None: decide by the environment.
 
     Raises:
-        ValueError: they are wanted and nothing says where they are, or VARIABLES are incomplete.
+        ValueError: `distributed` is true and the environment does not say where the processes are,
+            or some of VARIABLES are missing.
     """
-    if wanted is False or not (wanted or is_one_of_several(os.environ)):
+    if distributed is False or not (distributed or is_multiprocess_environment(os.environ)):
         return
     arguments = _from_environment(os.environ)
-    heartbeat.on_abort(lambda: "" if heartbeat.several() else _not_all_came(arguments))
+    heartbeat.on_abort(lambda: "" if heartbeat.is_multiprocess() else _start_failed(arguments))
     try:
-        jax.distributed.initialize(**arguments, initialization_timeout=PATIENCE)
+        jax.distributed.initialize(**arguments, initialization_timeout=START_TIMEOUT)
     except (RuntimeError, ValueError) as error:
-        if wanted is None and not has_signs(os.environ):
-            return  # a machine with TPUs that stands alone, outside of Google's cloud
+        if distributed is None and not names_other_processes(os.environ):
+            return  # a single machine with TPUs outside of Google's cloud
         raise ValueError(
             f"the processes of this run did not find each other: {error} Set "
             f"{', '.join(VARIABLES)} on each, or give --no-distributed if this is the only one."
         ) from error
     if jax.process_count() > 1:
-        heartbeat.watch()
-    if not is_main():  # what a run says is said once; errors go to stderr
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
+        heartbeat.start_heartbeat()
+    if not is_main():  # only the main process prints; errors of all go to stderr
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open until the process ends
         progress.hide()
 
 
-def _not_all_came(arguments: dict) -> str:
+def _start_failed(arguments: dict) -> str:
     count = arguments.get("num_processes", "the")
-    place = arguments.get("coordinator_address", "their coordinator")
+    address = arguments.get("coordinator_address", "their coordinator")
     return (
-        f"not all of {count} processes came to {place} in {PATIENCE} s; give the same command on "
-        "every host, and see on those that are not there what ended it."
+        f"not all of {count} processes reached {address} in {START_TIMEOUT} s; run the same "
+        "command on every host, and check the output of those that are missing."
     )
 
 
-def is_one_of_several(environment) -> bool:
-    """Whether the variables of `environment`, or the machine, say that a run has more processes."""
-    if has_signs(environment):
+def is_multiprocess_environment(environment) -> bool:
+    """Return whether the variables of `environment`, or the machine, name other processes."""
+    if names_other_processes(environment):
         return True
-    # A host of a pod slice looks like one that stands alone; to initialise that does no harm.
+    # A host of a TPU pod looks like a single one; jax.distributed.initialize is harmless there.
     platforms = environment.get("JAX_PLATFORMS", "tpu")
     on_tpu = any(Path("/dev").glob("accel[0-9]*")) or Path("/dev/vfio").is_dir()
     return "tpu" in platforms and on_tpu and find_spec("libtpu") is not None
 
 
-def has_signs(environment) -> bool:
-    """Whether the variables of `environment` alone say so."""
-    tasks = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-    several = any(int(environment.get(name) or 1) > 1 for name in tasks)
+def names_other_processes(environment) -> bool:
+    """Return whether the variables of `environment` alone name other processes."""
+    counts = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+    several = any(int(environment.get(name) or 1) > 1 for name in counts)
     return several or any(environment.get(name) for name in VARIABLES)
 
 
 def _from_environment(environment) -> dict:
-    """The arguments of jax.distributed.initialize that VARIABLES hold; {} where none is set."""
+    """Return the arguments of jax.distributed.initialize from VARIABLES; {} if none is set."""
     given = {name: environment[name] for name in VARIABLES if environment.get(name)}
     if not given:
         return {}
@@ -92,11 +90,11 @@ def _from_environment(environment) -> dict:
     if missing:
         raise ValueError(
             f"{' and '.join(given)} is set, but {' and '.join(missing)} is not; set all of "
-            f"{', '.join(VARIABLES)} (host:port of process 0, how many there are, which this is)."
+            f"{', '.join(VARIABLES)} (host:port of process 0, number of processes, index of this)."
         )
     address, count, index = (given[name] for name in VARIABLES)
-    whole = count.isdecimal() and index.isdecimal()
-    if ":" not in address or not whole or int(index) >= int(count):
+    integers = count.isdecimal() and index.isdecimal()
+    if ":" not in address or not integers or int(index) >= int(count):
         raise ValueError(
             f"{', '.join(f'{k}={v}' for k, v in given.items())}: must be HOST:PORT and two whole "
             "numbers, the second from 0 to the first minus 1."
@@ -106,15 +104,15 @@ def _from_environment(environment) -> dict:
 
 
 def is_main() -> bool:
-    """Whether this process is the one that keeps the records of the run."""
+    """Return whether this is the process that writes the records of the run."""
     return jax.process_index() == 0
 
 
 @contextmanager
 def records_folder(workdir: Path) -> Iterator[Path]:
-    """The folder for what this process writes: `workdir`, or one that is thrown away.
+    """Yield the folder for this process's records: `workdir`, or a temporary one if not main.
 
-    So all processes run the same lines, and one of them leaves records.
+    All processes then run the same lines, and one of them leaves records.
     """
     if is_main():
         yield workdir
@@ -123,18 +121,18 @@ def records_folder(workdir: Path) -> Iterator[Path]:
         yield Path(scratch) / workdir.resolve().name
 
 
-def from_main(decide: Callable[[], int]) -> int:
-    """What `decide()` returns in the main process, the only one that calls it, in every process."""
-    value = decide() if is_main() else 0
+def from_main(function: Callable[[], int]) -> int:
+    """Call `function` in the main process only, and return its result in every process."""
+    value = function() if is_main() else 0
     if jax.process_count() == 1:
         return value
-    meet()
+    barrier()
     return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
-def all_agree(yes: bool) -> bool:
-    """Whether every process says yes; all must ask."""
+def all_agree(value: bool) -> bool:
+    """Return whether `value` is true in every process; all must call this."""
     if jax.process_count() == 1:
-        return yes
-    meet()
-    return bool(multihost_utils.process_allgather(yes).all())
+        return value
+    barrier()
+    return bool(multihost_utils.process_allgather(value).all())

@@ -1,4 +1,4 @@
-"""One mesh with one axis: the batch is split over it, the state too or on every device whole."""
+"""A mesh with one axis, "data": batches are sharded over it, the state is replicated or sharded."""
 
 import math
 from collections.abc import Callable
@@ -9,14 +9,14 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-MIN_SPLIT = 2**16  # values; what is smaller is not worth a collective of its own
+MIN_SHARDED_SIZE = 2**16  # values; a smaller leaf is not worth a collective
 
 
 def make_mesh(devices: list | None = None) -> Mesh:
-    """The ("data",) mesh over `devices`, all there are by default, host after host.
+    """Make the ("data",) mesh over `devices`, by default all, ordered by process.
 
-    So the rows of a global batch lie in the order of the hosts that read them, which jax.make_mesh
-    does not promise: it goes through a pod as the chips are wired.
+    The rows of a global batch are then in the order of the processes that read them.
+    jax.make_mesh does not promise this: it orders the chips of a pod by their links.
     """
     devices = devices if devices is not None else jax.devices()
     ordered = sorted(devices, key=lambda device: (device.process_index, device.id))
@@ -25,60 +25,67 @@ def make_mesh(devices: list | None = None) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Every device holds the whole array."""
+    """Return the sharding that holds the whole array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def platform_of(mesh: Mesh) -> str:
-    """What the devices of `mesh` are, all of one kind: "cpu", "gpu" or "tpu"."""
+    """Return the platform of the devices of `mesh`: "cpu", "gpu" or "tpu"."""
     return mesh.devices.flat[0].platform
 
 
-def split(mesh: Mesh) -> NamedSharding:
-    """Every device holds an equal share of axis 0."""
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Return the sharding that divides axis 0 equally among the devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def places(tree: Any, mesh: Mesh, *, sharded: bool = False) -> Any:
-    """Where each leaf of `tree` (arrays or their shapes) lies on `mesh`: a NamedSharding each.
+def state_shardings(tree: Any, mesh: Mesh, *, sharded: bool = False) -> Any:
+    """Return the NamedSharding of each leaf of `tree`, arrays or their shapes.
 
-    Whole on every device or, with `sharded`, every device has an equal part of each leaf of
-    MIN_SPLIT values or more, along its longest axis that the devices divide.
+    Leaves are replicated. With `sharded`, each leaf of MIN_SHARDED_SIZE values or more is divided
+    equally among the devices, along its longest axis whose length they divide.
     """
     return jax.tree.map(
-        lambda leaf: _place(leaf.shape, mesh) if sharded else replicated(mesh), tree
+        lambda leaf: _longest_axis(leaf.shape, mesh) if sharded else replicated(mesh), tree
     )
 
 
-def _place(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+def _longest_axis(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
     axes = [axis for axis, length in enumerate(shape) if length % mesh.size == 0]
-    if math.prod(shape) < MIN_SPLIT or not axes:
+    if math.prod(shape) < MIN_SHARDED_SIZE or not axes:
         return replicated(mesh)
     longest = max(axes, key=lambda axis: (shape[axis], axis))
     return NamedSharding(mesh, PartitionSpec(*[None] * longest, "data"))
 
 
-def placed(tree: Any, mesh: Mesh, *, sharded: bool = False) -> Any:
-    """The shapes of `tree`, each with its place on `mesh`: what a program is compiled for."""
+def with_shardings(tree: Any, mesh: Mesh, *, sharded: bool = False) -> Any:
+    """Return `tree` as ShapeDtypeStructs with the shardings of `state_shardings`."""
     return jax.tree.map(
-        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         tree,
-        places(tree, mesh, sharded=sharded),
+        state_shardings(tree, mesh, sharded=sharded),
     )
 
 
-def places_of(tree: Any) -> Any:
-    """The sharding of each array of `tree`."""
+def abstract(tree: Any) -> Any:
+    """Return the arrays of `tree` as ShapeDtypeStructs with their shardings."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), tree
+    )
+
+
+def shardings_of(tree: Any) -> Any:
+    """Return the sharding of each array of `tree`."""
     return jax.tree.map(lambda leaf: leaf.sharding, tree)
 
 
-def constrained(tree: Any, mesh: Mesh, *, sharded: bool) -> Any:
-    """`tree`, inside a program over `mesh`, laid out as `places` says."""
-    return jax.lax.with_sharding_constraint(tree, places(tree, mesh, sharded=sharded))
+def constrain_state(tree: Any, mesh: Mesh, *, sharded: bool) -> Any:
+    """Constrain `tree`, inside a jitted function, to the shardings of `state_shardings`."""
+    return jax.lax.with_sharding_constraint(tree, state_shardings(tree, mesh, sharded=sharded))
 
 
 def check_batch_size(batch_size: int, subdivisions: int, mesh: Mesh) -> None:
-    """Raises ValueError unless every device gets the same share of every sub-batch."""
+    """Raise ValueError unless every device gets the same share of every sub-batch."""
     parts = subdivisions * mesh.size
     if batch_size < 1 or batch_size % parts:
         raise ValueError(
@@ -88,23 +95,25 @@ def check_batch_size(batch_size: int, subdivisions: int, mesh: Mesh) -> None:
 
 
 def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """The rows that this process has read, as the global batch split over `mesh`."""
-    return {k: jax.make_array_from_process_local_data(split(mesh), v) for k, v in batch.items()}
+    """Make the global batch, sharded over `mesh`, from the rows that this process has read."""
+    sharding = batch_sharding(mesh)
+    return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
 
 
-def all_rows(rows: np.ndarray, mesh: Mesh) -> np.ndarray | jax.Array:
-    """The rows [B, ...] of all processes from the [b, ...] of this one; they are not waited for."""
+def gather_rows(rows: np.ndarray, mesh: Mesh) -> np.ndarray | jax.Array:
+    """Gather the rows [B, ...] of all processes from the [b, ...] of each, without waiting."""
     if jax.process_count() == 1:
         return rows
-    return gatherer(mesh)(jax.make_array_from_process_local_data(split(mesh), rows))
+    rows = jax.make_array_from_process_local_data(batch_sharding(mesh), rows)
+    return make_gather(mesh)(rows)
 
 
 def fetch(tree: Any, mesh: Mesh) -> Any:
-    """The arrays of `tree`, which lie on `mesh`, as NumPy arrays, whole in every process."""
-    return jax.device_get(tree if jax.process_count() == 1 else gatherer(mesh)(tree))
+    """Copy the arrays of `tree`, on `mesh`, to whole NumPy arrays in every process."""
+    return jax.device_get(tree if jax.process_count() == 1 else make_gather(mesh)(tree))
 
 
 @lru_cache
-def gatherer(mesh: Mesh) -> Callable:
-    """A jitted function that lays the arrays of its argument whole on every device."""
+def make_gather(mesh: Mesh) -> Callable:
+    """Return a jitted function that replicates the arrays of its argument on every device."""
     return jax.jit(lambda tree: tree, out_shardings=replicated(mesh))

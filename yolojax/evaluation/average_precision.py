@@ -45,8 +45,8 @@ def match_voc(ground_truth, detections, num_classes: int, iou_threshold: float =
         num_classes: C; labels are 0..C-1.
         iou_threshold: VOC's minoverlap.
     """
-    (scores, found), boxes = rows_by_score(detections), rows_of(ground_truth)
-    pairs = close_pairs(found, boxes, iou_threshold)
+    (scores, detected), boxes = rows_by_score(detections), rows_of(ground_truth)
+    pairs = close_pairs(detected, boxes, iou_threshold)
     # Of equal IoUs the first box: lexsort is stable and unique returns the first index.
     order = np.lexsort((-pairs.iou, pairs.detections))
     matched, first = np.unique(pairs.detections[order], return_index=True)
@@ -57,7 +57,7 @@ def match_voc(ground_truth, detections, num_classes: int, iou_threshold: float =
     matched, best = matched[~ignore[best]], best[~ignore[best]]
     hits[matched[np.unique(best, return_index=True)[1]]] = True
     positives = count_positives(boxes, ignore, (len(ground_truth), num_classes))
-    return Matches(scores, found.labels, found.images, hits[None], ignored[None], positives)
+    return Matches(scores, detected.labels, detected.images, hits[None], ignored[None], positives)
 
 
 def count_positives(boxes: Rows, ignore, shape: tuple[int, int]) -> np.ndarray:

@@ -14,7 +14,7 @@ from yolojax.config import Config, EvalConfig
 from yolojax.data.from_config import eval_label_batches
 from yolojax.data.records import Source
 from yolojax.data.tree_labels import classes_of
-from yolojax.distributed.processes import meet
+from yolojax.distributed.processes import barrier
 from yolojax.distributed.sharding import fetch, to_devices
 from yolojax.evaluation import hierarchy
 from yolojax.evaluation.detection import batch_size, blank_batch, decoder
@@ -54,7 +54,7 @@ def warm_up(programs: Programs, variables: dict, config: Config, mesh: Mesh) -> 
     """Compile the program for the evaluation batches of `config` by running it once."""
     rows = blank_batch(config, mesh, label=((), np.int32))
     _, top = jax.block_until_ready(programs.top(variables, rows.pop("image")))
-    meet()
+    barrier()
     fetch((rows, top), mesh)
 
 
@@ -108,7 +108,7 @@ def evaluate_source(
     with ignore_full_disk() if lenient else nullcontext():
         write_hits(folder / f"{name}_hits.npz", ids, classes, labels, columns)
         write_result(folder / f"{name}.json", result)
-    meet()
+    barrier()
     return result
 
 

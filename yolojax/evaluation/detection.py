@@ -26,7 +26,7 @@ from yolojax.data.transforms import (
     to_uint8,
 )
 from yolojax.data.tree_labels import classes_of
-from yolojax.distributed.processes import meet
+from yolojax.distributed.processes import barrier
 from yolojax.distributed.sharding import fetch, to_devices
 from yolojax.evaluation import hierarchy
 from yolojax.evaluation.average_precision import match_voc
@@ -154,7 +154,7 @@ def warm_up(programs: Programs, variables: dict, config: Config, mesh: Mesh) -> 
     detected = programs.detect(raw, 0.5, 0.5).detections
     descended = programs.descend(raw, 0.5, 0.5).detections if programs.descend else None
     jax.block_until_ready((detected, descended))
-    meet()
+    barrier()
     fetch((detected, rows), mesh)
     fetch(descended, mesh)
 
@@ -205,16 +205,16 @@ def evaluate_source(
     """
     check_eval_nodes(config)
     warm_up(programs, variables, config, mesh)
-    boxes, detections, descended, speed, drawn = _detect_all(
+    ground_truth, detections, descended, speed, drawn = _detect_all(
         programs, variables, source, config, mesh
     )
     settings, classes = config.eval, config.model.classes
     if config.model.tree:
-        own, node_boxes = classes_of(source), boxes
-        boxes, detections = hierarchy.select_nodes(boxes, detections, tuple(own))
+        own, of_nodes = classes_of(source), ground_truth
+        ground_truth, detections = hierarchy.select_nodes(ground_truth, detections, tuple(own))
         classes = tuple(own.values())
     result = evaluate(
-        boxes,
+        ground_truth,
         detections,
         classes,
         metric=settings.metric,
@@ -223,33 +223,35 @@ def evaluate_source(
     )
     result |= {"source": source.name, "speed": speed, "skipped": list(source.skipped)}
     result["settings"] = {field: getattr(settings, field) for field in SETTINGS}
-    result["errors"] = error_mix(boxes, detections, classes)
+    result["errors"] = error_mix(ground_truth, detections, classes)
     print(format_table(result))
     print("  ms per image: " + ", ".join(f"{k} {v:.1f}" for k, v in speed.items()))
     if config.model.tree:
         nodes = {name: node for node, name in own.items()}
         result["tree"] = hierarchy.tree_numbers(
-            result, node_boxes, descended, config.model.tree, classes=nodes, seen=settings.seen
+            result, of_nodes, descended, config.model.tree, classes=nodes, seen=settings.seen
         )
         print(hierarchy.format_numbers(result["tree"]))
     if errors:
         print(format_errors(result["errors"]))
     with ignore_full_disk() if lenient else nullcontext():
         ids = _category_ids(source, classes)
-        _write(workdir, name, result, boxes, detections, classes, ids, errors=errors)
+        _write(workdir, name, result, ground_truth, detections, classes, ids, errors=errors)
         for kind, batch in drawn.items():
             picture = draw_batch(batch, config.model.shown)
             save_image(workdir / "plots" / f"{name}_batch0_{kind}.jpg", picture)
-    meet()
+    barrier()
     return result
 
 
-def _write(workdir, name, result, boxes, detections, classes, category_ids, *, errors):
+def _write(workdir, name, result, ground_truth, detections, classes, category_ids, *, errors):
     folder = workdir / "eval"
     if errors:
         plot_errors({name: result["errors"]}, workdir / "plots" / f"{name}_errors.png")
-    both = (match(boxes, detections, len(classes)) for match in (match_voc, match_coco))
-    write_matches(folder / f"{name}_matches.npz", [b.image_id for b in boxes], classes, *both)
+    both = (match(ground_truth, detections, len(classes)) for match in (match_voc, match_coco))
+    write_matches(
+        folder / f"{name}_matches.npz", [g.image_id for g in ground_truth], classes, *both
+    )
     write_result(folder / f"{name}.json", result)
     write_coco_results(folder / f"{name}_coco.json", detections, category_ids)
     write_voc_results(folder / f"{name}_voc", detections, classes)
@@ -281,7 +283,7 @@ def _detect_all(programs, variables, source, config, mesh):
         (ground truth, detections, detections by the descent of the tree, ms per image of each
         stage, the first batch for `draw_batch`).
     """
-    boxes, detections, descended, drawn = [], [], [], {}
+    ground_truth, detections, descended, drawn = [], [], [], {}
     times = {"input": 0.0, "network": 0.0, "nms": 0.0}
     thresholds = config.eval.score_threshold, config.eval.iou_threshold
     with (
@@ -299,13 +301,13 @@ def _detect_all(programs, variables, source, config, mesh):
             drawn = drawn or _drawn(batch, _own(detected, batch), source)
             for i in np.flatnonzero(rows["image_id"] >= 0):
                 record = source[int(rows["image_id"][i])]
-                boxes.append(ground_truth_from_record(record, rows["size"][i]))
+                ground_truth.append(ground_truth_from_record(record, rows["size"][i]))
                 detections.append(_detections(record.image_id, rows, detected, i, config))
                 if programs.descend:
                     descended.append(_detections(record.image_id, rows, below, i, config))
                 bar.update()
-    speed = {name: 1000 * seconds / max(len(boxes), 1) for name, seconds in times.items()}
-    return boxes, detections, descended or detections, speed, drawn
+    speed = {name: 1000 * seconds / max(len(ground_truth), 1) for name, seconds in times.items()}
+    return ground_truth, detections, descended or detections, speed, drawn
 
 
 def _timed(times: dict, name: str, function, *args):

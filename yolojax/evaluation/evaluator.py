@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolojax.evaluation import bootstrap as resampling
 from yolojax.evaluation import coco
 from yolojax.evaluation.average_precision import (
     VOC07_LEVELS,
@@ -15,6 +14,7 @@ from yolojax.evaluation.average_precision import (
     match_voc,
     of_classes,
 )
+from yolojax.evaluation.significance import bootstrap_interval
 
 # Metrics that can be the headline: (matching, recall levels).
 METRICS = {
@@ -124,7 +124,7 @@ def evaluate(
     spread = None
     if bootstrap:
         matches = matching(ground_truth, detections, len(classes))
-        spread = resampling.interval(matches, levels, resamples=bootstrap, seed=seed)
+        spread = bootstrap_interval(matches, levels, resamples=bootstrap, seed=seed)
     counts = {name: int(columns[name].sum()) for name in ("objects", "detections")}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return _jsonable(

@@ -1,10 +1,11 @@
-"""Paired bootstrap: the difference of two configurations on the same images, with an interval.
+"""Bootstrap over images: intervals of mean AP, and paired differences of two configurations.
 
-Both configurations use the same resampled images. The difficulty of an image, which affects both,
-cancels, so the interval of the difference is narrower than the intervals of the two numbers.
+In a paired difference, both configurations use the same resampled images. The difficulty of an
+image, which affects both, cancels, so the interval is narrower than those of the two numbers.
 """
 
 import math
+import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolojax.evaluation.average_precision import Matches
-from yolojax.evaluation.bootstrap import mean_average_precisions
+from yolojax.evaluation.average_precision import Matches, class_average_precision
 
 ROWS = {  # metric -> (its matching, its IoU thresholds)
     "voc07_11pt": ("voc", slice(None)),
@@ -40,6 +40,31 @@ class Difference(NamedTuple):
     def beyond_noise(self) -> bool:
         """Whether the interval excludes 0."""
         return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+
+
+def bootstrap_interval(
+    matches: Matches, levels, *, resamples: int, seed: int
+) -> list[float] | None:
+    """Compute the 95 % percentile bootstrap interval of the mean AP over images -> [low, high].
+
+    Matching is per image, so a resample only changes how often each image counts. A class without
+    ground-truth boxes in a resample is left out of its mean. None if there is nothing to resample.
+    """
+    images = len(matches.positives)
+    if not resamples or not matches.positives.any():
+        return None
+    draw = np.random.default_rng(seed)
+    weights = draw.multinomial(images, np.full(images, 1 / images), size=resamples)
+    means = mean_average_precisions(matches, levels, weights.astype(np.int32))
+    return np.nanpercentile(means, [2.5, 97.5]).tolist()
+
+
+def mean_average_precisions(matches: Matches, levels, weights) -> np.ndarray:
+    """Compute the mean AP over classes for each row of `weights` int [R, images] -> [R]."""
+    precisions = class_average_precision(matches, levels, weights)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mean of empty slice")  # a resample without boxes
+        return np.nanmean(precisions, axis=1)
 
 
 def paired_difference(
@@ -125,15 +150,15 @@ def check_same_images(runs: Sequence[Matches]) -> None:
         _check_equal("number of objects of each class", runs[0].positives, run.positives)
 
 
-def _check_equal(what: str, a, b) -> None:
+def _check_equal(name: str, a, b) -> None:
     if np.array_equal(a, b):
         return
     unequal = (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if not np.array_equal(x, y))
-    place = next(unequal, min(len(a), len(b)))
-    values = " and ".join(repr(x[place]) if place < len(x) else "none" for x in map(list, (a, b)))
+    index = next(unequal, min(len(a), len(b)))
+    values = " and ".join(repr(x[index]) if index < len(x) else "none" for x in map(list, (a, b)))
     raise ValueError(
         "runs must be evaluated on the same images in the same order, but the "
-        f"{what} of image {place} is {values}."
+        f"{name} of image {index} is {values}."
     )
 
 

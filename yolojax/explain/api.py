@@ -10,12 +10,12 @@ import numpy as np
 from yolojax.config import Config
 from yolojax.data.from_config import open_source
 from yolojax.data.loader import Batch
-from yolojax.distributed.sharding import gatherer, make_mesh
+from yolojax.distributed.sharding import make_gather, make_mesh
 from yolojax.explain.observe import make_programs, observe
 from yolojax.explain.pictures import batch_of_one, find_record, one_of
 from yolojax.loading import load_model, on_device
 from yolojax.tasks import Task
-from yolojax.training.programs import abstract_batch, train_sizes
+from yolojax.training.compilation import abstract_batch, train_sizes
 from yolojax.training.state import TrainState
 from yolojax.visual.loss_figure import draw_loss
 
@@ -68,7 +68,7 @@ def make_watch(task: Task, config: Config, state: TrainState, workdir: Path) -> 
     if not config.explain_every:
         return None
     programs, shown = make_programs(task, config), config.model.shown
-    gather = gatherer(state.step.sharding.mesh)
+    gather = make_gather(state.step.sharding.mesh)
 
     def explain(state: TrainState, one: Batch):
         variables = gather({"params": state.params, "batch_stats": state.batch_stats})

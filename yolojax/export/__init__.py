@@ -1,1 +1,1 @@
-"""Models written in other forms: ONNX, StableHLO and safetensors, and their comparison."""
+"""Export to ONNX, StableHLO and safetensors, and comparison of the outputs."""

@@ -129,8 +129,12 @@ class Detector:
         if count <= self._max_detections:
             return
         own = self.config.eval
-        candidates, slots = max(count, own.top_k), max(count, own.max_slots)
-        settings = replace(own, max_detections=count, top_k=candidates, max_slots=slots)
+        settings = replace(
+            own,
+            max_detections=count,
+            top_k=max(count, own.top_k),
+            max_slots=max(count, own.max_slots),
+        )
         detect = make_programs(self._task, settings).detect
         self._programs, self._max_detections = self._programs._replace(detect=detect), count
 

@@ -18,24 +18,27 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from yolojax.config import Config, MeshConfig, from_dict, to_dict
 from yolojax.distributed.processes import all_agree, from_main, is_main
-from yolojax.distributed.sharding import make_mesh
+from yolojax.distributed.sharding import abstract, make_mesh
 from yolojax.files import write_text
 from yolojax.tasks import Task, build
 from yolojax.training import checksums
+from yolojax.training import state as state_module
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.state import TrainState
-from yolojax.training.state import abstract_state as state_on
 
 PACKAGES = ("yolojax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-UNSCORED = -1.0  # metric of a checkpoint made between two evaluations: never the best
-UNFINISHED = "*.orbax-checkpoint-tmp*"  # what a killed process leaves of one, not loaded by anybody
+UNSCORED = -1.0  # metric of a checkpoint saved between two evaluations: never the best
+UNFINISHED = "*.orbax-checkpoint-tmp*"  # folders that a killed process leaves
+RETRY, GIVE_UP = (
+    10.0,
+    600.0,
+)  # seconds between two attempts of the last save, and for all
 wait = time.sleep
-sealers: list[threading.Thread] = []  # at work beside the training
-RETRY, GIVE_UP = 10.0, 600.0  # seconds between two tries to save at the end, and until the last
+_checksum_threads: list[threading.Thread] = []
 
 
 def save_config(workdir: Path, config: Config) -> None:
-    """workdir/config.json and workdir/env.json (versions, machine, devices, command)."""
+    """Write workdir/config.json and workdir/env.json (versions, machine, devices, command)."""
     write_text(workdir / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
     environment = {
         "command": sys.argv,
@@ -49,11 +52,11 @@ def save_config(workdir: Path, config: Config) -> None:
 
 
 def load_config(workdir: Path) -> Config:
-    """The config saved in `workdir`.
+    """Load the config saved in `workdir`.
 
     Raises:
         FileNotFoundError: there is no config.json.
-        ValueError: it is not JSON, or does not fit the dataclasses.
+        ValueError: the file is not JSON, or does not fit the dataclasses.
     """
     path = Path(workdir) / "config.json"
     if not path.exists():
@@ -65,15 +68,15 @@ def load_config(workdir: Path) -> Config:
 
 
 def open_manager(workdir: Path, keep: int) -> ocp.CheckpointManager:
-    """Asynchronous checkpoints in workdir/checkpoints: the `keep` newest and the best one."""
+    """Open workdir/checkpoints, which holds the `keep` newest checkpoints and the best one."""
     preservation = [
         policies.LatestN(keep),
         policies.BestN(n=1, get_metric_fn=lambda metrics: metrics["score"], reverse=False),
     ]
     options = ocp.CheckpointManagerOptions(
-        save_decision_policy=policies.SpecificStepsPolicy(()),  # the loop decides; saves are forced
+        save_decision_policy=policies.SpecificStepsPolicy(()),  # the loop decides, saves are forced
         preservation_policy=policies.AnyPreservationPolicy(preservation),
-        best_fn=lambda metrics: metrics["score"],  # without it no metrics are written
+        best_fn=lambda metrics: metrics["score"],  # without it Orbax writes no metrics
     )
     return ocp.CheckpointManager((Path(workdir) / "checkpoints").absolute(), options=options)
 
@@ -83,10 +86,10 @@ def save(
 ) -> None:
     """Save `state` and `config` together in the background; `score` is the headline metric.
 
-    Where it fails, as on a full disk, that is reported by the next call of this or of `finish`:
-    the checkpoints before it stay, and the run may go on.
+    A failure, such as a full disk, is reported by the next call of `save` or `finish`. Earlier
+    checkpoints stay, and the run may continue.
     """
-    settle(manager)
+    wait_for_save(manager)
     manager.save(
         int(state.step),
         args=ocp.args.Composite(
@@ -96,53 +99,55 @@ def save(
         force=True,
     )
     if is_main():
-        sealers.append(threading.Thread(target=_seal_when_saved, args=(manager,)))
-        sealers[-1].start()
+        _checksum_threads.append(
+            threading.Thread(target=_write_checksums_when_saved, args=(manager,))
+        )
+        _checksum_threads[-1].start()
 
 
 def finish(
     manager: ocp.CheckpointManager, state: TrainState, config: Config, score: float | None = None
 ) -> None:
-    """As `save`, and wait for it; where it fails, try again, for `state` is about to go.
+    """Save as `save` does and wait for it; try again if it fails, because the process will end.
 
     Raises:
-        OSError: it cannot be saved, and could not for GIVE_UP seconds.
+        OSError: all attempts for GIVE_UP seconds have failed.
     """
     begin = time.monotonic()
     save(manager, state, config, score)
-    while not settle(manager):
+    while not wait_for_save(manager):
         if time.monotonic() - begin > GIVE_UP:
             raise OSError(
                 f"{manager.directory}: step {int(state.step)} could not be saved for "
-                f"{GIVE_UP / 60:.0f} minutes and is lost; the same command goes on from the newest "
-                "checkpoint once there is room."
+                f"{GIVE_UP / 60:.0f} minutes and is lost; free some room and run the same command "
+                "to resume from the newest checkpoint."
             )
         print(f"trying again in {RETRY:.0f} s, for {GIVE_UP / 60:.0f} minutes", file=sys.stderr)
         wait(RETRY)
         save(manager, state, config, score)
 
 
-def settle(manager: ocp.CheckpointManager) -> bool:
-    """Wait for the save under way -> whether it went well in all processes; else stderr is told."""
-    settled = all_agree(_settle(manager))
-    if not settled:
-        manager.reload()  # some processes may count a checkpoint that others do not have
-    return settled
+def wait_for_save(manager: ocp.CheckpointManager) -> bool:
+    """Wait for the current save -> whether it succeeded in all processes; report a failure."""
+    saved = all_agree(_wait_for_save(manager))
+    if not saved:
+        manager.reload()  # processes may disagree about which checkpoints exist
+    return saved
 
 
-def _settle(manager: ocp.CheckpointManager) -> bool:
+def _wait_for_save(manager: ocp.CheckpointManager) -> bool:
     try:
         manager.wait_until_finished()
-        while sealers:
-            sealers.pop().join()
+        while _checksum_threads:
+            _checksum_threads.pop().join()
         if is_main():
-            _seal_all(manager)
+            _write_all_checksums(manager)
     except (OSError, ValueError, RuntimeError) as error:
         free = shutil.disk_usage(manager.directory).free / 1e6
         reason = str(error).partition(":")[0].partition("[")[0]
         print(
             f"{manager.directory}: a checkpoint could not be saved ({reason}; {free:,.0f} MB are "
-            f"free there). The newest whole one is {manager.latest_step()}; free some room.",
+            f"free there). The newest complete one is {manager.latest_step()}; free some room.",
             file=sys.stderr,
         )
         _remove_unfinished(Path(manager.directory))
@@ -150,21 +155,21 @@ def _settle(manager: ocp.CheckpointManager) -> bool:
     return True
 
 
-def _seal_when_saved(manager: ocp.CheckpointManager) -> None:
-    """At once, so that a killed process leaves none without; what fails here `settle` tells of."""
+def _write_checksums_when_saved(manager: ocp.CheckpointManager) -> None:
+    """Write checksums as soon as Orbax is done; `wait_for_save` reports failures."""
     while manager.is_saving_in_progress():
         time.sleep(0.2)
     with contextlib.suppress(OSError):
-        _seal_all(manager)
+        _write_all_checksums(manager)
 
 
-def _seal_all(manager: ocp.CheckpointManager) -> None:
+def _write_all_checksums(manager: ocp.CheckpointManager) -> None:
     for step in manager.all_steps():
-        checksums.seal(Path(manager.directory) / str(step))
+        checksums.write_checksums(Path(manager.directory) / str(step))
 
 
 def _remove_unfinished(directory: Path) -> list[str]:
-    """Take away what is left of saves that did not end -> its names."""
+    """Remove the folders of unfinished saves -> their names."""
     unfinished = sorted(directory.glob(UNFINISHED)) if is_main() else []
     for path in unfinished:
         shutil.rmtree(path, ignore_errors=True)
@@ -172,31 +177,28 @@ def _remove_unfinished(directory: Path) -> list[str]:
 
 
 def restore(manager: ocp.CheckpointManager, state: TrainState, step: int) -> TrainState:
-    """The state of checkpoint `step`, laid out on devices as `state` is.
+    """Restore checkpoint `step` with the shapes and shardings of `state`.
 
     Raises:
-        ValueError: the checkpoint's tree or shapes are not those of `state`.
+        ValueError: the checkpoint has another tree or other shapes than `state`.
     """
-    like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
-    )
+    item = ocp.args.Composite(state=ocp.args.StandardRestore(abstract(state)))
     try:
-        saved = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like)))
+        return manager.restore(step, args=item)["state"]
     except (ValueError, KeyError) as error:
         raise ValueError(
             f"{manager.directory}/{step} is damaged, or does not fit the network that the config "
             f"describes ({error}). Use a new --workdir, or the config of that run."
         ) from error
-    return saved["state"]
 
 
 def resume(manager: ocp.CheckpointManager, state: TrainState) -> TrainState:
-    """The newest intact checkpoint, or `state` where there is none at all.
+    """Restore the newest intact checkpoint, or return `state` if there are no checkpoints.
 
-    Damaged ones are moved to WORKDIR/damaged, and the one before is taken.
+    Damaged checkpoints are moved to WORKDIR/damaged.
 
     Raises:
-        ValueError: all are damaged, or as `restore`.
+        ValueError: all checkpoints are damaged, or as `restore`.
     """
     step = from_main(lambda: _newest_intact(Path(manager.directory)))
     manager.reload()
@@ -207,28 +209,28 @@ def resume(manager: ocp.CheckpointManager, state: TrainState) -> TrainState:
 
 
 def _newest_intact(directory: Path) -> int:
-    """The newest step below `directory` whose files are as they were saved; -1 if there is none."""
+    """Return the newest step in `directory` whose files are intact; -1 if there are no steps."""
     for name in _remove_unfinished(directory):
-        print(f"{directory}/{name}: was never finished, and is removed")
+        print(f"{directory}/{name}: unfinished, removed")
     steps = sorted(int(p.name) for p in directory.glob("[0-9]*") if p.name.isdecimal())
     for step in reversed(steps):
-        problem = checksums.damage(directory / str(step))
+        problem = checksums.find_damage(directory / str(step))
         if problem is None:
             return step
-        kept = directory.parent / "damaged" / f"{step}_{time.time():.0f}"
-        kept.parent.mkdir(exist_ok=True)
-        (directory / str(step)).rename(kept)
-        print(f"checkpoint {step} is damaged: {problem}. It is now {kept}.", file=sys.stderr)
+        moved = directory.parent / "damaged" / f"{step}_{time.time():.0f}"
+        moved.parent.mkdir(exist_ok=True)
+        (directory / str(step)).rename(moved)
+        print(f"checkpoint {step} is damaged: {problem}. It is now in {moved}.", file=sys.stderr)
     if steps:
         raise ValueError(
             f"{directory}: all checkpoints ({', '.join(map(str, steps))}) are damaged; use a new "
-            "--workdir, or put back a copy of one."
+            "--workdir, or restore a copy of one."
         )
     return -1
 
 
 def best_step(manager: ocp.CheckpointManager) -> int | None:
-    """The step with the highest score, the newest where none was evaluated, None without any."""
+    """Return the step with the highest score; the newest if none was evaluated, None if no step."""
     steps = manager.all_steps()
     return max(steps, key=lambda step: (_score(manager, step), step), default=None)
 
@@ -239,7 +241,7 @@ def _score(manager, step) -> float:
 
 
 def restore_best(workdir: Path) -> tuple[Task, TrainState]:
-    """The task and the state of the best checkpoint in `workdir`.
+    """Restore the task and the state of the best checkpoint in `workdir`.
 
     Raises:
         FileNotFoundError: no config.json or no checkpoint.
@@ -250,10 +252,10 @@ def restore_best(workdir: Path) -> tuple[Task, TrainState]:
         step = best_step(manager)
         if step is None:
             raise FileNotFoundError(f"{workdir}/checkpoints: no checkpoint has been saved yet.")
-        if problem := checksums.damage(Path(manager.directory) / str(step)):
+        if problem := checksums.find_damage(Path(manager.directory) / str(step)):
             raise ValueError(
-                f"checkpoint {step} is damaged: {problem}. Go on with the training from the one "
-                f"before, or take {manager.directory}/{step} away."
+                f"checkpoint {step} is damaged: {problem}. Resume the training, which falls back "
+                f"to an older one, or remove {manager.directory}/{step}."
             )
         item = ocp.args.Composite(config=ocp.args.JsonRestore())
         of_step = from_dict(manager.restore(step, args=item)["config"])
@@ -262,6 +264,6 @@ def restore_best(workdir: Path) -> tuple[Task, TrainState]:
 
 
 def abstract_state(task: Task, config: Config) -> TrainState:
-    """Shapes and places of the state of `config`, whole on all devices; nothing is computed."""
-    whole = dataclasses.replace(config, mesh=MeshConfig())
-    return state_on(task, make_optimizer(config.optimizer), whole, make_mesh())
+    """Return shapes and shardings of the state of `config`, replicated on all devices."""
+    config = dataclasses.replace(config, mesh=MeshConfig())
+    return state_module.abstract_state(task, make_optimizer(config.optimizer), config, make_mesh())

@@ -1,7 +1,7 @@
-"""Whether the files of a checkpoint are still those that were written: a list of their checksums.
+"""Checksums of the files of a checkpoint, to detect damage.
 
-Orbax renames a checkpoint into place once it is whole, so a killed process leaves none in halves.
-What happens to the files afterwards it does not notice: a part of a state may come back changed.
+Orbax renames a checkpoint into place when it is complete, so a killed process leaves no partial
+one. Orbax does not notice later damage: a part of a state may be restored with other values.
 """
 
 import json
@@ -10,47 +10,54 @@ from pathlib import Path
 
 from yolojax.files import write_text
 
-NAME = "seal.json"
+NAME = "checksums.json"
+OLD_NAME = "seal.json"  # of older checkpoints
 CHUNK = 2**20  # bytes
 
 
-def seal(folder: Path) -> None:
-    """Write folder/seal.json: size and CRC-32 of each file in `folder`, unless it is there.
+def write_checksums(folder: Path) -> None:
+    """Write size and CRC-32 of each file in `folder` to folder/checksums.json, if not there yet.
 
-    A folder that is not there is not whole yet.
+    A folder that does not exist is a checkpoint that is not complete yet.
     """
-    if folder.is_dir() and not (folder / NAME).exists():
-        found = {str(path.relative_to(folder)): _describe(path) for path in _files(folder)}
-        write_text(folder / NAME, json.dumps(found, indent=1) + "\n")
+    if folder.is_dir() and not checksums_file(folder).exists():
+        checksums = {str(path.relative_to(folder)): _checksum(path) for path in _files(folder)}
+        write_text(folder / NAME, json.dumps(checksums, indent=1) + "\n")
 
 
-def damage(folder: Path) -> str | None:
-    """What is wrong with the files in `folder`; None where they are as sealed, or never were."""
-    path = folder / NAME
+def checksums_file(folder: Path) -> Path:
+    """Return the file of the checksums of `folder`, whether it exists or not."""
+    old = folder / OLD_NAME
+    return old if old.exists() else folder / NAME
+
+
+def find_damage(folder: Path) -> str | None:
+    """Describe the first damaged file in `folder`; None if all are intact or have no checksums."""
+    path = checksums_file(folder)
     if not path.exists():
         return None
     try:
-        wanted = json.loads(path.read_text())
-        return next(filter(None, (_damage(folder / k, v) for k, v in wanted.items())), None)
+        expected = json.loads(path.read_text())
+        return next(filter(None, (_compare(folder / k, v) for k, v in expected.items())), None)
     except (OSError, ValueError, AttributeError) as error:
         return f"{path} cannot be read: {error}"
 
 
-def _damage(path: Path, wanted: list[int]) -> str | None:
+def _compare(path: Path, expected: list[int]) -> str | None:
     if not path.is_file():
         return f"{path} is missing"
-    found = _describe(path)
-    if found[0] != wanted[0]:
-        return f"{path} has {found[0]} bytes, but {wanted[0]} were saved"
-    return None if found == wanted else f"{path} holds other bytes than were saved"
+    actual = _checksum(path)
+    if actual[0] != expected[0]:
+        return f"{path} has {actual[0]} bytes, but {expected[0]} were saved"
+    return None if actual == expected else f"{path} has other bytes than were saved"
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != NAME)
 
 
-def _describe(path: Path) -> list[int]:
-    """[size, CRC-32] of a file."""
+def _checksum(path: Path) -> list[int]:
+    """Return [size, CRC-32] of a file."""
     size = checksum = 0
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):

@@ -12,10 +12,13 @@ POLICIES = ("constant", "steps", "poly")
 
 
 def learning_rate(config: OptimizerConfig) -> Callable:
-    """The rate as a function of the images seen, those of the current update included.
+    """Return the learning rate as a function of the images seen, including the current update's.
 
-    The formulas are those of `get_current_rate` (network.c) with its batch number times the batch
-    size. Raises ValueError for an unknown policy, or for as many scales as there are not steps.
+    The formulas are those of `get_current_rate` (network.c), with its batch number times the batch
+    size.
+
+    Raises:
+        ValueError: the policy is unknown, or the numbers of steps and scales differ.
     """
     if config.policy not in POLICIES:
         raise ValueError(f"optimizer.policy is {config.policy!r}; known: {', '.join(POLICIES)}.")
@@ -35,7 +38,7 @@ def learning_rate(config: OptimizerConfig) -> Callable:
 
 
 def _decay(config: OptimizerConfig, seen):
-    """Factor on the base rate after the burn-in."""
+    """Compute the factor on the base rate after the burn-in."""
     if config.policy == "poly":
         return (1 - seen / config.images) ** config.poly_power
     if config.policy == "constant":
@@ -45,10 +48,11 @@ def _decay(config: OptimizerConfig, seen):
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """Gradient -> direction: clip, decay the kernels, momentum. The step multiplies by the rate.
+    """Make the transformation of the gradient: clip, decay of the kernels, momentum.
 
-    Darknet's v = m v + g + decay w, w -= lr v (update_convolutional_layer): the rate stays outside
-    the momentum, so a change of rate does not rescale what is accumulated.
+    The train step multiplies the result by the learning rate. As in Darknet, v = m v + g + decay w
+    and w -= lr v (update_convolutional_layer), the rate is outside of the momentum, so that a
+    change of rate does not rescale the accumulated momentum.
     """
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
     return optax.chain(
@@ -59,30 +63,30 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 
 
 def kernels(params: dict) -> dict:
-    """True where a leaf is a kernel: Darknet decays neither biases nor BN scales."""
+    """Return True for each leaf that is a kernel: Darknet decays neither biases nor BN scales."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 
 def layer_factors(config: OptimizerConfig, params: dict) -> dict:
-    """The factor on the rate of each layer of `params`, by config.layer_rates; the last one wins.
+    """Return the factor on the rate of each layer of `params`; the last matching entry wins.
 
     Raises:
-        ValueError: an entry fits no layer, or its factor is negative.
+        ValueError: an entry of config.layer_rates matches no layer, or its factor is negative.
     """
     factors = dict.fromkeys(params, 1.0)
     for start, factor in config.layer_rates:
-        fitting = [layer for layer in params if layer.startswith(start)]
-        if not fitting or factor < 0:
+        matching = [layer for layer in params if layer.startswith(start)]
+        if not matching or factor < 0:
             raise ValueError(
                 f"optimizer.layer_rates has ({start!r}, {factor}): it must be the start of a "
                 f"layer's name ({', '.join(params)}) and a factor of 0 or more."
             )
-        factors |= dict.fromkeys(fitting, factor)
+        factors |= dict.fromkeys(matching, factor)
     return factors
 
 
 def frozen(params: dict, factors: dict) -> dict:
-    """`params` with no gradient through the layers whose factor is 0 (Darknet's stopbackward)."""
+    """Stop the gradient of the layers whose factor is 0 (Darknet's stopbackward)."""
     return {
         layer: jax.tree.map(jax.lax.stop_gradient, leaves) if factors[layer] == 0 else leaves
         for layer, leaves in params.items()

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end a run after the step at hand, with its state saved."""
+"""SIGTERM and Ctrl-C end a run after the current step, with its state saved."""
 
 import os
 import signal
@@ -12,25 +12,25 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def stop_requested():
-    """A function of the step just dispatched (if there are steps): is the run to stop after it?
+    """Yield a function (step just dispatched) -> whether the run is to stop after it.
 
-    Of several processes a signal to any one stops all after the same step; it must then be called
-    with every step. A second Ctrl-C, and of a single process a second SIGTERM, does what it always
-    does, so that a run which hangs can be ended.
+    With several processes, a signal to one stops all after the same step. The function must then
+    be called for every step. The second Ctrl-C has its usual effect, and in a single process so
+    has the second SIGTERM: a run that hangs can be ended.
     """
     if jax.process_count() > 1:
-        with _forwarded():
+        with _interrupt_as_sigterm():
             yield _stop_together()
         return
     received = []
     before = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
 
-    def note(number, frame):
+    def handle(number, frame):
         received.append(number)
         signal.signal(number, before[number])
 
     for number in SIGNALS:
-        signal.signal(number, note)
+        signal.signal(number, handle)
     try:
         yield lambda step=0: bool(received)
     finally:
@@ -39,28 +39,29 @@ def stop_requested():
 
 
 def _stop_together():
-    """`stop_requested` of several processes: JAX hears SIGTERM, and settles the step with them."""
-    asked = 0
+    """Return the function of `stop_requested` for several processes, which agree through JAX."""
+    checked = 0
 
     def stop(step: int) -> bool:
-        nonlocal asked
-        # JAX settles on the step after the last one that anybody has asked for, and is equal to
-        # that alone: of a signal during a restart it is 1, which nobody would come by.
-        due = [reached_preemption_sync_point(i) for i in range(asked + 1, step + 1)]
-        asked = step
+        nonlocal checked
+        # JAX agrees on the step after the last one that any process has checked, and returns True
+        # for exactly that step. After a signal during a restart this is step 1, which a run that
+        # resumes would skip, so all steps from 1 on are checked.
+        due = [reached_preemption_sync_point(i) for i in range(checked + 1, step + 1)]
+        checked = step
         return any(due)
 
     return stop
 
 
-def end_at_once() -> None:
-    """SIGTERM ends this process, though it is one of several and JAX would take note instead."""
+def exit_on_sigterm() -> None:
+    """Let SIGTERM end this process; with several processes JAX would only record it."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager
-def _forwarded():
-    """Ctrl-C as SIGTERM, which JAX hears by itself and tells the other processes."""
+def _interrupt_as_sigterm():
+    """Turn Ctrl-C into SIGTERM, which JAX handles and reports to the other processes."""
     before = signal.getsignal(signal.SIGINT)
 
     def forward(number, frame):

@@ -1,4 +1,4 @@
-"""Everything that a run must remember, as one pytree."""
+"""The state of a training run as one pytree."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,12 +9,12 @@ import optax
 from jax.sharding import Mesh
 
 from yolojax.config import Config
-from yolojax.distributed.sharding import placed, places_of
+from yolojax.distributed.sharding import shardings_of, with_shardings
 from yolojax.tasks import Task
 
 
 class TrainState(NamedTuple):
-    """What a checkpoint holds; the position in the data is `seen`."""
+    """The contents of a checkpoint; the position in the data follows from `seen`."""
 
     step: jax.Array  # int32, updates made
     seen: jax.Array  # int32, images trained on
@@ -27,26 +27,26 @@ class TrainState(NamedTuple):
 def create_state(
     task: Task, optimizer: optax.GradientTransformation, config: Config, mesh: Mesh
 ) -> TrainState:
-    """The state before the first update, laid out on `mesh` as config.mesh says.
+    """Make the state before the first update, with the shardings of config.mesh on `mesh`.
 
-    It is random by config.seed alone, on any number of devices.
+    Its values depend on config.seed alone, not on the number of devices.
     """
-    # Jitted, the second use takes what the first has traced.
+    # Jitted, so that it is traced once for both uses.
     init = jax.jit(partial(_first_state, task, optimizer, config))
-    layout = places_of(_laid_out(init, config, mesh))
-    return jax.jit(init, out_shardings=layout)(jax.random.key(config.seed))
+    shardings = shardings_of(_with_shardings(init, config, mesh))
+    return jax.jit(init, out_shardings=shardings)(jax.random.key(config.seed))
 
 
 def abstract_state(
     task: Task, optimizer: optax.GradientTransformation, config: Config, mesh: Mesh
 ) -> TrainState:
-    """Shapes and places of what `create_state` makes; `mesh` may be of devices not there."""
-    return _laid_out(partial(_first_state, task, optimizer, config), config, mesh)
+    """Return shapes and shardings of `create_state`; `mesh` may have devices that do not exist."""
+    return _with_shardings(partial(_first_state, task, optimizer, config), config, mesh)
 
 
-def _laid_out(init, config, mesh) -> TrainState:
+def _with_shardings(init, config, mesh) -> TrainState:
     shapes = jax.eval_shape(init, jax.random.key(config.seed))
-    return placed(shapes, mesh, sharded=config.mesh.shard_state)
+    return with_shardings(shapes, mesh, sharded=config.mesh.shard_state)
 
 
 def _first_state(task, optimizer, config, key) -> TrainState:
@@ -65,20 +65,20 @@ def _first_state(task, optimizer, config, key) -> TrainState:
 
 
 def inference_variables(state: TrainState) -> dict:
-    """The variables to evaluate and predict with: the average where there is one."""
+    """Return the variables to evaluate and predict with: the average if there is one."""
     return state.ema or {"params": state.params, "batch_stats": state.batch_stats}
 
 
 def batches_done(state: TrainState, batch_size: int) -> int:
-    """How many batches of `batch_size` images lie behind `state`.
+    """Return the number of batches of `batch_size` images that `state` was trained on.
 
     Raises:
-        ValueError: not a whole number, because the run began with another batch size.
+        ValueError: it is not a whole number: the run was started with another batch size.
     """
     seen = int(state.seen)
     if seen % batch_size:
         raise ValueError(
             f"config.optimizer.batch_size is {batch_size}, but {seen} images are done, which is no "
-            "multiple of it; go on with the old batch size, or one that divides."
+            "multiple of it; use the old batch size, or one that divides."
         )
     return seen // batch_size

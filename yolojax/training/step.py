@@ -1,4 +1,4 @@
-"""One update: forward, loss, gradient, Darknet's SGD."""
+"""The train step: forward pass, loss, gradient, Darknet's SGD."""
 
 import os
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from yolojax.config import Config
-from yolojax.distributed.sharding import constrained, platform_of, replicated, split
+from yolojax.distributed.sharding import batch_sharding, constrain_state, platform_of, replicated
 from yolojax.distributed.xla_flags import tpu_options
 from yolojax.losses.terms import SumOfTerms, mean_over_images
 from yolojax.ops.images import to_float
@@ -25,19 +25,18 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     mesh: Mesh | None = None,
 ) -> Callable:
-    """(state, batch) -> (state, metrics), to be jitted; metrics are scalars without a prefix.
+    """Make the function (state, batch) -> (state, {metric: scalar}), to be jitted.
 
-    With `subdivisions` above 1 sub-batch k holds the images k, k + subdivisions, ... of the batch,
-    so that each device keeps its own rows; gradients are averaged over the sub-batches, and BN
-    statistics are those of each sub-batch in turn, as in Darknet. Metrics are averaged over the
-    sub-batches, those of `gradient_norms` too.
+    With `subdivisions` above 1, sub-batch k holds the images k, k + subdivisions, ... of the batch,
+    so that each device keeps its own rows. Gradients and metrics are averaged over the sub-batches.
+    BN statistics are updated by each sub-batch in turn, as in Darknet.
 
-    With config.mesh.shard_state every device of `mesh` updates its part of the parameters: they are
-    gathered for the forward and backward pass, whose gradients are summed where they are needed
-    (ZeRO, Rajbhandari et al. 2020, section 5.3). No number changes but by the order of sums.
+    With config.mesh.shard_state every device of `mesh` updates its part of the parameters. They are
+    gathered for the forward and backward pass, and the gradients are summed and sharded afterwards
+    (ZeRO, Rajbhandari et al. 2020, section 5.3). Only the order of sums changes.
     """
     settings = config.optimizer
-    split_state = config.mesh.shard_state and mesh is not None
+    shard_state = config.mesh.shard_state and mesh is not None
     rate = learning_rate(settings)
     share = settings.batch_size // settings.subdivisions
     on_tpus = mesh is not None and platform_of(mesh) == "tpu"
@@ -57,12 +56,12 @@ def make_train_step(
             metrics = metrics | gradient_norms(task.loss, raw, batch, seen)
             return loss, (new.get("batch_stats", {}), metrics)
 
-        params = constrained(params, mesh, sharded=False) if split_state else params
+        params = constrain_state(params, mesh, sharded=False) if shard_state else params
         (_, (stats, metrics)), grads = jax.value_and_grad(objective, has_aux=True)(params)
-        if split_state:
-            # Whole first: told at once that a kernel's gradient lies in parts, XLA for TPU computes
-            # it in a loop that sends activations around, and a step has half as many cycles again.
-            grads = constrained(constrained(grads, mesh, sharded=False), mesh, sharded=True)
+        if shard_state:
+            # Replicated first: otherwise XLA for TPU computes the sharded gradient of a kernel in a
+            # loop that exchanges activations, and a step takes 1.5 times as many cycles.
+            grads = constrain_state(constrain_state(grads, mesh, sharded=False), mesh, sharded=True)
         return grads, stats, metrics
 
     def accumulate(state: TrainState, batch):
@@ -85,8 +84,8 @@ def make_train_step(
             for layer, factor in layer_factors(settings, state.params).items()
         }
         ema = _average(state.ema, {"params": params, "batch_stats": stats}, state.step, settings)
-        more = {"lr": lr, "grad_norm": optax.global_norm(grads)}
-        return TrainState(state.step + 1, seen, params, stats, opt_state, ema), more
+        metrics = {"lr": lr, "grad_norm": optax.global_norm(grads)}
+        return TrainState(state.step + 1, seen, params, stats, opt_state, ema), metrics
 
     def train_step(state: TrainState, batch):
         seen = state.seen + settings.batch_size
@@ -94,8 +93,8 @@ def make_train_step(
             grads, stats, metrics = gradients(state.params, state.batch_stats, seen, batch)
         else:
             grads, stats, metrics = accumulate(state, batch)
-        state, more = update(state, grads, stats, seen)
-        return state, metrics | more
+        state, rates = update(state, grads, stats, seen)
+        return state, metrics | rates
 
     return train_step
 
@@ -126,13 +125,13 @@ def _move(rate, parameter, direction):
 
 
 def _subdivide(batch, settings):
-    """Leaves [B, ...] -> [subdivisions, B / subdivisions, ...], each device keeping its rows."""
+    """Reshape leaves [B, ...] to [subdivisions, B / subdivisions, ...]; devices keep their rows."""
     k = settings.subdivisions
     return jax.tree.map(lambda x: x.reshape(-1, k, *x.shape[1:]).swapaxes(0, 1), batch)
 
 
 def _average(ema, variables, step, settings):
-    """Exponential average, with a decay that grows so that the first updates weigh little."""
+    """Update the exponential average; the decay grows so that the first updates count little."""
     if ema is None:
         return None
     # (1 + t) / (10 + t): the usual warm-up of tf.train.ExponentialMovingAverage.
@@ -140,16 +139,16 @@ def _average(ema, variables, step, settings):
     return jax.tree.map(lambda a, b: a + (1 - decay) * (b - a), ema, variables)
 
 
-def jit_train_step(train_step: Callable, mesh: Mesh, layout=None) -> Callable:
-    """`train_step` over `mesh`: batch split, the state given away to the next one.
+def jit_train_step(train_step: Callable, mesh: Mesh, shardings=None) -> Callable:
+    """Jit `train_step` over `mesh`: the batch is sharded, the state is donated.
 
-    `layout` is the sharding of each leaf of the state, by default whole on every device.
+    `shardings` are those of the state, by default replicated.
     """
-    layout = replicated(mesh) if layout is None else layout
+    shardings = replicated(mesh) if shardings is None else shardings
     return jax.jit(
         train_step,
-        in_shardings=(layout, split(mesh)),
-        out_shardings=(layout, replicated(mesh)),
+        in_shardings=(shardings, batch_sharding(mesh)),
+        out_shardings=(shardings, replicated(mesh)),
         donate_argnums=0,
         compiler_options=tpu_options(os.environ) if platform_of(mesh) == "tpu" else None,
     )

@@ -1,1 +1,1 @@
-"""Pictures and plots."""
+"""Drawings of boxes, and plots."""

@@ -3,26 +3,22 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_detector
 
 from yolojax import predict
 from yolojax.config import Config, DataConfig, ModelConfig
 from yolojax.data.records import BadRecord
 from yolojax.evaluation.detection import make_programs
 from yolojax.heads.predictions import Predictions
-from yolojax.loading import Loaded
-from yolojax.models.network import variable_shapes
 from yolojax.saving import save_model
-from yolojax.tasks import Task, build
+from yolojax.tasks import Task
 
-GOLDEN = Path(__file__).parent / "golden"
-SMALL = Config(
-    model=ModelConfig("yolov2_tiny_voc", ("cat", "dog"), ((1.0, 1.0), (2.0, 3.0)), width=1 / 16),
-    data=DataConfig(image_size=(64, 96)),
-)
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def white_boxes(images):
@@ -190,18 +186,14 @@ def test_bad_arguments_raise(image, options, message):
 
 
 def test_a_run_and_its_weights_file_are_the_same_detector(tmp_path):
-    task, generator = build(SMALL), np.random.default_rng(0)
-    shapes = variable_shapes(task.model, SMALL.data.image_size)
-    variables = jax.tree.map(
-        lambda leaf: np.abs(generator.normal(size=leaf.shape)).astype("f4"), shapes
-    )
+    model = small_detector.of_quickstart()
     for name in ("run", "a.weights"):
-        save_model(tmp_path / name, Loaded(task, SMALL, variables, 0))
+        save_model(tmp_path / name, model)
     run = predict.load(tmp_path / "run")
-    file = predict.load(tmp_path / "a.weights", config=SMALL)
-    jax.tree.map(np.testing.assert_array_equal, run._variables, file._variables)
-    assert run.image_size == file.image_size == (64, 96)
-    assert run.classes == ("cat", "dog")
+    file = predict.load(tmp_path / "a.weights", config=model.config)
+    chex.assert_trees_all_equal(run._variables, file._variables)
+    assert run.image_size == file.image_size == (64, 64)
+    assert run.classes == model.config.model.classes
     result = run.predict(np.zeros((50, 90, 3), np.uint8), threshold=0.0)
     assert 0 < len(result.scores) <= 100
 

@@ -13,8 +13,8 @@ from yolojax.data.classification import cropper
 from yolojax.data.records import BadRecord
 from yolojax.tasks import Task
 
-GOLDEN = Path(__file__).parent / "golden"
-TINY = Path(__file__).parents[2] / "shared" / "data" / "weights"
+GOLDEN = Path(__file__).parents[1] / "golden"
+TINY = Path(__file__).parents[3] / "shared" / "data" / "weights"
 COLOURS = ("n01", "n02", "n03")  # wnids of red, green, blue
 NAMES = ("red", "green", "blue")
 
