@@ -103,7 +103,7 @@ def test_the_tree_is_the_one_that_darknet_reads():
         ([-1, 2, 1], "node 1 has parent 2"),
         ([-1, -2], "node 1 has parent -2"),
         ([0], "node 0 has parent 0"),
-        ([-1, -1, 0, 1, 0], "node 4 is a child of 0, but other nodes stand between"),
+        ([-1, -1, 0, 1, 0], "node 4 is a child of 0, but other nodes are between"),
         ([-1, 0, -1], "node 2 is a child of -1"),
     ],
 )
