@@ -119,5 +119,5 @@ def test_a_missing_function_is_named(folder, name, text, message):
 def test_a_folder_that_is_not_there_or_empty_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
         read_rows(str(tmp_path / "nowhere"))
-    with pytest.raises(FileNotFoundError, match="holds no overlay"):
+    with pytest.raises(FileNotFoundError, match="contains no overlay"):
         read_rows(f"{tmp_path}:small")
