@@ -294,8 +294,8 @@ def field_names(schema: type = Config, prefix: str = "") -> list[str]:
 def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
     """Set each FIELD=VALUE of `overrides`, as "model.width=0.25"; `config` stays as it is.
 
-    A value is a Python literal, else it is text. A field of (name, number) pairs is also set pair
-    by pair, as "loss.arguments.power=3".
+    A value is a Python literal, else it is text; a boolean field without a value becomes True. A
+    field of (name, number) pairs is also set pair by pair, as "loss.arguments.power=3".
 
     Raises:
         ValueError: there is no such field, or the value has another type.
@@ -315,14 +315,15 @@ def _with_override(config: Config, name: str, equals: str, text: str) -> Config:
     name = head if is_pair else name
     if name not in known:
         raise ValueError(_no_field(name, known))
-    if not equals:
-        raise ValueError(f"give the value after =, as in --config.{name}=VALUE.")
     fields = to_dict(config)
     *parts, last = name.split(".")
     owner, schema = fields, Config
     for part in parts:
         owner, schema = owner[part], type(getattr(schema(), part))
     kind = schema.__annotations__[last]
+    if not equals and kind is not bool:
+        raise ValueError(f"give the value after =, as in --config.{name}=VALUE.")
+    text = text if equals else "True"
     value = text if kind in (str, str | None) and text != "None" else _literal(text)
     if is_pair:
         if kind != tuple[tuple[str, float], ...]:
