@@ -104,7 +104,9 @@ def test_json_has_all_numbers():
 
 def test_advice_names_the_program_its_need_and_ways_out():
     text = advice(row(Facts(1.0, {}, refused="needs 4.00G of 0.98G")))
-    assert text.startswith("train 32x32 does not fit a chip of toy:8: it needs 4.00 GiB of 0.98.")
+    assert text.startswith(
+        "train 32x32 does not fit the memory of a chip of toy:8: it needs 4.00 GiB of 0.98."
+    )
     assert "--config.optimizer.subdivisions=8 (gradients accumulate over 1 images" in text
     assert "--batch-per-device 1;" in text
 

@@ -88,7 +88,7 @@ def test_a_failed_run_ends_with_1_and_a_table(study, capfd, monkeypatch, tmp_pat
     [
         (["--seeds=0"], 2, "--seeds must be 1 or more"),
         (["--jobs=0"], 2, "--jobs must be 1 or more"),
-        (["--test=shapes:val"], 2, "leave --splits out"),
+        (["--test=shapes:val"], 2, "remove --splits"),
         (["--only=c_one_priro"], 1, "row 'c_one_priro' is unknown; known: a_base, b_narrower, c_"),
         (["--config.model.widht=1"], 2, "Did you mean --config.model.width?"),
         (["--splits=train,test"], 1, "shapes:test: no such split"),
