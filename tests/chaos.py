@@ -1,15 +1,16 @@
-"""Kill a run at random moments until it is through; its end must be that of a run left alone.
+"""Kill a run at random moments and resume it; its last state must equal that of a normal run.
 
     python tests/chaos.py --rounds 20 --processes 2 --seed 0
 
-In each round one of the processes is killed (SIGKILL, or SIGTERM as a preemption) a few times: at
-any moment, or while a checkpoint is being written; at times the newest checkpoint is damaged as
-well. The same command is given again until the run ends by itself. Then parameters, statistics,
-momentum and average must be equal to the bit. Exit status 1 if a round differs.
+In each round one of the processes is killed (SIGKILL, or SIGTERM as a preemption) up to three
+times: at any moment, or during a save. Sometimes the newest checkpoint is damaged as well. The same
+command then resumes the run to its end. Parameters, statistics, momentum and average must be equal
+bit by bit. The exit status is 1 if a round differs.
 """
 
 import argparse
 import hashlib
+import os
 import random
 import shutil
 import signal
@@ -28,7 +29,7 @@ jax.config.update("jax_platforms", "cpu")
 from processes import SMALL, launch, log_of, wait  # noqa: E402
 
 from yolojax.tasks import build  # noqa: E402
-from yolojax.training import checkpoint  # noqa: E402
+from yolojax.training import checkpoint, checksums  # noqa: E402
 
 STEPS = 120
 OPTIONS = (
@@ -37,16 +38,15 @@ OPTIONS = (
     "--config.eval.every_images=0",
     "--config.checkpoint.every_images=80",
     "--config.data.val=shapes:val",
-    "--config.model.width=0.0625",
 )
 
 
 def state_hash(workdir):
-    """SHA-256 of every value of the newest checkpoint."""
+    """Return step and SHA-256 of all values of the newest checkpoint."""
     config = checkpoint.load_config(workdir)
     with checkpoint.open_manager(workdir, 2) as manager:
-        like = checkpoint.abstract_state(build(config), config)
-        state = checkpoint.restore(manager, like, manager.latest_step())
+        abstract = checkpoint.abstract_state(build(config), config)
+        state = checkpoint.restore(manager, abstract, manager.latest_step())
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(jax.device_get(state)):
         digest.update(np.ascontiguousarray(leaf).tobytes())
@@ -54,10 +54,10 @@ def state_hash(workdir):
 
 
 def wait_for_moment(rng, workdir, started, longest):
-    """Until a random time, or until a checkpoint is being written; at the latest the end."""
+    """Wait for a random time or for a save, at the latest for the end of the run."""
     during_save = rng.random() < 0.4
     end = time.monotonic() + (longest if during_save else rng.uniform(0, longest))
-    skip = rng.randrange(4)  # so many saves are let pass
+    skip = rng.randrange(4)  # number of saves to skip
     seen = set()
     while time.monotonic() < end and started[0].poll() is None:
         if during_save:
@@ -69,21 +69,23 @@ def wait_for_moment(rng, workdir, started, longest):
 
 
 def damage(rng, workdir):
-    """Change a byte of the newest checkpoint, where there is another one to fall back to."""
+    """Change a byte of the newest checkpoint, if there is an older one to resume from."""
     steps = sorted(workdir.glob("checkpoints/[0-9]*"), key=lambda p: int(p.name.split(".")[0]))
-    whole = [path for path in steps if path.name.isdecimal() and (path / "checksums.json").exists()]
-    if len(whole) < 2:
+    complete = [
+        path for path in steps if path.name.isdecimal() and (path / checksums.NAME).exists()
+    ]
+    if len(complete) < 2:
         return ""
-    files = [p for p in whole[-1].rglob("*") if p.is_file() and p.stat().st_size > 100]
-    file = rng.choice([p for p in files if p.name != "checksums.json"])
+    files = [p for p in complete[-1].rglob("*") if p.is_file() and p.stat().st_size > 100]
+    file = rng.choice([p for p in files if p.name != checksums.NAME])
     data = bytearray(file.read_bytes())
     data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
     file.write_bytes(data)
-    return f"; checkpoint {whole[-1].name} damaged"
+    return f"; checkpoint {complete[-1].name} damaged"
 
 
 def one_round(rng, workdir, how, longest):
-    """Run to the end through a few kills -> what was done to it."""
+    """Run to the end with a few kills -> a description of them."""
     story = []
     for _ in range(rng.randint(1, 3)):
         started = launch(workdir, *OPTIONS, **how)
@@ -93,12 +95,12 @@ def one_round(rng, workdir, how, longest):
         started[victim].send_signal(number)
         name = signal.Signals(number).name
         try:
-            statuses = wait(started, 400)  # who never joined is waited for 300 s
+            statuses = wait(started, 400)  # START_TIMEOUT of the others is 300 s
         except subprocess.TimeoutExpired as error:
-            told = f"{story}, then {name} to {victim} {moment}"
-            raise AssertionError(f"{workdir}: left hanging after {told}") from error
+            kills = f"{story}, then {name} to {victim} {moment}"
+            raise AssertionError(f"{workdir}: still running after {kills}") from error
         note = damage(rng, workdir) if rng.random() < 0.25 else ""
-        story.append(f"{name} to {victim} {moment}: {statuses}{note}" if not over else "was done")
+        story.append(f"{name} to {victim} {moment}: {statuses}{note}" if not over else "had ended")
     statuses = wait(launch(workdir, *OPTIONS, **how), 300)
     if any(statuses):
         raise AssertionError(f"{workdir}: {statuses}: {log_of(workdir, 0).read_text()[-2000:]}")
@@ -113,13 +115,14 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     root, rng = Path(tempfile.mkdtemp(prefix="chaos")), random.Random(args.seed)
-    how = {"processes": args.processes, "devices": args.devices, "cache": root / "cache"}
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(root / "cache")
+    how = {"processes": args.processes, "devices": args.devices}
     wait(launch(root / "warm", *OPTIONS, **how))
     begin = time.monotonic()
-    assert wait(launch(root / "calm", *OPTIONS, **how)) == [0] * args.processes
-    longest, expected = time.monotonic() - begin, state_hash(root / "calm")
-    assert expected == state_hash(root / "warm"), "two runs left alone differ"
-    print(f"left alone: step {expected[0]}, state {expected[1]}, {longest:.0f} s", flush=True)
+    assert wait(launch(root / "normal", *OPTIONS, **how)) == [0] * args.processes
+    longest, expected = time.monotonic() - begin, state_hash(root / "normal")
+    assert expected == state_hash(root / "warm"), "two normal runs differ"
+    print(f"normal run: step {expected[0]}, state {expected[1]}, {longest:.0f} s", flush=True)
     equal = 0
     for number in range(1, args.rounds + 1):
         workdir = root / f"round{number}"
@@ -128,7 +131,7 @@ def main():
         equal += found == expected
         verdict = "equal" if found == expected else f"DIFFERS: {found}"
         print(f"round {number}: {verdict}. {'; then '.join(story)}", flush=True)
-    print(f"{equal} of {args.rounds} rounds are equal to the run left alone")
+    print(f"{equal} of {args.rounds} rounds are equal to the normal run")
     if equal == args.rounds:
         shutil.rmtree(root, ignore_errors=True)
     return int(equal != args.rounds)

@@ -1,8 +1,9 @@
-"""What the compiled programs of one narrow config cost, by the compiler's own account.
+"""Costs of the compiled programs of a narrow config, as the compiler reports them.
 
-    python tests/program_costs.py    # records them anew in tests/golden/program_costs.json
+    python tests/program_costs.py    # record the costs for the installed version of JAX
 
-Nothing here looks at a clock. The numbers do not depend on how many cores the machine has.
+tests/golden/program_costs.json has the costs for each version of JAX. They do not depend on the
+speed or the number of cores of the machine.
 """
 
 import json
@@ -24,17 +25,16 @@ TOLERANCES = {  # shares of the recorded value
     "temporary_bytes": 0.04,
     "donated_bytes": 0.0,
 }
-PROGRAMS = ("train_step", "network", "detect")  # those that a run compiles before its first step
+PROGRAMS = ("train_step", "network", "detect")  # compiled before the first step of a run
 ADVICE = """
-Record anew only where the change was meant: another network, loss or form whose gain was measured
-(benchmarks/), or less of everything. Then run `python tests/program_costs.py` and say in the commit
-what has changed and why. Where it was not meant, look for work that is done twice (a second forward
-pass or loss), an array kept in float64, a fusion that was lost to a reshape, or a state that is not
-donated any more."""
+If the change is intended (another network, loss or form whose gain was measured with benchmarks/,
+or lower costs), run `python tests/program_costs.py` and explain the change in the commit. If not,
+look for work that is done twice (a second forward pass or loss), an array in float64, a fusion lost
+to a reshape, or a state that is no longer donated."""
 
 
 def narrow_config():
-    """YOLOv2 a sixteenth as wide, 20 classes, 4 images of 96x96."""
+    """Return a config of YOLOv2 with a sixteenth of the width, 20 classes, 4 images of 96x96."""
     from yolojax.config import Config
 
     config = Config()
@@ -47,7 +47,7 @@ def narrow_config():
 
 
 def costs(program) -> dict[str, int]:
-    """Of a compiled program: operations, bytes moved, the largest temporary, what is donated.
+    """Return operations, bytes accessed, temporary and donated memory of a compiled program.
 
     The body of a loop counts once.
     """
@@ -61,17 +61,17 @@ def costs(program) -> dict[str, int]:
 
 
 def compiled(function, *arguments):
-    """`function` compiled for arguments of these shapes."""
+    """Compile `function` for arguments of these shapes."""
     return jax.jit(function).lower(*arguments).compile()
 
 
 def loss_and_gradient(loss):
-    """(raw, batch, seen) -> (value, gradient), of a loss that also has metrics."""
+    """Return the function (raw, batch, seen) -> (value, gradient) of a loss with metrics."""
     return jax.value_and_grad(lambda *arguments: loss(*arguments)[0])
 
 
 def loss_arguments():
-    """Shapes of what the loss of four images of 416x416 takes: raw, batch, seen."""
+    """Return the shapes of raw, batch and seen for four images of 416x416."""
     shape = jax.ShapeDtypeStruct
     batch = {
         "boxes": shape((4, 30, 4), jnp.float32),
@@ -82,7 +82,7 @@ def loss_arguments():
 
 
 def nms_program():
-    """NMS of 8 images with 845 boxes and 20 classes."""
+    """Compile NMS of 8 images with 845 boxes and 20 classes."""
     from yolojax.ops.nms import nms
 
     shapes = [jax.ShapeDtypeStruct((8, 845, n), jnp.float32) for n in (4, 20)]
@@ -91,7 +91,7 @@ def nms_program():
 
 
 def measure() -> dict:
-    """{"versions", "programs": {name: costs}, "compilations": {name: how often}}."""
+    """Return {"programs": {name: costs}, "compilations": {name: number}}."""
     from yolojax.aot.programs import eval_programs, train_programs
     from yolojax.distributed.sharding import make_mesh, replicated, to_devices
     from yolojax.evaluation.detection import make_programs, warm_up
@@ -101,7 +101,7 @@ def measure() -> dict:
     config, mesh = narrow_config(), make_mesh(jax.devices()[:1])
     task = build(config)
     size = config.data.image_size
-    with record_compilations() as found:
+    with record_compilations() as compilations:
         (train,) = train_programs(config, task, mesh, [size])
         lowered = train.lower()
         step = lowered.compile()
@@ -115,13 +115,12 @@ def measure() -> dict:
         raw = programs.network(variables, batch["image"])
         for thresholds in ((0.2, 0.4), (0.01, 0.6)):
             jax.block_until_ready(programs.detect(raw, *thresholds))
-    counts = Counter(compilation.name for compilation in found)
+    counts = Counter(compilation.name for compilation in compilations)
     evaluation = {
         program.name.split()[1]: costs(program.lower().compile())
         for program in eval_programs(config, task, mesh)
     }
     return {
-        "versions": versions(),
         "programs": {
             "train": costs(step),
             **evaluation,
@@ -132,31 +131,45 @@ def measure() -> dict:
     }
 
 
-def versions() -> dict[str, str]:
-    """What the numbers depend on besides this project."""
-    import jaxlib
-
-    return {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "machine": platform.machine()}
+def version() -> str:
+    """Return the key of the installed compiler in RECORD, as "jax 0.10.2, x86_64"."""
+    return f"jax {jax.__version__}, {platform.machine()}"
 
 
-def differences(recorded: dict[str, int], found: dict[str, int]) -> list[str]:
-    """A line for each cost that is further from the recorded one than its tolerance."""
+def recorded() -> dict:
+    """Return the recorded costs of the installed version, as `measure` returns them.
+
+    Raises:
+        LookupError: none are recorded.
+    """
+    records = json.loads(RECORD.read_text())
+    if version() not in records:
+        raise LookupError(
+            f"{RECORD} has no costs for {version()}, only for {'; '.join(records)}; record them "
+            "with `python tests/program_costs.py` on a commit whose costs are right."
+        )
+    return records[version()]
+
+
+def differences(expected: dict[str, int], actual: dict[str, int]) -> list[str]:
+    """Return a line for each cost that differs from the expected one by more than its tolerance."""
     return [
-        f"{name}: {found[name]:,}, recorded {recorded[name]:,} "
-        f"({found[name] / max(recorded[name], 1) - 1:+.1%}, allowed {tolerance:.0%})"
+        f"{name}: {actual[name]:,}, recorded {expected[name]:,} "
+        f"({actual[name] / max(expected[name], 1) - 1:+.1%}, allowed {tolerance:.0%})"
         for name, tolerance in TOLERANCES.items()
-        if abs(found[name] - recorded[name]) > tolerance * recorded[name]
+        if abs(actual[name] - expected[name]) > tolerance * expected[name]
     ]
 
 
 def main() -> None:
-    """Record the costs, and say what has changed."""
+    """Record the costs for the installed version and print what has changed."""
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_compilation_cache", False)
-    found = measure()
-    before = json.loads(RECORD.read_text())["programs"] if RECORD.exists() else {}
-    RECORD.write_text(json.dumps(found, indent=2) + "\n")
-    for name, program in found["programs"].items():
+    records = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    before = records.get(version(), {"programs": {}})["programs"]
+    records[version()] = measure()
+    RECORD.write_text(json.dumps(records, indent=2, sort_keys=True) + "\n")
+    for name, program in records[version()]["programs"].items():
         changed = differences(before[name], program) if name in before else ["new"]
         print("\n".join(f"{name}: {line}" for line in changed or ["as before"]))
 

@@ -73,14 +73,15 @@ def test_overrides_have_the_types_of_their_fields():
     config = with_overrides(
         before,
         ["model.width=1", "model.name=7", "data.image_size=64,96", "loss.coord_weight=2",
-         "loss.rescore=False", "optimizer.clip_norm=None", "mesh.shard_state=true",
-         "data.val_map=None", "seed=3", "model.classes=('a', 'b')"],
+         "loss.rescore=False", "optimizer.clip_norm=None", "mesh.shard_state",
+         "data.val_map=None", "seed=3", "data.letterbox=false", "model.classes=('a', 'b')"],
     )  # fmt: skip
     assert config.model.width == 1
     assert isinstance(config.model.width, float)
     assert (config.model.name, config.data.image_size) == ("7", (64, 96))
     assert config.loss.coord_weight == 2.0
     assert (config.loss.rescore, config.mesh.shard_state) == (False, True)
+    assert config.data.letterbox is False
     assert config.optimizer.clip_norm is config.data.val_map is None
     assert (config.seed, config.model.classes) == (3, ("a", "b"))
     assert before == Config()

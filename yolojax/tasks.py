@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from yolojax.config import Config, LossConfig, ModelConfig
-from yolojax.darknet.cfg import count_last, parse_cfg
+from yolojax.darknet.cfg import parse_cfg
 from yolojax.heads import classes as classes_head
 from yolojax.heads import yolo9000, yolov1, yolov2
 from yolojax.losses import custom
@@ -18,8 +18,10 @@ from yolojax.losses.tree_classification import tree_classification_loss
 from yolojax.losses.yolov1 import yolov1_loss
 from yolojax.models import NETWORKS, build_network, count_outputs
 from yolojax.models.fast.folded import fold
+from yolojax.models.fast.forms import FAST_FORMS
 from yolojax.models.fast.strips import strips_for
 from yolojax.models.functional import ROOTS
+from yolojax.models.layers import count_outputs_of_last
 from yolojax.models.network import Network
 from yolojax.models.summary import layer_table, totals
 from yolojax.suggestions import choose
@@ -113,7 +115,7 @@ def build(config: Config) -> Task:
     """
     network, head = build_model(config.model)
     check_eval_nodes(config)
-    _check_outputs(config.model, head, count_last(network.table))
+    _check_outputs(config.model, head, count_outputs_of_last(network.table))
     return Task(
         model=network,
         decode=make_decoder(config, head),
@@ -211,6 +213,8 @@ def build_model(model: ModelConfig) -> tuple[Network, str]:
     choose("model.class_activation", model.class_activation, yolov2.ACTIVATIONS)
     mode = {"dtype": choose("model.dtype", model.dtype, DTYPES), "epsilon": model.epsilon}
     mode["precision"] = choose("model.precision", model.precision, PRECISIONS)
+    choose("model.fast_forms", model.fast_forms, FAST_FORMS)
+    mode["fast_forms"] = model.fast_forms
     if model.cfg:
         cfg = parse_cfg(model.cfg, f"config.model.cfg ({model.name})")
         head = cfg.head.kind

@@ -27,6 +27,16 @@ pytestmark = pytest.mark.skipif(
 )
 IOU = 0.45
 SCORES = {"yolov2-tiny.cfg": 0.03, "yolo9000.cfg": 0.003}  # many classes have little each; else 0.1
+NET = "[net]\nheight=20\nwidth=28\nchannels=3\nbatch=1\n"
+CONV = "[convolutional]\nbatch_normalize=1\nsize=3\npad=1\nactivation=leaky\n"
+END = "[avgpool]\n[connected]\noutput=7\nactivation=linear\n[softmax]\n"
+JOINED = {  # the layers of a [shortcut] behind a map of 10 x 14 x 8 (layer 1), and of groups
+    "same": "[shortcut]\nfrom=0\nactivation=leaky\n" + CONV + "filters=8\n[shortcut]\nfrom=-2\n",
+    "larger map, fewer channels": CONV + "filters=12\nstride=2\n[shortcut]\nfrom=-2\n",
+    "larger odd map": CONV + "filters=8\nstride=3\n[shortcut]\nfrom=1\nactivation=relu\n",
+    "smaller map, more channels": "[reorg]\nstride=2\n[route]\nlayers=1\n[shortcut]\nfrom=-2\n",
+    "groups": CONV + "filters=12\ngroups=4\n" + CONV + "filters=12\ngroups=12\nstride=2\n",
+}
 QUICK = ("tiny.cfg", "yolov2-tiny-voc.cfg")
 SLOW = (
     "darknet.cfg", "darknet19.cfg", "darknet19_448.cfg", "darknet9000.cfg", "extraction.cfg",
@@ -35,6 +45,8 @@ SLOW = (
     # None of NETWORKS, but made of the same layers.
     "alexnet.cfg", "cifar.cfg", "densenet201.cfg", "extraction.conv.cfg", "extraction22k.cfg",
     "strided.cfg", "t1.test.cfg", "vgg-16.cfg",
+    # Shortcuts, and groups.
+    "darknet53.cfg", "resnet18.cfg", "resnet50.cfg", "resnext50.cfg",
 )  # fmt: skip
 
 
@@ -126,6 +138,19 @@ def test_a_published_network_equals_the_original_program(name, tmp_path):
     compare(published(name), tmp_path)
 
 
+@pytest.mark.parametrize("joined", JOINED)
+def test_shortcuts_and_groups_equal_the_original_program(joined, tmp_path):
+    start = CONV + "filters=8\n" + CONV + "filters=8\nstride=2\n"
+    text = NET + start + JOINED[joined] + CONV + "filters=9\n" + END
+    compare(text, tmp_path)
+    case = make_case(text, tmp_path)
+    with oracle.darknet(case.cfg, case.weights) as network:
+        for index in range(1, len(case.task.model.table) - 2):
+            wanted, _ = oracle.predict(network, case.image, index)
+            found = case.task.model.apply(case.variables, case.image[None], all_outputs=True)
+            np.testing.assert_allclose(found[index][0], wanted, atol=1e-5 * np.std(wanted) + 1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW)
 def test_every_published_network_equals_the_original_program(name, tmp_path):
@@ -137,8 +162,11 @@ def test_the_program_reads_the_cfg_and_weights_of_each_network(name, tmp_path):
     compare(narrow(name), tmp_path)
 
 
-def test_the_program_writes_the_same_bytes(tmp_path):
-    case = make_case(narrow("yolov1"), tmp_path)  # convolutions, a local and a connected layer
+@pytest.mark.parametrize("name", ["yolov1", "groups"])
+def test_the_program_writes_the_same_bytes(name, tmp_path):
+    # yolov1: convolutions, a local and a connected layer
+    text = narrow(name) if name in NETWORKS else NET + CONV + "filters=8\n" + JOINED[name] + END
+    case = make_case(text, tmp_path)
     with oracle.darknet(case.cfg, case.weights) as network:
         oracle.save_weights(network, tmp_path / "again.weights")
     assert (tmp_path / "again.weights").read_bytes() == case.weights.read_bytes()

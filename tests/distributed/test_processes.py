@@ -26,7 +26,7 @@ def test_a_missing_variable_is_named(missing):
 @pytest.mark.parametrize(
     ("name", "value"), [(VARIABLES[0], "host0"), (VARIABLES[1], "four"), (VARIABLES[2], "4")]
 )
-def test_a_wrong_variable_is_shown(name, value):
+def test_an_invalid_variable_is_named(name, value):
     with pytest.raises(ValueError, match=f"{name}={value}.*must be HOST:PORT and two whole"):
         processes._from_environment(ALL | {name: value})
 
@@ -37,17 +37,17 @@ def test_a_wrong_variable_is_shown(name, value):
         ({}, False),
         (dict.fromkeys(VARIABLES, ""), False),
         (ALL, True),
-        ({"JAX_PROCESS_ID": "1"}, True),  # then what is missing is an error
+        ({"JAX_PROCESS_ID": "1"}, True),  # the missing ones are an error later
         ({"SLURM_STEP_NUM_TASKS": "8"}, True),
         ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_NTASKS": "8"}, False),  # not under srun
         ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
     ],
 )
-def test_signs_of_other_processes(environment, expected):
+def test_environments_with_other_processes(environment, expected):
     assert is_multiprocess_environment({"JAX_PLATFORMS": "cpu"} | environment) is expected
 
 
-def test_a_process_alone_is_the_main_one(tmp_path):
+def test_a_single_process_is_the_main_one(tmp_path):
     assert processes.is_main()
     with processes.records_folder(tmp_path / "run") as folder:
         assert folder == tmp_path / "run"
@@ -56,7 +56,7 @@ def test_a_process_alone_is_the_main_one(tmp_path):
     assert not processes.all_agree(False)
 
 
-def test_another_process_writes_where_nobody_looks(tmp_path, monkeypatch):
+def test_other_processes_write_to_a_temporary_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     with processes.records_folder(tmp_path / "run") as folder:
         assert folder.name == "run"

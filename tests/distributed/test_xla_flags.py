@@ -12,7 +12,7 @@ def test_gpus_get_defaults():
     }
 
 
-def test_what_is_set_stays():
+def test_flags_of_the_environment_are_kept():
     set_already = {
         "XLA_FLAGS": f"--xla_other=1 {SCHEDULER}=false",
         "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5",
@@ -28,6 +28,6 @@ def test_tpus_get_options():
 
 
 @pytest.mark.parametrize("variable", ["XLA_FLAGS", "LIBTPU_INIT_ARGS"])
-def test_options_that_are_set_stay(variable):
+def test_tpu_options_of_the_environment_are_kept(variable):
     flags = "--xla_other=1 --xla_tpu_scoped_vmem_limit_kib=65536"
     assert tpu_options({variable: flags}) == {}

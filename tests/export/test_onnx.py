@@ -29,6 +29,7 @@ from yolojax.models.layers import (
     MaxPool,
     Reorg,
     Route,
+    Shortcut,
 )
 from yolojax.models.network import Network, variable_shapes
 from yolojax.ops.nms import nms
@@ -66,6 +67,11 @@ KINDS = {
     "pool unpadded": (MaxPool(2, 2, 0),),
     "average": (AvgPool(),),
     "route": (Conv(4, name="a"), Route((-2,)), Route((-1, 1, 0))),
+    "groups": (Conv(4, name="a"), Conv(6, groups=2, name="b"), Conv(6, groups=6, name="c")),
+    "shortcut": (Conv(8, name="a"), Shortcut(-2, "leaky"), Shortcut(0)),
+    "shortcut to fewer channels": (Conv(3, name="a"), Shortcut(0, "relu")),
+    "shortcut to a smaller map": (Conv(9, stride=2, name="a"), Conv(9, name="b"), Shortcut(0)),
+    "shortcut to a larger map": (MaxPool(), Conv(9, 4, padding=4, name="a"), Shortcut(1)),
     "reorg": (MaxPool(2, 2, 1), Conv(8, 2, padding=0, name="a"), Conv(12, 1, padding=1, name="b")),
 }
 EXACT = {"atol": 2e-5, "rtol": 1e-4}

@@ -17,9 +17,14 @@ from yolojax.models.functional import (
     normalise,
     patches,
     reorg,
+    shortcut,
 )
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def nchw(x):
+    return x.transpose(0, 3, 1, 2)
 
 
 def nhwc(x):
@@ -86,6 +91,34 @@ def test_convolution_without_padding_sees_whole_windows_alone(size):
 def test_a_one_by_one_convolution_may_be_padded():
     y = convolve(jnp.ones((1, 1, 1, 1)), jnp.ones((1, 1, 1, 1)), padding=1)
     np.testing.assert_array_equal(y[0, ..., 0], [[0, 0, 0], [0, 1, 0], [0, 0, 0]])
+
+
+def test_groups_are_convolutions_side_by_side():
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal((2, 5, 4, 6)), jnp.float32)
+    kernel = jnp.asarray(rng.standard_normal((3, 3, 2, 9)), jnp.float32)
+    parts = [convolve(x[..., 2 * i : 2 * i + 2], kernel[..., 3 * i : 3 * i + 3]) for i in range(3)]
+    found = convolve(x, kernel, groups=3)
+    np.testing.assert_allclose(found, np.concatenate(parts, -1), atol=1e-5)
+
+
+def shortcut_by_loops(x, other):
+    """blas.c, shortcut_cpu: one value after the other of planar arrays, out += add."""
+    out, add = np.array(nchw(x)), np.asarray(nchw(other))
+    stride, sample = max(add.shape[3] // out.shape[3], 1), max(out.shape[3] // add.shape[3], 1)
+    for b, k, j, i in np.ndindex(*map(min, out.shape, add.shape)):
+        out[b, k, j * sample, i * sample] += add[b, k, j * stride, i * stride]
+    return nhwc(out)
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 4, 6, 3), (2, 4, 6, 5), (2, 8, 12, 2), (2, 9, 13, 3), (2, 2, 3, 4), (2, 5, 7, 3)]
+)
+def test_shortcut_adds_what_the_c_program_adds(shape):
+    rng = np.random.default_rng(0)
+    x, other = rng.standard_normal((2, 4, 6, 3)), rng.standard_normal(shape)
+    x, other = jnp.asarray(x, jnp.float32), jnp.asarray(other, jnp.float32)
+    np.testing.assert_allclose(shortcut(x, other), shortcut_by_loops(x, other), atol=1e-6)
 
 
 def test_patches_are_in_order_of_channel_row_column():

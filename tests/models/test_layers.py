@@ -10,7 +10,10 @@ from yolojax.models.layers import (
     MaxPool,
     Reorg,
     Route,
+    Shortcut,
     downsampling,
+    output_shapes,
+    read_elsewhere,
     scale_width,
 )
 from yolojax.models.yolov2 import yolov2
@@ -59,6 +62,44 @@ def test_width_reaches_every_layer_with_parameters_but_the_last():
     table = (Crop(8, 8), Conv(8), Local(6), Connected(50), Dropout(), Connected(30), AvgPool())
     half = (Crop(8, 8), Conv(4), Local(3), Connected(25), Dropout(), Connected(30), AvgPool())
     assert scale_width(table, 0.5) == half
+
+
+def test_width_keeps_multiples_of_the_groups():
+    table = (Conv(8), Conv(8, groups=4), Conv(7, 1))
+    assert filters(scale_width(table, 0.6)) == [4, 4, 7]
+
+
+def test_a_shortcut_reads_the_layer_above_and_another_one():
+    table = (Conv(4), Conv(4, stride=2), Conv(4), Shortcut(-2), Route((0,)))
+    assert table[3].sources(3) == (2, 1)
+    assert read_elsewhere(table) == {0, 1}
+    assert downsampling(table[:4]) == 2
+
+
+@pytest.mark.parametrize(
+    ("other", "shape"),
+    [
+        ((), (8, 6, 4)),
+        ((Conv(6, stride=2),), (4, 3, 6)),  # the other one is larger, with fewer channels
+        ((Conv(32, 1), Reorg(2), Conv(2, 1)), (4, 3, 2)),
+    ],
+)
+def test_a_shortcut_has_the_shape_of_the_layer_above(other, shape):
+    table = (Conv(4), *other, Shortcut(0))
+    assert output_shapes(table, (8, 6, 3))[-1] == shape
+
+
+def test_a_shortcut_needs_one_ratio_of_both_sides():
+    table = (Conv(4), MaxPool(2, 2), Conv(4, 4, padding=0), Shortcut(1))
+    assert output_shapes(table[:3], (12, 8, 3))[-1] == (3, 1, 4)
+    with pytest.raises(ValueError, match="height and width of 6 x 4 x 4 must have the same ratio"):
+        output_shapes(table, (12, 8, 3))
+
+
+@pytest.mark.parametrize("groups", [2, 5])
+def test_groups_divide_channels_and_filters(groups):
+    with pytest.raises(ValueError, match=f"groups={groups} must divide its 3 input channels"):
+        output_shapes((Conv(10, groups=groups),), (8, 8, 3))
 
 
 def test_width_one_is_the_published_network():

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from yolojax.models.fast.pooling import max_pool
-from yolojax.models.functional import flatten
+from yolojax.models.functional import flatten, max_pool
 from yolojax.models.layers import Connected, Conv, Local
 from yolojax.models.modules import ConnectedLayer, ConvLayer, LocalLayer
 

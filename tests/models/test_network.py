@@ -16,6 +16,7 @@ from yolojax.models.layers import (
     MaxPool,
     Reorg,
     Route,
+    Shortcut,
 )
 from yolojax.models.network import Network, variable_shapes
 
@@ -26,6 +27,8 @@ SMALL = (
     Route((-3,)),
     Reorg(2),
     Route((-1, -3)),
+    Conv(8, 3, groups=2, name="c"),
+    Shortcut(2, "leaky"),
     Conv(6, 1, batch_norm=False, activation="linear", name="output"),
 )
 IMAGE = jax.random.uniform(jax.random.key(1), (3, 8, 6, 3))

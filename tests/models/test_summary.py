@@ -1,11 +1,20 @@
+import jax
 import jax.numpy as jnp
 import pytest
 
 from yolojax.models import NETWORKS, build_network, count_outputs
-from yolojax.models.layers import AvgPool, Connected, Conv, Crop, Dropout, Local, MaxPool
-from yolojax.models.network import Network
+from yolojax.models.layers import (
+    AvgPool,
+    Connected,
+    Conv,
+    Crop,
+    Dropout,
+    Local,
+    MaxPool,
+    Shortcut,
+)
+from yolojax.models.network import Network, variable_shapes
 from yolojax.models.published import PUBLISHED
-from yolojax.models.shapes import count_parameters, output_shapes
 from yolojax.models.summary import format_table, layer_table, totals
 
 # Darknet's own count: trainable parameters, floats in a .weights file, BFLOPs of convolutions,
@@ -59,10 +68,16 @@ def test_arithmetic_agrees_with_jax(name):
     boxes, side = (2, 7) if NETWORKS[name].head == "yolov1" else (2, 0)
     outputs = count_outputs(NETWORKS[name].head, classes=3, boxes=boxes, side=side)
     model = build_network(name, outputs, width=0.0625)
-    rows = layer_table(model, (64, 96))
-    assert [row.output for row in rows] == output_shapes(model.table, (64, 96, 3))
-    for row, layer in zip(rows, model.table, strict=True):
-        assert row.floats == count_parameters(layer, row.input, row.output)
+    rows, variables = layer_table(model, (64, 96)), variable_shapes(model, (64, 96))
+    image = jax.ShapeDtypeStruct((1, 64, 96, 3), jnp.float32)
+    shapes = jax.eval_shape(lambda v, x: model.apply(v, x, all_outputs=True), variables, image)
+    assert [row.output for row in rows] == [shape.shape[1:] for shape in shapes]
+    for row in rows:
+        params, statistics = (
+            sum(leaf.size for leaf in jax.tree.leaves(variables.get(kind, {}).get(row.name, {})))
+            for kind in ("params", "batch_stats")
+        )
+        assert (row.params, row.floats) == (params, params + statistics)
 
 
 def test_rows_say_what_goes_in_and_out():
@@ -101,6 +116,16 @@ def test_every_kind_of_layer_has_its_row():
     assert (local.bflops, connected.bflops) == (0, 0)  # Darknet counts convolutions alone
     settings = [" ".join(row.settings.split()) for row in rows]
     assert settings == ["8 x 8", "4 3 x 3 / 1", "2 x 2 / 2", "2 3 x 3 / 1", "p = 0.25", "5"]
+
+
+def test_groups_divide_parameters_and_products():
+    table = (Conv(8, name="a"), Conv(6, groups=2, name="b"), Shortcut(-2, "leaky"))
+    _, parts, shortcut = layer_table(Network(table), (4, 5))
+    assert parts.params == 9 * (8 // 2) * 6 + 2 * 6
+    assert parts.bflops == pytest.approx(2 * 9 * 4 * 6 * 4 * 5 / 1e9)
+    assert " ".join(parts.settings.split()) == "6 3 x 3 / 1 in 2"
+    assert (shortcut.kind, shortcut.settings, shortcut.params) == ("shortcut", "-2", 0)
+    assert (shortcut.input, shortcut.output) == ((4, 5, 6), (4, 5, 6))
 
 
 def test_average_pool_ends_in_one_cell():

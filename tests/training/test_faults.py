@@ -1,4 +1,4 @@
-"""What is left of a run after its disk or its files have failed."""
+"""Damaged checkpoints and full disks."""
 
 import json
 import shutil
@@ -54,7 +54,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("words", DAMAGES)
-def test_the_checkpoint_before_a_damaged_one_is_taken(words, tmp_path, capsys):
+def test_a_damaged_checkpoint_is_skipped(words, tmp_path, capsys):
     save_steps(tmp_path, 1, 2)
     file = largest_file(tmp_path / "checkpoints" / "2")
     DAMAGES[words](file)
@@ -63,16 +63,16 @@ def test_the_checkpoint_before_a_damaged_one_is_taken(words, tmp_path, capsys):
     np.testing.assert_array_equal(
         state.params["layer"]["kernel"], state_at(1).params["layer"]["kernel"]
     )
-    said = capsys.readouterr()
-    assert f"checkpoint 2 is damaged: {file}" in said.err
-    assert words in said.err
-    assert f"resuming from {tmp_path}/checkpoints/1" in said.out
+    output = capsys.readouterr()
+    assert f"checkpoint 2 is damaged: {file}" in output.err
+    assert words in output.err
+    assert f"resuming from {tmp_path}/checkpoints/1" in output.out
     assert len(list((tmp_path / "damaged").glob("2_*"))) == 1
-    save_steps(tmp_path, 2)  # its place is free again
+    save_steps(tmp_path, 2)  # the step can be saved again
     assert int(resumed(tmp_path).step) == 2
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew(tmp_path):
+def test_a_run_does_not_restart_if_all_checkpoints_are_damaged(tmp_path):
     save_steps(tmp_path, 1, 2)
     for step in ("1", "2"):
         flip(largest_file(tmp_path / "checkpoints" / step))
@@ -80,7 +80,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew(tmp_path):
         resumed(tmp_path)
 
 
-def test_what_a_killed_process_left_of_a_save_is_removed(tmp_path, capsys):
+def test_an_unfinished_checkpoint_is_removed(tmp_path, capsys):
     save_steps(tmp_path, 1)
     left = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp"
     shutil.copytree(tmp_path / "checkpoints" / "1", left)
@@ -89,20 +89,20 @@ def test_what_a_killed_process_left_of_a_save_is_removed(tmp_path, capsys):
     assert not left.exists()
 
 
-def test_a_checkpoint_that_was_not_sealed_yet_is_taken(tmp_path):
+def test_a_checkpoint_without_checksums_is_restored(tmp_path):
     save_steps(tmp_path, 1)
     (tmp_path / "checkpoints" / "1" / checksums.NAME).unlink()
     assert int(resumed(tmp_path).step) == 1
 
 
-def test_a_damaged_seal_is_damage(tmp_path):
+def test_damaged_checksums_are_damage(tmp_path):
     save_steps(tmp_path, 1, 2)
     (tmp_path / "checkpoints" / "2" / checksums.NAME).write_text("{")
     assert int(resumed(tmp_path).step) == 1
 
 
-def test_a_checkpoint_is_sealed_as_soon_as_it_is_saved(tmp_path):
-    """A process that is killed later seals nothing any more."""
+def test_checksums_are_written_as_soon_as_a_checkpoint_is_saved(tmp_path):
+    """Otherwise a killed process would leave a checkpoint without them."""
     with checkpoint.open_manager(tmp_path, 2) as manager:
         checkpoint.save(manager, state_at(1), Config())
         end = time.monotonic() + 60
@@ -111,12 +111,12 @@ def test_a_checkpoint_is_sealed_as_soon_as_it_is_saved(tmp_path):
             time.sleep(0.05)
 
 
-def test_a_seal_names_every_file(tmp_path):
+def test_every_file_has_a_checksum(tmp_path):
     save_steps(tmp_path, 1)
     folder = tmp_path / "checkpoints" / "1"
-    sealed = json.loads((folder / checksums.NAME).read_text())
+    saved = json.loads((folder / checksums.NAME).read_text())
     files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
-    assert sealed.keys() == files - {checksums.NAME}
+    assert saved.keys() == files - {checksums.NAME}
     assert checksums.find_damage(folder) is None
 
 
@@ -140,7 +140,7 @@ def small_disk(tmp_path):
     try:
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"a disk of its own needs the rights of root: {error}")
+        pytest.skip(f"mounting a disk needs root: {error}")
     yield folder
     subprocess.run(("umount", str(folder)), check=True)
 
@@ -149,9 +149,7 @@ def fill(disk, free=300_000):
     (disk / "blob").write_bytes(bytes(max(shutil.disk_usage(disk).free - free, 0)))
 
 
-def test_a_full_disk_is_reported_and_the_state_is_saved_once_there_is_room(
-    small_disk, capsys, monkeypatch
-):
+def test_a_full_disk_is_reported_and_the_state_is_saved_later(small_disk, capsys, monkeypatch):
     save_steps(small_disk, 1, size=200_000)
     fill(small_disk)
 
@@ -161,19 +159,19 @@ def test_a_full_disk_is_reported_and_the_state_is_saved_once_there_is_room(
 
     monkeypatch.setattr(checkpoint, "wait", make_room)
     save_steps(small_disk, 2, size=200_000)
-    said = capsys.readouterr().err
-    assert "a checkpoint could not be saved (RESOURCE_EXHAUSTED" in said
-    assert "The newest complete one is 1" in said
-    assert "trying again in 10 s, for 10 minutes" in said
+    error = capsys.readouterr().err
+    assert "a checkpoint could not be saved (RESOURCE_EXHAUSTED" in error
+    assert "The newest complete one is 1" in error
+    assert "trying again in 10 s, for 10 minutes" in error
     assert int(resumed(small_disk, 200_000).step) == 2
 
 
-def test_a_run_goes_on_where_a_save_in_between_has_failed(small_disk, capsys):
+def test_a_run_continues_after_a_failed_save(small_disk, capsys):
     with checkpoint.open_manager(small_disk, 2) as manager:
         checkpoint.finish(manager, state_at(1, 200_000), Config())
         fill(small_disk)
         checkpoint.save(manager, state_at(2, 200_000), Config())
-        checkpoint.save(manager, state_at(3, 10), Config())  # reports the one before
+        checkpoint.save(manager, state_at(3, 10), Config())  # reports the failure of step 2
         (small_disk / "blob").unlink()
         checkpoint.finish(manager, state_at(4, 200_000), Config())
         assert manager.latest_step() == 4
@@ -192,12 +190,12 @@ def test_a_state_that_cannot_be_saved_in_time_is_an_error(small_disk, monkeypatc
     assert int(resumed(small_disk, 200_000).step) == 1
 
 
-def test_a_full_disk_stops_the_records_and_not_the_run(small_disk, capsys):
+def test_a_full_disk_does_not_stop_the_run(small_disk, capsys):
     mesh = make_mesh(jax.devices()[:1])
     with RunLog(small_disk, Config(), 0, 0, 100, mesh=mesh, broken=small_disk) as log:
         log.write(1, 8, {"train/loss": 1.0})
         fill(small_disk, free=0)
-        for step in range(2, 50):  # TensorBoard's queue is shorter
+        for step in range(2, 50):  # more than TensorBoard's queue holds
             log.write(step, 8 * step, {"train/loss": 1.0})
         log.record_event("checkpoint", 50)
         (small_disk / "blob").unlink()

@@ -1,8 +1,8 @@
-"""Three real updates of the C program, two sub-batches each: every parameter after every update.
+"""Three updates equal those of the C program: every parameter after each, two sub-batches each.
 
-Tolerance: the C program normalises by sqrt(var) + 1e-6 on the CPU where we use sqrt(var + 1e-5), as
-it does on the GPU. The relative difference is 5e-6 / var, so layers whose activations have small
-variances part first; parameters are compared relative to the largest movement of their layer.
+On the CPU the C program normalizes by sqrt(var) + 1e-6; yolojax uses sqrt(var + 1e-5), as the C
+program does on the GPU. The relative difference is 5e-6 / var, largest for small variances.
+Parameters are compared relative to the largest change in their layer.
 """
 
 import functools
@@ -33,20 +33,20 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 KINDS = {"kernel": "weights", "bias": "biases", "scale": "scales", "mean": "mean", "var": "var"}
 
 
-def boxes(truth):
+def boxes(values):
     """[B, 30 * 5] of (x, y, w, h, label)."""
-    truth = truth.reshape(len(truth), -1, 5)
+    values = values.reshape(len(values), -1, 5)
     return {
-        "boxes": cxcywh_to_xyxy(truth[..., :4]),
-        "labels": truth[..., 4].astype(np.int32),
-        "mask": truth[..., 0] > 0,
+        "boxes": cxcywh_to_xyxy(values[..., :4]),
+        "labels": values[..., 4].astype(np.int32),
+        "mask": values[..., 0] > 0,
     }
 
 
 class Case(NamedTuple):
     make_loss: Callable  # of the head in the .cfg
-    truth: Callable  # [B, T] of the golden file -> what the loss takes
-    cost: str  # what Darknet prints, by our name
+    make_batch: Callable  # [B, T] of the golden file -> arguments of the loss
+    cost: str  # our metric that equals the cost Darknet prints
     seen: int  # before the first update
 
 
@@ -60,7 +60,7 @@ CASES = {
     "v2": Case(lambda head: region_loss(anchors=head.anchors), boxes, "darknet_cost", seen=12796),
     "cls": Case(
         lambda head: classification_loss(),
-        lambda truth: {"label": truth.argmax(-1).astype(np.int32)},
+        lambda values: {"label": values.argmax(-1).astype(np.int32)},
         "loss",
         seen=0,
     ),
@@ -68,7 +68,7 @@ CASES = {
 
 
 def settings_of(net):
-    """The recipe in [net], with its updates counted in images."""
+    """The settings of [net], with schedules in images."""
     config = Config()
     config.optimizer.batch_size, config.optimizer.subdivisions = net.batch, net.subdivisions
     config.optimizer.learning_rate = net.learning_rate
@@ -78,13 +78,15 @@ def settings_of(net):
 
 
 def batch_of(golden, case, update):
-    """The images of both sub-batches, in turn, as the step takes them apart."""
+    """The images of both sub-batches in turn, as the train step divides them."""
     part = slice(2 * update, 2 * update + 2)
-    image, truth = (
+    image, ground_truth = (
         golden[key][part].swapaxes(0, 1).reshape(-1, *golden[key].shape[2:])
         for key in ("x", "truth")
     )
-    return jax.tree.map(jnp.asarray, {"image": image.transpose(0, 2, 3, 1)} | case.truth(truth))
+    return jax.tree.map(
+        jnp.asarray, {"image": image.transpose(0, 2, 3, 1)} | case.ground_truth(ground_truth)
+    )
 
 
 @functools.cache
@@ -137,6 +139,6 @@ def test_three_updates_equal_the_c_program(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_costs_equal_the_c_program(name):
-    cfg, golden, _, costs = run(name)  # of an image; Darknet's are of a sub-batch
-    wanted = golden["cost"].reshape(3, 2).sum(1) / cfg.net.batch
-    np.testing.assert_allclose(costs, wanted, rtol=1e-4)
+    cfg, golden, _, costs = run(name)  # per image; Darknet's are per sub-batch
+    expected = golden["cost"].reshape(3, 2).sum(1) / cfg.net.batch
+    np.testing.assert_allclose(costs, expected, rtol=1e-4)

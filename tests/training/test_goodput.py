@@ -1,4 +1,4 @@
-"""The ledger's arithmetic, and what fills it, without a run; runs are in test_run.py."""
+"""Goodput, rates, compilations and traces without a run; test_run.py has runs."""
 
 import json
 
@@ -18,67 +18,67 @@ from yolojax.training.metrics import RunLog
 from yolojax.training.profiling import Window
 
 
-def lines(*entries):
-    """Ledger lines from (time, event, step) or (time, event, step, input)."""
+def events(*entries):
+    """Events from (time, event, step) or (time, event, step, input)."""
     names = ("time", "event", "step", "input")
     return [dict(zip(names, entry, strict=False)) for entry in entries]
 
 
 FIRST = ((100, "start", 0), (103, "setup", 0), (110, "compile", 0), (150, "training", 20, 4))
-NOTHING = dict.fromkeys(goodput.PARTS, 0.0)
+ZEROS = dict.fromkeys(goodput.PARTS, 0.0)
 
 
-def test_one_start_is_taken_apart():
+def test_the_seconds_of_one_start():
     seconds = goodput.seconds_by_part(
-        lines(*FIRST, (155, "evaluation", 20), (157, "checkpoint", 20))
+        events(*FIRST, (155, "evaluation", 20), (157, "checkpoint", 20))
     )
-    assert seconds == NOTHING | {
+    assert seconds == ZEROS | {
         "other": 3, "compile": 7, "training": 36, "input": 4, "evaluation": 5, "checkpoint": 2,
     }  # fmt: skip
     assert goodput.goodput(seconds) == 36 / 57
 
 
-def test_steps_that_are_done_again_are_lost():
-    """Killed at 190 at the latest, with 20 steps saved; up again at 230."""
+def test_steps_that_are_repeated_are_lost():
+    """Killed after 190 with 20 steps saved; started again at 230."""
     again = ((230, "start", 20), (233, "setup", 20), (240, "compile", 20))
-    redone = (280, "training", 40, 0)
-    seconds = goodput.seconds_by_part(lines(*FIRST, (190, "training", 40, 10), *again, redone))
-    assert seconds["lost"] == 40  # from 150 to 190, the waiting for input among them
+    repeated = (280, "training", 40, 0)
+    seconds = goodput.seconds_by_part(events(*FIRST, (190, "training", 40, 10), *again, repeated))
+    assert seconds["lost"] == 40  # from 150 to 190, with the waiting for input
     assert seconds["down"] == 40
     assert (seconds["training"], seconds["input"]) == (36 + 40, 4)
     assert (seconds["other"], seconds["compile"]) == (3 + 3, 7 + 7)
     assert sum(seconds.values()) == 280 - 100
 
 
-def test_part_of_a_stretch_is_lost():
+def test_a_part_of_a_span_is_lost():
     """40 s for 20 steps, of which the first 5 are in the checkpoint."""
-    seconds = goodput.seconds_by_part(lines(*FIRST, (200, "start", 5)))
+    seconds = goodput.seconds_by_part(events(*FIRST, (200, "start", 5)))
     assert seconds["lost"] == 30
     assert (seconds["training"], seconds["input"]) == (9, 1)
 
 
-def test_what_is_lost_twice_counts_twice():
+def test_steps_lost_twice_count_twice():
     again = ((200, "start", 0), (210, "training", 8, 0), (220, "start", 4))
-    seconds = goodput.seconds_by_part(lines(*FIRST, *again))
+    seconds = goodput.seconds_by_part(events(*FIRST, *again))
     assert seconds["lost"] == 40 + 5
     assert seconds["training"] == 5
 
 
-def test_what_the_setup_compiles_is_compilation():
-    (start, setup), entry = lines((0, "start", 0), (10, "setup", 0)), {"compile_seconds": 7.5}
-    assert goodput.seconds_by_part([start, setup | entry]) == NOTHING | {
+def test_compilations_of_the_setup_count_as_compile():
+    (start, setup), entry = events((0, "start", 0), (10, "setup", 0)), {"compile_seconds": 7.5}
+    assert goodput.seconds_by_part([start, setup | entry]) == ZEROS | {
         "compile": 7.5,
         "other": 2.5,
     }
 
 
-def test_clocks_may_be_set_back_and_ledgers_empty():
-    assert goodput.seconds_by_part(lines((100, "start", 0), (90, "setup", 0))) == NOTHING
-    assert goodput.seconds_by_part([]) == NOTHING
-    assert goodput.goodput(NOTHING) == 0
+def test_a_clock_set_back_and_no_events():
+    assert goodput.seconds_by_part(events((100, "start", 0), (90, "setup", 0))) == ZEROS
+    assert goodput.seconds_by_part([]) == ZEROS
+    assert goodput.goodput(ZEROS) == 0
 
 
-def test_a_line_that_was_being_written_is_left_out(tmp_path):
+def test_an_unfinished_line_is_skipped(tmp_path):
     assert goodput.read_events(tmp_path) == []
     goodput.record_event(tmp_path, "start", 0, at=5.0)
     with (tmp_path / goodput.FILE).open("a") as file:
@@ -98,16 +98,16 @@ def test_an_older_run_continues_its_ledger(tmp_path):
     assert not (tmp_path / "goodput.jsonl").exists()
 
 
-def test_the_account_is_two_lines():
-    text = goodput.format_goodput(NOTHING | {"training": 90.0, "compile": 10.0, "down": 200.0})
+def test_the_report_has_two_lines():
+    text = goodput.format_goodput(ZEROS | {"training": 90.0, "compile": 10.0, "down": 200.0})
     assert text.splitlines() == [
         "goodput 30.0%: 90.0 s of training in 5.0 min since the first start",
         "  the rest: compile 10.0 s, down 3.3 min",
     ]
 
 
-def test_a_step_of_a_second_in_three_parts():
-    """Ten steps of 8 images in 10 s: 2 s without a batch, 5 s waiting for the device."""
+def test_the_parts_of_a_step():
+    """Ten steps of 8 images in 10 s, of which 2 s wait for a batch and 5 s for the device."""
     found = profiling.rates(Window(100.0, steps=10, input=2.0, device=5.0), 110.0, 8)
     assert found == {
         "train/images_per_sec": 8.0, "train/input_wait": 0.2, "train/step_ms": 1000.0,
@@ -116,11 +116,11 @@ def test_a_step_of_a_second_in_three_parts():
     assert profiling.rates(Window(100.0, steps=10, min_seconds=4.0), 110.0, 8)["train/mfu"] == 0.4
 
 
-def test_the_least_time_of_a_step_is_three_forward_passes_at_the_peak(monkeypatch):
+def test_the_minimum_time_of_a_step_is_three_forward_passes_at_the_peak(monkeypatch):
     config = get_config("smoke")
     config.model.dtype = "bfloat16"
     task, mesh = build(config), make_mesh(jax.devices()[:2])
-    assert profiling.min_step_seconds(task, config, mesh) == {}  # nothing is made up for a CPU
+    assert profiling.min_step_seconds(task, config, mesh) == {}  # unknown for a CPU
     monkeypatch.setitem(chips.KINDS, "cpu", "v5e")
     (found,) = profiling.min_step_seconds(task, config, mesh).items()
     assert found == (
@@ -129,13 +129,13 @@ def test_the_least_time_of_a_step_is_three_forward_passes_at_the_peak(monkeypatc
     )
 
 
-def test_the_operations_of_yolov2_are_those_that_darknet_prints():
+def test_the_operations_of_yolov2_equal_those_of_darknet():
     from configs.yolov2_voc import get_config
 
     assert forward_flops(build(get_config()), (416, 416)) == pytest.approx(29.360e9, rel=1e-4)
 
 
-def test_memory_is_that_of_the_fullest_device_or_absent():
+def test_memory_of_the_fullest_device_or_none():
     class Device:
         def __init__(self, peak):
             self.stats = peak and {"peak_bytes_in_use": peak, "bytes_limit": 16e9}
@@ -150,23 +150,23 @@ def test_memory_is_that_of_the_fullest_device_or_absent():
     }
 
 
-def test_the_plan_of_a_program_holds_its_arguments():
+def test_the_planned_memory_includes_the_arguments():
     x = jnp.ones((1000, 1000))
     planned = profiling.planned_bytes(jax.jit(lambda x: x @ x).lower(x).compile())
     assert planned >= 2 * x.nbytes
 
 
 def test_compilations_are_counted_by_name():
-    with record_compilations() as found:
+    with record_compilations() as compiled:
         jax.block_until_ready(jax.jit(lambda x: jnp.cos(x) * 3.25)(np.ones(7)))
-    assert any("lambda" in compilation.name for compilation in found)
-    assert compile_totals(found)["compilations"] == len(found)
-    before = len(found)
+    assert any("lambda" in compilation.name for compilation in compiled)
+    assert compile_totals(compiled)["compilations"] == len(compiled)
+    before = len(compiled)
     jax.block_until_ready(jax.jit(lambda x: jnp.cos(x) * 3.5)(np.ones(7)))
-    assert len(found) == before  # the block is over
+    assert len(compiled) == before  # after the block
 
 
-def test_listeners_that_others_took_away_are_not_missed():
+def test_listeners_may_be_cleared_by_others():
     with record_compilations():
         monitoring.clear_event_listeners()
 
@@ -182,7 +182,7 @@ def run_log(tmp_path, **more):
     return RunLog(tmp_path, config, 0, 0, 4, mesh=mesh, broken=tmp_path, **more)
 
 
-def test_a_compilation_during_the_run_is_told_of_once(tmp_path, capsys):
+def test_a_compilation_during_the_run_is_warned_of_once(tmp_path, capsys):
     compiled = [Compilation("jit(train_step)", 9.0)]
     with run_log(tmp_path, compiled=compiled) as log:
         log.step(1, 8, NUMBERS, BATCH)
@@ -197,7 +197,7 @@ def test_a_compilation_during_the_run_is_told_of_once(tmp_path, capsys):
     assert "by step 2 2 more program(s) were compiled during the run, in 2.0 s: jit(shape)" in error
 
 
-def test_what_a_checkpoint_compiles_is_no_surprise(tmp_path, capsys):
+def test_compilations_of_a_checkpoint_cause_no_warning(tmp_path, capsys):
     compiled = []
     with run_log(tmp_path, compiled=compiled) as log:
         compiled.append(Compilation("jit(slice)", 0.1))
@@ -217,8 +217,8 @@ def test_mfu_follows_the_sizes_of_the_batches(tmp_path):
     assert line["train/mfu"] == pytest.approx(0.0025, rel=0.05)
 
 
-@pytest.mark.parametrize(("ready", "starved"), [(True, True), (False, False)])
-def test_only_a_wait_with_idle_devices_is_lost(ready, starved, tmp_path):
+@pytest.mark.parametrize(("ready", "idle"), [(True, True), (False, False)])
+def test_only_a_wait_with_idle_devices_counts(ready, idle, tmp_path):
     class Number:
         def is_ready(self):
             return ready
@@ -227,11 +227,11 @@ def test_only_a_wait_with_idle_devices_is_lost(ready, starved, tmp_path):
         log.running = (1, 8, {"loss": Number()}, BATCH)
         log.next_batch(iter([BATCH]))
         assert log.window.input > 0
-        assert (log.idle > 0) == starved
+        assert (log.idle > 0) == idle
 
 
 @pytest.mark.parametrize("text", ["3", "3:", ":4", "5:4", "0:4", "-1:4", "a:b", "3-4", "1:2:3"])
-def test_steps_that_are_no_range_are_refused(text):
+def test_invalid_steps_to_trace_are_refused(text):
     with pytest.raises(ValueError, match=r"--profile-steps is .*; it must be two steps FIRST:LAST"):
         profiling.parse_steps(text)
 
@@ -241,7 +241,7 @@ def test_steps_to_trace():
     assert profiling.parse_steps(None) is None
 
 
-def test_steps_beyond_the_end_are_refused_and_steps_behind_are_told_of(capsys):
+def test_steps_after_the_end_are_refused_and_steps_done_are_reported(capsys):
     profiling.check_steps(None, 0, 10)
     profiling.check_steps((9, 10), 0, 10)
     with pytest.raises(ValueError, match="is 9:11, but the run ends with step 10; name steps up"):
@@ -254,7 +254,7 @@ def test_steps_beyond_the_end_are_refused_and_steps_behind_are_told_of(capsys):
 @pytest.mark.parametrize(
     ("done", "traced"), [(0, [2, 3, 4]), (2, [3, 4]), (3, [4]), (4, []), (9, [])]
 )
-def test_a_run_that_goes_on_traces_what_is_left(done, traced, tmp_path, monkeypatch, capsys):
+def test_a_resumed_run_traces_the_remaining_steps(done, traced, tmp_path, monkeypatch, capsys):
     on, seen = [], []
     monkeypatch.setattr(jax.profiler, "start_trace", lambda _: on.append(1))
     monkeypatch.setattr(jax.profiler, "stop_trace", on.clear)

@@ -79,7 +79,7 @@ def test_errors_name_the_field():
         learning_rate(OptimizerConfig(step_images=(1,)))
 
 
-def test_the_last_entry_that_fits_a_layer_sets_its_rate():
+def test_the_last_entry_that_matches_a_layer_sets_its_rate():
     config = OptimizerConfig(layer_rates=(("stage", 0.1), ("stage1_", 0.0)))
     params = dict.fromkeys(("stage1_conv1", "stage2_conv1", "output"))
     assert layer_factors(config, params) == {
@@ -90,12 +90,12 @@ def test_the_last_entry_that_fits_a_layer_sets_its_rate():
 
 
 @pytest.mark.parametrize("entry", [("stge", 0.1), ("stage", -1.0)])
-def test_a_rate_that_fits_nothing_is_refused(entry):
+def test_a_rate_that_matches_no_layer_is_refused(entry):
     with pytest.raises(ValueError, match=r"start of a layer's name \(stage1_conv1\)"):
         layer_factors(OptimizerConfig(layer_rates=(entry,)), {"stage1_conv1": None})
 
 
-def test_frozen_layers_get_no_gradient_and_need_none_behind_them():
+def test_frozen_layers_get_no_gradient():
     def loss(params):
         params = frozen(params, {"a": 0, "b": 1.0})
         return params["a"]["kernel"] * params["b"]["kernel"]

@@ -1,53 +1,37 @@
-"""The state split over the devices: the same numbers in less memory, and the same checkpoints."""
+"""config.mesh.shard_state: the same update in less memory, and the same checkpoints."""
 
+import chex
 import jax
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
+from small_detector import CFG
+from small_runs import assert_same_update, small_run, updated
 
-from configs.quickstart import get_config
-from yolojax.distributed.sharding import make_mesh, shardings_of, state_shardings, to_devices
+from yolojax.distributed.sharding import make_mesh, shardings_of, state_shardings
 from yolojax.tasks import build
 from yolojax.training import checkpoint
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.state import create_state
-from yolojax.training.step import jit_train_step, make_train_step
+
+WIDE = CFG.replace(
+    "filters=8", "filters=96"
+)  # the second kernel has 3 * 3 * 96 * 96 > 2**16 values
 
 
-def narrow(shard_state, subdivisions=1):
-    config = get_config("smoke")
-    config.model.name, config.data.image_size = "yolov2_tiny_voc", (64, 64)
+def wide(shard_state, subdivisions=1):
+    config = small_run()
+    config.model.cfg, config.mesh.shard_state = WIDE, shard_state
     config.optimizer.batch_size, config.optimizer.subdivisions = 16, subdivisions
-    config.mesh.shard_state = shard_state
     return config
 
 
 def new_state(config, devices=8):
-    mesh, task = make_mesh(jax.devices()[:devices]), build(config)
-    return create_state(task, make_optimizer(config.optimizer), config, mesh), task, mesh
+    mesh = make_mesh(jax.devices()[:devices])
+    return create_state(build(config), make_optimizer(config.optimizer), config, mesh)
 
 
-def batch_of_16():
-    random = np.random.default_rng(0)
-    corner = random.uniform(0, 0.6, (16, 30, 2))
-    return {
-        "image": random.integers(0, 255, (16, 64, 64, 3), np.uint8),
-        "boxes": np.concatenate([corner, corner + 0.3], -1).astype(np.float32),
-        "labels": random.integers(0, 4, (16, 30)).astype(np.int32),
-        "mask": random.random((16, 30)) < 0.2,
-        "image_id": np.arange(16, dtype=np.int32),
-    }
-
-
-def updated(shard_state, subdivisions=1):
-    config = narrow(shard_state, subdivisions)
-    state, task, mesh = new_state(config)
-    step = make_train_step(config, task, make_optimizer(config.optimizer), mesh)
-    step = jit_train_step(step, mesh, shardings_of(state))
-    return step(state, to_devices(batch_of_16(), mesh))
-
-
-def bytes_of_a_device(state):
+def bytes_per_device(state):
     return sum(leaf.addressable_data(0).nbytes for leaf in jax.tree.leaves(state))
 
 
@@ -63,42 +47,40 @@ def bytes_of_a_device(state):
         ((), PartitionSpec()),
     ],
 )
-def test_the_longest_axis_that_the_devices_divide_is_split(shape, expected):
+def test_the_longest_axis_that_the_devices_divide_is_sharded(shape, expected):
     leaf = jax.ShapeDtypeStruct(shape, np.float32)
     assert state_shardings(leaf, make_mesh(), sharded=True).spec == expected
     assert state_shardings(leaf, make_mesh()).spec == PartitionSpec()
 
 
-@pytest.mark.parametrize("subdivisions", [1, 2])
-def test_the_update_is_that_of_the_whole_state(subdivisions):
-    whole, numbers = updated(False, subdivisions)
-    parts, same = updated(True, subdivisions)
-    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6 * max(np.abs(a).max(), 1))
-    assert float(numbers["loss"]) == pytest.approx(float(same["loss"]), rel=1e-6)
-    assert shardings_of(parts) == state_shardings(parts, make_mesh(), sharded=True), (
-        "the next step compiles"
-    )
+def test_the_update_equals_that_of_a_replicated_state():
+    """With two subdivisions; test_hosts.py has a run without."""
+    replicated, metrics = updated(wide(False, subdivisions=2), jax.devices())
+    sharded, same = updated(wide(True, subdivisions=2), jax.devices())
+    assert_same_update(replicated, sharded)
+    assert float(metrics["loss"]) == pytest.approx(float(same["loss"]), rel=1e-6)
+    specs = [leaf.spec for leaf in jax.tree.leaves(shardings_of(sharded))]
+    assert PartitionSpec(None, None, None, "data") in specs
+    expected = state_shardings(sharded, make_mesh(), sharded=True)
+    assert shardings_of(sharded) == expected, "the next step would compile"
 
 
-def test_a_device_holds_a_part_of_what_is_large():
-    whole, *_ = new_state(narrow(False))
-    parts, *_ = new_state(narrow(True))
-    large = sum(x.nbytes for x in jax.tree.leaves(whole) if x.size >= 2**16)
-    saved = bytes_of_a_device(whole) - bytes_of_a_device(parts)
+def test_a_device_holds_a_part_of_each_large_leaf():
+    replicated, sharded = new_state(wide(False)), new_state(wide(True))
+    large = sum(leaf.nbytes for leaf in jax.tree.leaves(replicated) if leaf.size >= 2**16)
+    saved = bytes_per_device(replicated) - bytes_per_device(sharded)
     assert saved == pytest.approx(large * 7 / 8)
-    assert saved > 0.5 * bytes_of_a_device(whole)
+    assert saved > 0.5 * bytes_per_device(replicated)
 
 
-def test_a_split_state_goes_on_whole_on_fewer_devices(tmp_path):
-    config = narrow(True)
-    parts, *_ = new_state(config)
+def test_a_sharded_state_resumes_replicated_on_fewer_devices(tmp_path):
+    config = wide(True)
+    sharded = new_state(config)
     with checkpoint.open_manager(tmp_path, 2) as manager:
-        checkpoint.finish(manager, parts, config)
-    config.mesh.shard_state = False
-    whole, *_ = new_state(config, devices=2)
-    empty = jax.tree.map(lambda leaf: leaf * 0, whole)
+        checkpoint.finish(manager, sharded, config)
+    replicated = new_state(wide(False), devices=2)
+    zeros = jax.tree.map(lambda leaf: leaf * 0, replicated)
     with checkpoint.open_manager(tmp_path, 2) as manager:
-        restored = checkpoint.resume(manager, empty)
-    assert shardings_of(restored) == shardings_of(whole)
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(restored), jax.device_get(parts))
+        restored = checkpoint.resume(manager, zeros)
+    assert shardings_of(restored) == shardings_of(replicated)
+    chex.assert_trees_all_equal(jax.device_get(restored), jax.device_get(sharded))

@@ -1,25 +1,72 @@
-"""A Darknet .cfg -> the table of its layers, its head and its [net] values.
+"""Read a Darknet .cfg: the table of its layers, its head and its [net] values.
 
-Nothing is allocated for a .cfg: its shapes are worked out by arithmetic and held within limits
-(cfg_layers.py, shapes.py) before anyone builds it.
+Nothing is allocated: shapes are computed by arithmetic and kept within limits. The keys of layers
+are defined in models/layers.py.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from yolojax.darknet.cfg_heads import TAILS, Classes, Head, Net, Region, read_head, read_net
-from yolojax.darknet.cfg_keys import ALIASES, UNSUPPORTED
-from yolojax.darknet.cfg_layers import LAYERS
-from yolojax.darknet.cfg_sections import Section, failure, read_sections, short
+from yolojax.darknet.cfg_heads import (
+    FIXED,
+    IGNORED,
+    TAILS,
+    Classes,
+    Head,
+    Net,
+    Region,
+    read_head,
+    read_net,
+)
+from yolojax.darknet.cfg_sections import (
+    Section,
+    check_keys,
+    failure,
+    flag,
+    integer,
+    number,
+    numbers,
+    read_sections,
+    refusal,
+    short,
+    word,
+)
 from yolojax.files import read_text
 from yolojax.models import NETWORKS
-from yolojax.models.layers import WITH_PARAMETERS, Connected, Crop, Layer, Table
-from yolojax.models.shapes import MAX_PARAMETERS, Shape, count_parameters, describe, output_shape
+from yolojax.models.layers import (
+    KINDS,
+    MAX_PARAMETERS,
+    WITH_PARAMETERS,
+    Crop,
+    Key,
+    Layer,
+    Shape,
+    Table,
+    count_outputs_of_last,
+    count_parameters,
+    describe,
+    output_shape,
+)
 from yolojax.suggestions import did_you_mean
+
+SECTIONS = {kind.section: kind for kind in KINDS}
+ALIASES = {
+    "avg": "avgpool",
+    "conn": "connected",
+    "conv": "convolutional",
+    "max": "maxpool",
+    "network": "net",
+    "soft": "softmax",
+}
+UNSUPPORTED = (
+    "activation", "batchnorm", "crnn", "deconv", "deconvolutional", "gru", "iseg", "l2norm",
+    "logistic", "lrn", "lstm", "normalization", "rnn", "upsample", "yolo",
+)  # fmt: skip
 
 
 class Cfg(NamedTuple):
-    """What a .cfg says."""
+    """The content of a .cfg."""
 
     net: Net
     table: Table
@@ -27,24 +74,24 @@ class Cfg(NamedTuple):
 
 
 def read_cfg(path: str | Path) -> Cfg:
-    """`parse_cfg` of the text in `path`.
+    """Read the .cfg `path`; see `parse_cfg`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: as `parse_cfg`, or it is no text.
+        ValueError: as `parse_cfg`, or it is not text.
     """
     return parse_cfg(read_text(path, "a .cfg"), str(path))
 
 
 def parse_cfg(text: str, file: str) -> Cfg:
-    """The Cfg in `text`; errors name `file` and the line.
+    """Parse `text`; errors name `file` and the line.
 
-    The layers are named after their place where the network is one of NETWORKS, and otherwise
-    after their kind and Darknet's index (conv07).
+    The layers have the names of the table in NETWORKS that they equal, or else those of their kind
+    and index (conv07).
 
     Raises:
-        ValueError: a section, key or value is unknown, out of range, or not built here; the layers
-            or the head do not fit together.
+        ValueError: a section, key or value is unknown, out of range or not supported, or the layers
+            and the head do not fit together.
     """
     sections = read_sections(text, file, ALIASES)
     _check_kinds(sections, file)
@@ -52,8 +99,8 @@ def parse_cfg(text: str, file: str) -> Cfg:
     end = next((i for i, s in enumerate(sections) if s.kind in TAILS), len(sections))
     body, tail = sections[1:end], sections[end:]
     _check_tail(tail)
-    table = tuple(LAYERS[section.kind](section, i) for i, section in enumerate(body))
-    # One that leaves the images whole belongs to any size of them.
+    table = tuple(_read_layer(section, i) for i, section in enumerate(body))
+    # A crop of the whole image fits any image size.
     table = tuple(Crop() if layer == Crop(net.height, net.width) else layer for layer in table)
     if not any(isinstance(layer, WITH_PARAMETERS) for layer in table):
         raise failure(file, sections[0].line, "no layer of this network has parameters")
@@ -64,30 +111,54 @@ def parse_cfg(text: str, file: str) -> Cfg:
 
 
 def known_name(table: Table) -> str | None:
-    """The key of NETWORKS whose layers are those of `table`, names aside; None if there is none."""
-    outputs = count_last(table)
-    found = (n for n in NETWORKS if _bare(NETWORKS[n].table(outputs)) == _bare(table))
-    return next(found, None)
-
-
-def count_last(table: Table) -> int:
-    """Filters or outputs of the last layer in `table` that has parameters."""
-    last = [layer for layer in table if isinstance(layer, WITH_PARAMETERS)][-1]
-    return last.outputs if isinstance(last, Connected) else last.filters
+    """Return the key of NETWORKS whose layers equal those of `table`, except for names, or None."""
+    outputs = count_outputs_of_last(table)
+    equal = (n for n in NETWORKS if _unnamed(NETWORKS[n].table(outputs)) == _unnamed(table))
+    return next(equal, None)
 
 
 def _named(table: Table) -> Table:
     name = known_name(table)
-    return NETWORKS[name].table(count_last(table)) if name else table
+    return NETWORKS[name].table(count_outputs_of_last(table)) if name else table
 
 
-def _bare(table: Table) -> list[tuple[type, Layer]]:
-    """The layers without names, and with their types: tuples of numbers alone are soon equal."""
-    return [(type(x), x._replace(name="") if hasattr(x, "name") else x) for x in table]
+def _unnamed(table: Table) -> list[Layer]:
+    return [replace(x, name="") if hasattr(x, "name") else x for x in table]
+
+
+def _read_layer(section: Section, index: int) -> Layer:
+    kind = SECTIONS[section.kind]
+    check_keys(section, kind.keys, FIXED | kind.fixed_keys, (*IGNORED, *kind.ignored_keys))
+    if kind is Crop and index:
+        raise refusal(section, "crop_height", "[crop] stands right behind [net] or nowhere")
+    values: dict = {}
+    for name, key in kind.keys.items():
+        values[name] = _read_key(section, name, key, values)
+    layer = kind.from_keys(values)
+    if isinstance(layer, WITH_PARAMETERS):
+        return replace(layer, name=f"{kind.__name__.lower()}{index:02}")
+    return layer
+
+
+def _read_key(section: Section, name: str, key: Key, values: dict):
+    """Read the value of a key; `values` are those of the keys above it in Layer.keys."""
+    default, high = (v(values) if callable(v) else v for v in (key.default, key.high))
+    if key.form is bool:
+        value = flag(section, name)
+    elif key.form is str:
+        value = word(section, name, default, key.words)
+    elif key.form is tuple:
+        value = numbers(section, name, key.low, high, whole=True)
+    else:
+        read = integer if key.form is int else number
+        value = read(section, name, default, key.low, high)
+    if rule := key.rule(value, values):
+        raise refusal(section, name, rule)
+    return value
 
 
 def _check_kinds(sections: list[Section], file: str) -> None:
-    """Raises ValueError unless [net] comes first, and then what can be built."""
+    """Raise ValueError unless [net] comes first, and then sections that are supported."""
     if not sections:
         raise ValueError(f"{file}: no sections; a .cfg has [net] and then the layers.")
     for i, section in enumerate(sections):
@@ -97,11 +168,11 @@ def _check_kinds(sections: list[Section], file: str) -> None:
 
 
 def _check_kind(section: Section) -> None:
-    known = ("net", *LAYERS, *TAILS)
+    known = ("net", *SECTIONS, *TAILS)
     name = f"[{short(section.kind)}]"
     if section.kind in UNSUPPORTED:
         rule = "is not built here, where YOLOv1, YOLOv2, YOLO9000 and their classifiers are"
-        raise failure(section.file, section.line, f"{name} {rule}: {', '.join(LAYERS)}")
+        raise failure(section.file, section.line, f"{name} {rule}: {', '.join(SECTIONS)}")
     if section.kind not in known:
         hint = did_you_mean(section.kind[:60], (*known, *ALIASES), "[{}]")
         rule = f"{name} is unknown; known: {', '.join(known)}"
@@ -109,7 +180,7 @@ def _check_kind(section: Section) -> None:
 
 
 def _check_tail(tail: list[Section]) -> None:
-    """Raises ValueError unless the sections from the first head on are one, or softmax and cost."""
+    """Raise ValueError unless the last sections are one head, or softmax and cost."""
     allowed = 2 if [section.kind for section in tail[:2]] == ["softmax", "cost"] else 1
     for section in tail[allowed:]:
         before = tail[0]
@@ -118,14 +189,14 @@ def _check_tail(tail: list[Section]) -> None:
 
 
 def _measure(table: Table, body: list[Section], image: Shape) -> Shape:
-    """The shape of the last output; raises ValueError where a layer does not fit, or is too big."""
+    """Return the last output shape; raise ValueError where a layer does not fit or is too large."""
     shapes, before, parameters = [], image, 0
     for layer, section in zip(table, body, strict=True):
         try:
             after = output_shape(layer, before, shapes)
         except ValueError as error:
             raise failure(section.file, section.line, f"[{section.kind}] {error}") from error
-        parameters += count_parameters(layer, before, after)
+        parameters += count_parameters(layer, before)
         if parameters > MAX_PARAMETERS:
             rule = f"with [{section.kind}] there are {parameters:,} parameters"
             raise failure(section.file, section.line, f"{rule}; at most {MAX_PARAMETERS:,}")
@@ -135,7 +206,7 @@ def _measure(table: Table, body: list[Section], image: Shape) -> Shape:
 
 
 def _check_head(head: Head, output: Shape, body: list[Section], tail: list[Section]) -> None:
-    """Raises ValueError unless the last layer has the outputs that `head` reads."""
+    """Raise ValueError unless the last layer has the outputs that `head` reads."""
     if isinstance(head, Classes):
         return
     if isinstance(head, Region):

@@ -1,13 +1,14 @@
-"""What stands around the layers of a .cfg: [net] in front, the head behind.
+"""The sections around the layers of a .cfg: [net] above them, the head below.
 
-Values that are missing have the defaults of Darknet's parser.c.
+Defaults are those of Darknet's parser.c.
 """
 
 from typing import NamedTuple
 
-from yolojax.darknet.cfg_keys import check_keys
 from yolojax.darknet.cfg_sections import (
     Section,
+    check_keys,
+    check_required,
     flag,
     integer,
     number,
@@ -21,11 +22,19 @@ MAX_SIDE = 8192  # of the images, in pixels
 MAX_CLASSES = 65536
 MAX_BOXES = 500  # of a cell
 MAX_CELLS = 1000  # in a row
+NET_FIXED = {"adam": 0, "channels": 3, "time_steps": 1}
+NET_IGNORED = (
+    "B1", "B2", "center", "clip", "eps", "gamma", "inputs", "log", "max_ratio", "min_ratio",
+    "notruth", "random", "scale", "seen", "step",
+)  # fmt: skip
+# Keys of every section but [net]: ignored ones, and those that change a .weights file.
+IGNORED = ("learning_rate", "onlyforward", "smooth", "stopbackward", "truth")
+FIXED = {"dontload": 0, "dontloadscales": 0, "dontsave": 0, "numload": 0}
 POLICIES = ("constant", "exp", "poly", "random", "sigmoid", "step", "steps")
 
 
 class Net(NamedTuple):
-    """The [net] section: the images and the recipe of the training."""
+    """The [net] section: the images and the training recipe."""
 
     height: int
     width: int
@@ -43,7 +52,7 @@ class Net(NamedTuple):
     saturation: float
     exposure: float
     hue: float
-    angle: float  # degrees; this and the next three: of the pictures for a classifier
+    angle: float  # degrees; this and the next three are for classifiers
     aspect: float
     min_crop: int  # pixels; 0 is `width`
     max_crop: int  # pixels; 0 is twice `width`
@@ -56,7 +65,7 @@ class Region(NamedTuple):
     anchors: tuple[tuple[float, float], ...]  # (w, h) in cells
     classes: int
     num: int
-    softmax: bool  # over the classes; without it, and without a tree, each class has a sigmoid
+    softmax: bool  # over the classes; without softmax and tree each class has a sigmoid
     tree: str  # file of a class hierarchy
     map: str  # file of the node for each label
     rescore: bool
@@ -81,7 +90,7 @@ class Detection(NamedTuple):
     rescore: bool
     softmax: bool
     jitter: float
-    random: bool  # early in training, the responsible box of a cell is drawn
+    random: bool  # the responsible box of a cell is random early in training
     object_scale: float
     noobject_scale: float
     class_scale: float
@@ -100,12 +109,13 @@ Head = Region | Detection | Classes
 
 
 def read_net(section: Section) -> Net:
-    """The values of [net].
+    """Read [net].
 
     Raises:
-        ValueError: as everywhere here, a value is out of range or does not suit another one.
+        ValueError: as in all of this file, a value is out of range or does not fit another one.
     """
-    check_keys(section, Net._fields)
+    check_keys(section, Net._fields, NET_FIXED, NET_IGNORED)
+    check_required(section, "channels", 3)
     batch = integer(section, "batch", 1, 1, 65536)
     subdivisions = integer(section, "subdivisions", 1, 1, 65536)
     if subdivisions > batch:
@@ -147,7 +157,7 @@ def _check_steps(section: Section, net: Net) -> None:
 
 
 def read_head(tail: list[Section]) -> Head:
-    """What the sections that close a .cfg, from the first of TAILS on, make of its output."""
+    """Read the head from the last sections of a .cfg, the first of which is in TAILS."""
     head = TAILS[tail[0].kind](tail[0]) if tail else Classes()
     for section in tail[1:]:
         _read_cost(section)
@@ -155,7 +165,8 @@ def read_head(tail: list[Section]) -> Head:
 
 
 def _read_region(section: Section) -> Region:
-    check_keys(section, Region._fields)
+    fixed = {"background": 0, "classfix": 0, "coords": 4, "log": 0, "sqrt": 0}
+    check_keys(section, Region._fields, FIXED | fixed, (*IGNORED, "absolute", "mask_scale", "max"))
     num = integer(section, "num", 1, 1, MAX_BOXES)
     priors = numbers(section, "anchors", 1e-6, 1e6)
     if len(priors) != 2 * num:
@@ -177,7 +188,9 @@ def _read_region(section: Section) -> Region:
 
 
 def _read_detection(section: Section) -> Detection:
-    check_keys(section, Detection._fields)
+    fixed = {"coords": 4, "forced": 0, "reorg": 0}
+    check_keys(section, Detection._fields, FIXED | fixed, (*IGNORED, "max"))
+    check_required(section, "coords", 4)
     return Detection(
         classes=integer(section, "classes", 1, 1, MAX_CLASSES),
         side=integer(section, "side", 7, 1, MAX_CELLS),
@@ -189,7 +202,7 @@ def _read_detection(section: Section) -> Detection:
 
 
 def _shared(section: Section) -> dict:
-    """What [region] and [detection] have in common."""
+    """Read the keys that [region] and [detection] share."""
     scales = ("object_scale", "noobject_scale", "class_scale", "coord_scale")
     return {
         "rescore": flag(section, "rescore"),
@@ -200,12 +213,13 @@ def _shared(section: Section) -> dict:
 
 
 def _read_softmax(section: Section) -> Classes:
-    check_keys(section, ("tree",))
+    fixed = {"groups": 1, "spatial": 0, "temperature": 1}
+    check_keys(section, ("tree",), FIXED | fixed, (*IGNORED, "noloss"))
     return Classes(softmax=True, tree=path(section, "tree"))
 
 
 def _read_cost(section: Section) -> Classes:
-    check_keys(section, ())
+    check_keys(section, (), FIXED, (*IGNORED, "noobj", "ratio", "scale", "thresh", "type"))
     return Classes()
 
 

@@ -1,10 +1,10 @@
-"""The text of a Darknet .cfg: sections of key=value lines, and their values within their ranges.
+"""The text of a Darknet .cfg: sections of key=value lines, and values within their ranges.
 
 Every error is a ValueError that starts with FILE:LINE.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from yolojax.files import check_length
@@ -19,7 +19,7 @@ NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?", re
 
 
 class Value(NamedTuple):
-    """What stands behind the = of a line."""
+    """The text behind the = of a line."""
 
     text: str
     line: int
@@ -35,14 +35,14 @@ class Section(NamedTuple):
 
 
 def read_lines(text: str) -> list[tuple[int, str]]:
-    """(number from 1, content) of the lines of `text` that are more than blanks and comments."""
+    """Return (number from 1, content) of the lines of `text` without blanks and comments."""
     lines = enumerate(LINE_END.split(text.removeprefix("\ufeff")), 1)
     stripped = ((number, COMMENT.sub("", line).strip()) for number, line in lines)
     return [(number, line) for number, line in stripped if line]
 
 
 def read_sections(text: str, file: str, aliases: dict[str, str]) -> list[Section]:
-    """The sections of `text`; `aliases` gives the kind for the other names of one.
+    """Split `text` into sections; `aliases` maps other names of a kind to it.
 
     Raises:
         ValueError: a line is neither [section] nor key=value, or a key has two values.
@@ -69,10 +69,10 @@ def _section_name(content: str, file: str, line: int) -> str:
 
 
 def add_value(values: dict[str, Value], content: str, file: str, line: int) -> None:
-    """Take the line `content`, key=value, into `values`.
+    """Add the line `content`, key=value, to `values`.
 
     Raises:
-        ValueError: it is no such line, or the key has another value already.
+        ValueError: it is not such a line, or the key already has another value.
     """
     key, equals, text = (part.strip() for part in content.partition("="))
     if not (key and equals and text):
@@ -86,12 +86,12 @@ def add_value(values: dict[str, Value], content: str, file: str, line: int) -> N
 
 
 def failure(file: str, line: int, rule: str) -> ValueError:
-    """The error that something in `line` of `file` breaks `rule`."""
+    """Return the error that `line` of `file` breaks `rule`."""
     return ValueError(f"{file}:{line}: {rule}.")
 
 
 def refusal(section: Section, key: str, rule: str) -> ValueError:
-    """The error that the value of `key`, or the lack of it, breaks `rule`."""
+    """Return the error that the value of `key`, or its absence, breaks `rule`."""
     if key not in section.values:
         return failure(section.file, section.line, f"[{section.kind}] without {key}: {rule}")
     text, line = section.values[key]
@@ -99,17 +99,17 @@ def refusal(section: Section, key: str, rule: str) -> ValueError:
 
 
 def short(text: str) -> str:
-    """`text`, of which an error quotes no more than 60 characters."""
+    """Shorten `text` to 60 characters, for errors."""
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def integer(section: Section, key: str, default: int | None, low: int, high: int) -> int:
-    """The whole number `key`, from `low` to `high`; without a default it must be there."""
+    """Read the whole number `key` from `low` to `high`; without a default it is required."""
     return _ranged(section, key, default, low, high, INTEGER, "a whole number")
 
 
 def number(section: Section, key: str, default: float | None, low: float, high: float) -> float:
-    """The number `key`, from `low` to `high`; without a default it must be there."""
+    """Read the number `key` from `low` to `high`; without a default it is required."""
     return float(_ranged(section, key, default, low, high, NUMBER, "a number"))
 
 
@@ -126,19 +126,19 @@ def _ranged(section, key, default, low, high, form, what):
 
 
 def _parsed(text: str, form: re.Pattern):
-    """The number in `text`, None where it has not the `form` of one."""
+    """Return the number in `text`, or None if it does not have that `form`."""
     if not form.fullmatch(text):
         return None
     return int(text) if form is INTEGER else float(text)
 
 
 def flag(section: Section, key: str) -> bool:
-    """Whether `key` is 1; it may be 0, as it is by default, or 1."""
+    """Read `key`, which is 0 (the default) or 1."""
     return bool(integer(section, key, 0, 0, 1))
 
 
 def numbers(section: Section, key: str, low: float, high: float, whole: bool = False) -> tuple:
-    """The list `key`, with commas between numbers from `low` to `high`; () where it is missing."""
+    """Read the list `key` of numbers from `low` to `high`; () where it is missing."""
     if key not in section.values:
         return ()
     form, what = (INTEGER, "whole numbers") if whole else (NUMBER, "numbers")
@@ -151,7 +151,7 @@ def numbers(section: Section, key: str, low: float, high: float, whole: bool = F
 
 
 def word(section: Section, key: str, default: str, known: Collection[str]) -> str:
-    """The value of `key`, one of `known`."""
+    """Read the value of `key`, one of `known`."""
     if key not in section.values:
         return default
     text = section.values[key].text
@@ -162,5 +162,33 @@ def word(section: Section, key: str, default: str, known: Collection[str]) -> st
 
 
 def path(section: Section, key: str) -> str:
-    """The file name in `key`; "" where it is missing."""
+    """Read the file name in `key`; "" where it is missing."""
     return section.values[key].text if key in section.values else ""
+
+
+def check_keys(
+    section: Section, read: Iterable[str], fixed: dict[str, int], ignored: Iterable[str] = ()
+) -> None:
+    """Raise ValueError for an unknown key, or one that asks for what is not built here.
+
+    Args:
+        section: the section.
+        read: the keys whose values are used.
+        fixed: keys that change the numbers, which are supported with this value only.
+        ignored: keys without effect here, mostly for training in Darknet.
+    """
+    known = {*read, *fixed, *ignored}
+    for key, value in section.values.items():
+        if key not in known:
+            hint = did_you_mean(key[:60], known)
+            rule = f"[{section.kind}] has no key {short(key)!r}; known: {', '.join(sorted(known))}"
+            raise ValueError(f"{failure(section.file, value.line, rule)}{hint}")
+    for key, value in fixed.items():
+        if key in section.values and number(section, key, None, -1e9, 1e9) != value:
+            raise refusal(section, key, f"only {key}={value} is built here")
+
+
+def check_required(section: Section, key: str, value: int) -> None:
+    """Raise ValueError unless `key` is there; `value` is the one that is built here."""
+    if key not in section.values:
+        raise refusal(section, key, f"only {key}={value} is built here")

@@ -1,4 +1,4 @@
-"""A Config -> the text of a Darknet .cfg, which Darknet reads, and OpenCV all of but YOLOv1's."""
+"""Write a Config as a Darknet .cfg. Darknet reads all of them, OpenCV all but those of YOLOv1."""
 
 import inspect
 from collections.abc import Callable
@@ -6,52 +6,43 @@ from collections.abc import Callable
 from yolojax.config import Config, DataConfig, LossConfig, OptimizerConfig
 from yolojax.darknet.cfg import parse_cfg
 from yolojax.darknet.cfg_heads import Classes
-from yolojax.models.layers import (
-    AvgPool,
-    Connected,
-    Conv,
-    Crop,
-    Dropout,
-    Layer,
-    Local,
-    MaxPool,
-    Reorg,
-    Route,
-    Table,
-)
+from yolojax.models.layers import Crop, Table
 from yolojax.tasks import HEAD_LOSS, LOSSES, build_model
 
-PARTS = ("object", "noobject", "class", "coord")  # of a detector's loss
-POLICIES = ("constant", "steps", "poly")  # of the learning rate: those that are built here
+PARTS = ("object", "noobject", "class", "coord")  # terms of a detector's loss
+POLICIES = ("constant", "steps", "poly")  # learning rate policies that can be written
 
 
 def cfg_text(config: Config, tree: str = "my.tree") -> str:
-    """The .cfg of the network, head and recipe in `config`; the inverse of `config_from_cfg`.
+    """Return the .cfg of the network, head and recipe in `config`; inverse of `config_from_cfg`.
 
-    `tree` is the file that it names where the classes form a tree. Of a `map`, which Darknet needs
-    in training alone, nothing is said: without the file it would not even start.
+    `tree` is the file it names if the classes form a tree. A `map` is not written: Darknet needs it
+    for training only, and does not start without the file.
 
-    What Darknet has no key for is left out: the gradient's norm, the average of parameters, rates
-    of single layers, a burn-in with another power than the policy poly, and how a loss differs from
-    Darknet's. Weights of the loss that the config leaves open are the loss's own.
+    Settings without a key in Darknet are left out: gradient clipping, parameter averaging, learning
+    rates of single layers, a burn-in power other than that of the policy poly, and differences
+    between the loss and Darknet's. Loss weights that are None have the defaults of the loss.
 
     Raises:
-        ValueError: the config names no network, or one beyond the limits of `parse_cfg`; its policy
-            has keys that a Config does not keep; or its centres are not those of [region].
+        ValueError: the config names no network, or one beyond the limits of `parse_cfg`; its
+            learning rate policy is not in POLICIES; or its box centres are not those of [region].
     """
     network, head = build_model(config.model)
+    table = _sized(network.table, config.data.image_size)
     sections = [
         ("net", _net(config, head)),
-        *(LAYERS[type(layer)](layer) for layer in _sized(network.table, config.data.image_size)),
+        *((layer.section, layer.to_keys()) for layer in table),
         *_head(config, head, {"tree": tree} if config.model.tree else {}),
     ]
     text = "\n".join(_section(kind, values) for kind, values in sections)
-    parse_cfg(text, f"the .cfg of {config.model.name}")  # what is given away must read back
+    parse_cfg(
+        text, f"the .cfg of {config.model.name}"
+    )  # raises ValueError where it does not read back
     return text
 
 
 def _sized(table: Table, image_size: tuple[int, int]) -> Table:
-    """`table` with the size of the images in a Crop that leaves them whole."""
+    """Set the image size in a Crop of the whole image."""
     return tuple(Crop(*image_size) if layer == Crop() else layer for layer in table)
 
 
@@ -92,7 +83,7 @@ def _crops(data: DataConfig) -> dict:
 
 
 def _schedule(optimizer: OptimizerConfig) -> dict:
-    """The learning rate, in updates; Darknet has one power for burn-in and poly."""
+    """Return the learning rate in updates; Darknet has one power for burn-in and poly."""
     batch, policy = optimizer.batch_size, optimizer.policy
     values = {
         "learning_rate": optimizer.learning_rate,
@@ -102,8 +93,8 @@ def _schedule(optimizer: OptimizerConfig) -> dict:
     }
     if policy not in POLICIES:
         raise ValueError(
-            f"config.optimizer.policy is {policy!r}, but a Config does not keep the values that "
-            f"belong to it in a .cfg; set one of {', '.join(POLICIES)} where this model comes from."
+            f"config.optimizer.policy is {policy!r}, but a Config does not keep the values "
+            f"that belong to it in a .cfg; set one of {', '.join(POLICIES)}."
         )
     if policy == "steps" and not optimizer.step_images:
         policy = "constant"  # Darknet wants steps for policy=steps
@@ -113,48 +104,8 @@ def _schedule(optimizer: OptimizerConfig) -> dict:
     return values | {"policy": policy}
 
 
-LAYERS = {
-    Conv: lambda layer: ("convolutional", _conv(layer)),
-    Local: lambda layer: ("local", _window(layer) | {"pad": layer.padding} | _activation(layer)),
-    Connected: lambda layer: ("connected", _connected(layer)),
-    MaxPool: lambda layer: ("maxpool", _max_pool(layer)),
-    AvgPool: lambda layer: ("avgpool", {}),
-    Route: lambda layer: ("route", {"layers": layer.layers}),
-    Reorg: lambda layer: ("reorg", {"stride": layer.stride}),
-    Dropout: lambda layer: ("dropout", {"probability": layer.rate}),
-    Crop: lambda layer: ("crop", {"crop_height": layer.height, "crop_width": layer.width}),
-}
-
-
-def _conv(layer: Conv) -> dict:
-    # pad=1 is Darknet's word for size // 2.
-    padding = {"pad": 1} if layer.padding is None else {"padding": layer.padding}
-    return _norm(layer) | _window(layer) | padding | _activation(layer)
-
-
-def _connected(layer: Connected) -> dict:
-    return _norm(layer) | {"output": layer.outputs} | _activation(layer)
-
-
-def _max_pool(layer: MaxPool) -> dict:
-    values = {"size": layer.size, "stride": layer.stride}
-    return values if layer.padding is None else values | {"padding": layer.padding}
-
-
-def _norm(layer: Layer) -> dict:
-    return {"batch_normalize": 1} if layer.batch_norm else {}
-
-
-def _window(layer: Layer) -> dict:
-    return {"filters": layer.filters, "size": layer.size, "stride": layer.stride}
-
-
-def _activation(layer: Layer) -> dict:
-    return {"activation": layer.activation}
-
-
 def _head(config: Config, head: str, files: dict) -> list[tuple[str, dict]]:
-    """The sections behind the layers: one, or none where a classifier's .cfg had no softmax."""
+    """Return the sections below the layers: one, or none for a classifier without softmax."""
     model = config.model
     given = parse_cfg(model.cfg, model.name).head if model.cfg else Classes(softmax=True)
     if head == "classes":
@@ -207,7 +158,7 @@ def _shared(config: Config, head: str) -> dict:
 
 
 def _weight(loss: LossConfig, part: str, make_loss: Callable) -> float:
-    """The weight of a `part` of the loss; where the config has none that of `make_loss`."""
+    """Return the weight of a `part` of the loss, by default that of `make_loss`."""
     name = f"{part}_weight"
     weight = getattr(loss, name)
     return inspect.signature(make_loss).parameters[name].default if weight is None else weight

@@ -24,7 +24,7 @@ from yolojax.darknet.cfg import Cfg, known_name
 from yolojax.darknet.cfg_heads import Classes, Detection, Head, Net, Region
 from yolojax.darknet.tree import find_beside, read_tree_of
 from yolojax.models import NETWORKS
-from yolojax.models.shapes import describe, output_shapes
+from yolojax.models.layers import describe, output_shapes
 
 SIZES = tuple(range(320, 609, 32))  # random=1 of [region], detector.c
 # Score and NMS thresholds of Darknet's `detector valid` for [region] and `yolo valid` for

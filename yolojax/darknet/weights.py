@@ -1,4 +1,4 @@
-"""Darknet .weights files: a header, then the float32 parameters of each layer, nothing between."""
+"""Darknet .weights files: a header, then the float32 parameters of each layer without padding."""
 
 import itertools
 import math
@@ -11,27 +11,19 @@ import numpy as np
 from yolojax.darknet import published_files
 from yolojax.darknet.header import VERSION, Header, header_bytes, read_header
 from yolojax.files import open_atomic, release_mapped
-from yolojax.models.layers import WITH_PARAMETERS, Connected, Conv, Layer, Local, Table
+from yolojax.models.layers import (
+    STATISTICS,
+    Connected,
+    Table,
+    count_outputs_of_last,
+)
 from yolojax.models.network import Network, variable_shapes
 
-CHUNK = 1 << 22  # floats (16 MB) that are looked at or copied together
-
-BIAS, KERNEL = ("params", "bias"), ("params", "kernel")
-NORM = (("params", "scale"), ("batch_stats", "mean"), ("batch_stats", "var"))
-
-# Axes of a file's array in the order of the leaf's (parser.c, load_*_weights). The file has conv
-# kernels [out, in, k, k], connected [out, in], local [H', W', out, in * k * k] and their bias
-# [out, H', W']; what is not here has one axis.
-AXES = {
-    (Conv, "kernel"): (2, 3, 1, 0),
-    (Connected, "kernel"): (1, 0),
-    (Local, "kernel"): (0, 1, 3, 2),
-    (Local, "bias"): (1, 2, 0),
-}
+CHUNK = 1 << 22  # floats (16 MB) checked or copied at a time
 
 
 class Entry(NamedTuple):
-    """One run of floats in a file and where it belongs among the variables."""
+    """A run of floats in a file and its leaf of the variables."""
 
     index: int  # of the layer in the table
     collection: str  # "params" or "batch_stats"
@@ -42,55 +34,60 @@ class Entry(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many floats it has."""
+        """The number of floats."""
         return math.prod(self.shape)
 
     def from_file(self, floats: np.ndarray) -> np.ndarray:
-        """The leaf, a view of the file's `floats` [size]."""
+        """Return the leaf, a view of the file's `floats` [size]."""
         return floats.reshape([self.shape[i] for i in np.argsort(self.axes)]).transpose(self.axes)
 
     def to_file(self, leaf: np.ndarray) -> np.ndarray:
-        """The file's array, a view of `leaf`."""
+        """Return the file's array, a view of `leaf`."""
         return leaf.transpose(np.argsort(self.axes))
 
 
 def entries(table: Table, variables: dict, *, transposed: bool = False) -> Iterator[Entry]:
-    """What a .weights file of `table` holds, in its order (parser.c, save_weights_upto).
+    """Yield the entries of a .weights file of `table`, in its order (parser.c, save_weights_upto).
 
-    `variables` may be arrays or jax.ShapeDtypeStruct; `transposed` is that of the file's header.
+    `variables` may be arrays or jax.ShapeDtypeStruct; `transposed` is Header.transposed.
     """
     for index, layer in enumerate(table):
-        for collection, leaf in _leaves(layer):
+        for leaf in layer.leaves:
+            collection = _collection(leaf)
             shape = tuple(variables[collection][layer.name][leaf].shape)
-            axes = AXES.get((type(layer), leaf), tuple(range(len(shape))))
+            axes = layer.file_axes.get(leaf, tuple(range(len(shape))))
             if transposed and isinstance(layer, Connected):
                 axes = tuple(range(len(shape)))
             yield Entry(index, collection, layer.name, leaf, shape, axes)
 
 
+def _collection(leaf: str) -> str:
+    return "batch_stats" if leaf in STATISTICS else "params"
+
+
 def load_weights(
     path: str | Path, model: Network, *, image_size: tuple[int, int], upto: int | None = None
 ) -> tuple[dict, int]:
-    """The variables of `model` in a .weights file and how many images they were trained on.
+    """Read the variables of `model` from a .weights file, and the images they were trained on.
 
-    The file is mapped, not read: the leaves are read-only views of it, without a copy, and so may
-    be what jax makes of them on CPU. It must not be written to in place while they live;
-    `save_weights` to the same name is safe.
+    The file is mapped: the leaves are read-only views of it, and so may be JAX arrays made of them
+    on CPU. It must not be written in place while they are in use; `save_weights` to the same name
+    is safe.
 
     Args:
         path: the file.
-        model: the network it belongs to.
-        image_size: (height, width) of the images, on which local and connected layers depend.
-        upto: the file holds the layers before this index alone (Darknet's `partial`); so do the
-            variables returned.
+        model: the network.
+        image_size: (height, width), on which local and connected layers depend.
+        upto: the file, and so the result, holds only the layers before this index (Darknet's
+            `partial`).
 
     Returns:
         {"params": {layer: {leaf: float32 array}}, "batch_stats": likewise} and `seen`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it does not have exactly the length that `model` needs, or is no .weights file,
-            or holds values that cannot be a network's.
+        ValueError: it is not a .weights file, has another length than `model` needs, or holds
+            values that are not finite or negative variances.
     """
     path, header = Path(path), read_header(path)
     every = _every(model, image_size, header)
@@ -102,7 +99,7 @@ def load_weights(
     for part, end in zip(parts, ends, strict=True):
         values = floats[end - part.size : end]
         _check_values(path, part, values)
-        release_mapped(values)  # looked at once; a large file need not be in memory as a whole
+        release_mapped(values)  # a large file need not be in memory as a whole
         layer = variables[part.collection].setdefault(part.layer, {})
         layer[part.leaf] = part.from_file(values)
     return variables, header.seen
@@ -117,24 +114,24 @@ def save_weights(
     version: tuple[int, int, int] = VERSION,
     upto: int | None = None,
 ) -> None:
-    """Writes the `variables` of `model` and the images `seen`, whole or not at all.
+    """Write the `variables` of `model` and the images `seen`, whole or not at all.
 
     Args:
-        path: the file; it may be the one that `variables` are views of.
+        path: the file; `variables` may be views of it.
         model: the network.
-        variables: as `load_weights` returns them, of numpy or jax arrays.
+        variables: as from `load_weights`, of NumPy or JAX arrays.
         seen: images trained on.
         version: of the header. Darknet reads `seen` as 64 bits from (0, 2, 0) on, as 32 bits in
             (0, 1, 0), and connected kernels as [in, out] where major or minor exceeds 1000.
         upto: write only the layers before this index, as Darknet's `partial` does.
 
     Raises:
-        ValueError: `variables` are not those of `model`, or the header has no room for `seen`.
+        ValueError: `variables` are not those of `model`, or `seen` does not fit the header.
     """
     start = header_bytes(version, int(seen))
-    _check_variables(model.table[:upto], variables)
-    transposed = Header(version, seen).transposed
-    every = list(entries(model.table[:upto], variables, transposed=transposed))
+    table = model.table[:upto]
+    _check_variables(table, variables)
+    every = list(entries(table, variables, transposed=Header(version, seen).transposed))
     parts = _before(every, upto, model.table)
     with open_atomic(path) as file:
         file.write(start)
@@ -145,7 +142,7 @@ def save_weights(
 
 
 def prefix_of(path: str | Path, model: Network, *, image_size: tuple[int, int]) -> int | None:
-    """The `upto` with which `load_weights` takes the file; None where its length fits none.
+    """Return the `upto` that fits the length of the file, or None.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -162,7 +159,7 @@ def _every(model: Network, image_size: tuple[int, int], header: Header) -> list[
 
 
 def _prefix(length: int, every: list[Entry], layers: int) -> int | None:
-    """How many of `layers` have `length` bytes of parameters together."""
+    """Return how many of `layers` have `length` bytes of parameters, or None."""
     bounds = itertools.accumulate(4 * part.size for part in every)
     for part, bound, after in zip(every, bounds, [*every[1:], None], strict=True):
         if bound == length:
@@ -171,28 +168,19 @@ def _prefix(length: int, every: list[Entry], layers: int) -> int | None:
     return None
 
 
-def _leaves(layer: Layer) -> tuple[tuple[str, str], ...]:
-    """(collection, leaf) in a file's order; with batch normalisation beta is called bias."""
-    if not isinstance(layer, WITH_PARAMETERS):
-        return ()
-    norm = NORM if getattr(layer, "batch_norm", False) else ()
-    # A convolution has its statistics before the kernel, a connected layer after it.
-    return (BIAS, KERNEL, *norm) if isinstance(layer, Connected) else (BIAS, *norm, KERNEL)
-
-
 def _before(parts: list[Entry], upto: int | None, table: Table) -> list[Entry]:
-    """Those of `parts` in the layers before index `upto`."""
-    kept = parts if upto is None else [part for part in parts if part.index < upto]
-    if not kept or (upto is not None and upto > len(table)):
-        first = 1 + next(i for i, layer in enumerate(table) if _leaves(layer))
+    """Return those of `parts` in the layers before index `upto`."""
+    entries_before = parts if upto is None else [part for part in parts if part.index < upto]
+    if not entries_before or (upto is not None and upto > len(table)):
+        first = 1 + next(i for i, layer in enumerate(table) if layer.leaves)
         raise ValueError(
             f"upto must be from {first} to {len(table)}, how many layers the file has; got {upto}."
         )
-    return kept
+    return entries_before
 
 
 def _chunks(array: np.ndarray) -> Iterator[np.ndarray]:
-    """`array` in pieces of whole rows, of about CHUNK values."""
+    """Split `array` into whole rows of about CHUNK values together."""
     rows = max(1, CHUNK * len(array) // array.size)
     return (array[start : start + rows] for start in range(0, len(array), rows))
 
@@ -210,9 +198,9 @@ def _check_values(path: Path, part: Entry, values: np.ndarray) -> None:
 
 def _check_variables(table: Table, variables: dict) -> None:
     for index, layer in enumerate(table):
-        for collection, leaf in _leaves(layer):
-            found = variables.get(collection, {}).get(layer.name, {}).get(leaf)
-            outputs = layer.outputs if isinstance(layer, Connected) else layer.filters
+        for leaf in layer.leaves:
+            found = variables.get(_collection(leaf), {}).get(layer.name, {}).get(leaf)
+            outputs = count_outputs_of_last((layer,))
             if found is None or found.shape[-1] != outputs:
                 has = "is missing" if found is None else f"has {found.shape[-1]}"
                 raise ValueError(
@@ -224,7 +212,7 @@ def _check_variables(table: Table, variables: dict) -> None:
 def _check_length(
     path: Path, header: Header, parts: list[Entry], every: list[Entry], layers: int
 ) -> None:
-    """Raises ValueError unless the file has the bytes of `parts`, of the `every` of the network."""
+    """Raise ValueError unless the file has the bytes of `parts`; `every` are the network's."""
     expected, found = header.size + 4 * sum(part.size for part in parts), path.stat().st_size
     if found == expected:
         return

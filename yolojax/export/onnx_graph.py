@@ -1,19 +1,18 @@
-"""An ONNX graph under construction, and the model around it. Here alone onnx is imported."""
+"""An ONNX graph under construction, and its model. Only this module imports onnx."""
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 import numpy as np
 
-OPSET = 17  # of 2022: the oldest that runtimes of the last years share, with all that is needed
-IR_VERSION = 8  # the file format that came with it
+OPSET = 17  # of 2022; it has all that is needed, and runtimes of the last years support it
+IR_VERSION = 8  # of the file format of that time
 
 
 class Graph:
     """Nodes and constants, in the order in which they are added.
 
-    Values are known by their names. Wherever a name is wanted, a NumPy array does as well: it
-    becomes a constant of the graph.
+    Values are referred to by name. A NumPy array in place of a name becomes a constant.
     """
 
     def __init__(self):
@@ -29,7 +28,7 @@ class Graph:
         self._graph.name = "yolojax"
 
     def node(self, op: str, *inputs: str | np.ndarray, output: str = "", **attributes) -> str:
-        """Adds the operator `op`; returns the name of its output, which `output` may choose."""
+        """Add the operator `op`; return the name of its output, `output` if given."""
         return self.nodes(op, *inputs, outputs=(output or self._fresh(op),), **attributes)[0]
 
     def nodes(
@@ -42,8 +41,8 @@ class Graph:
         return outputs
 
     def constant(self, values: np.ndarray, name: str = "") -> str:
-        """Adds a constant; returns its name."""
-        # Filled in place: onnx.helper would keep several copies, of up to 2 GB each.
+        """Add a constant; return its name."""
+        # Filled in place: onnx.helper would hold several copies, of up to 2 GB each.
         tensor = self._graph.initializer.add()
         tensor.name = name or f"constant_{len(self._graph.initializer)}"
         tensor.data_type = self._onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
@@ -52,15 +51,15 @@ class Graph:
         return tensor.name
 
     def add_input(self, name: str, shape: Sequence[int | str]) -> None:
-        """Declares a float32 input; a name in `shape` is a size that each run chooses."""
+        """Declare a float32 input; a name in `shape` is a dimension of any size."""
         self._graph.input.append(self._value(name, np.float32, shape))
 
     def add_output(self, name: str, shape: Sequence[int | str], dtype=np.float32) -> None:
-        """Declares the value `name` an output."""
+        """Declare the value `name` an output."""
         self._graph.output.append(self._value(name, dtype, shape))
 
     def to_bytes(self, metadata: Mapping[str, str]) -> bytes:
-        """The contents of an .onnx file; `metadata` are its metadata_props."""
+        """Return the contents of an .onnx file with these metadata_props."""
         self._onnx.helper.set_model_props(self._model, dict(metadata))
         return self._model.SerializeToString()
 
@@ -73,7 +72,7 @@ class Graph:
 
 
 def ints(*values: int) -> np.ndarray:
-    """Whole numbers as operators take them: shapes, axes, counts."""
+    """Return int64 values, as operators take shapes, axes and counts."""
     return np.array(values, np.int64)
 
 

@@ -1,16 +1,15 @@
-"""The arithmetic of the layers, as Darknet does it, on arrays [B, H, W, channels]."""
+"""The arithmetic of the layers, as in Darknet, on arrays [B, H, W, channels].
 
-from functools import partial
+These forms are the definition on every platform; models/fast/ has quicker ones.
+"""
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from yolojax.models.fast.cpu_convolution import cpu_form
-from yolojax.ops.platforms import by_platform
-
 EPSILON = 1e-5  # under the root; Darknet on GPU, with which the published weights were trained
-CPU_EPSILON = 1e-6  # beside the root; Darknet on CPU (normalize_cpu, blas.c), in inference alone
+CPU_EPSILON = 1e-6  # added to the root; Darknet on CPU (normalize_cpu, blas.c), at inference only
 MOMENTUM = 0.99  # of the running statistics; batchnorm_layer.c
 
 
@@ -27,7 +26,7 @@ ACTIVATIONS = {
     "ramp": lambda x: jax.nn.relu(x) + 0.1 * x,  # the first YOLO networks of 2015
 }
 
-# How the root of a running variance is kept from 0, by the Darknet program that does it so.
+# 1 / the root of a running variance, kept finite as Darknet's GPU and CPU programs do.
 ROOTS = {
     "gpu": lambda var: lax.rsqrt(var + EPSILON),
     "cpu": lambda var: 1 / (jnp.sqrt(var) + CPU_EPSILON),
@@ -35,23 +34,36 @@ ROOTS = {
 
 
 def wide(x):
-    """x in float32, the type of all statistics; float64, which is for tests, stays."""
+    """Cast x to float32, the type of all statistics; float64 (in tests) stays."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def normalise(x, mean, var, scale, bias, epsilon="gpu"):
-    """(x - mean) / root(var) * scale + bias, per channel, in float32, cast to x's dtype."""
+    """Compute (x - mean) / root(var) * scale + bias per channel in float32; cast to x's dtype."""
+    chex.assert_equal_shape([mean, var, scale, bias])
     factor = scale * ROOTS[epsilon](var)
     return (wide(x) * factor + (bias - mean * factor)).astype(x.dtype)
 
 
+def fold_batch_norm(params: dict, statistics: dict | None, epsilon: str) -> tuple:
+    """Return kernel [..., out] and bias [..., out] that include a layer's batch normalisation.
+
+    (x * kernel - mean) * factor + bias = x * (kernel * factor) + (bias - mean * factor).
+    Without batch normalisation they are those of `params`.
+    """
+    if "scale" not in params:
+        return params["kernel"], params["bias"]
+    factor = params["scale"] * ROOTS[epsilon](statistics["var"])
+    return params["kernel"] * factor, params["bias"] - statistics["mean"] * factor
+
+
 @jax.custom_vjp
 def batch_norm(x, scale, bias):
-    """Normalises x [B, ..., C] by its own statistics -> (y, mean [C], var [C]).
+    """Normalise x [B, ..., C] by its own statistics -> (y, mean [C], var [C]).
 
-    The variance is the unbiased one, over N - 1, while the gradient with respect to x is that of
-    the biased one, as in batchnorm_layer.c: what published weights were trained with. No gradient
-    flows through the returned statistics.
+    The variance is unbiased (N - 1). The gradient with respect to x is that of the biased variance,
+    as in batchnorm_layer.c, with which published weights were trained. No gradient flows through
+    the returned statistics.
     """
     return _batch_norm_forward(x, scale, bias)[0]
 
@@ -62,10 +74,10 @@ def _batch_norm_forward(x, scale, bias):
 
 
 def _statistics(x):
-    """Mean and unbiased variance of each channel of x [B, ..., C], in float32.
+    """Compute mean and unbiased variance of each channel of x [B, ..., C], in float32.
 
-    From sums of x and x**2, so that XLA can take both while the convolution writes x, and reduces
-    both across devices at once; the variance is off by 1e-5 of itself where mean = 10 deviations.
+    They come from sums of x and x**2, so XLA computes both in one pass and one all-reduce. The
+    relative error of the variance is 1e-5 where the mean is 10 deviations.
     """
     count, places = x.size // x.shape[-1], tuple(range(x.ndim - 1))
     x = wide(x)
@@ -74,7 +86,7 @@ def _statistics(x):
 
 
 def variance(mean, mean_square, count: int):
-    """The unbiased variance of `count` values, from their mean and that of their squares."""
+    """Compute the unbiased variance of `count` values from their mean and mean square."""
     var = jnp.maximum(mean_square - jnp.square(mean), 0.0)  # rounding may dip below 0
     return var * (count / max(count - 1, 1))
 
@@ -95,29 +107,60 @@ def _batch_norm_backward(residuals, gradients):
 batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
 
 
-def convolve(x, kernel, stride=1, padding=None):
-    """Cross-correlation of x with kernel [k, k, in, out], zero-padded by `padding`, or k // 2."""
+def convolve(x, kernel, stride=1, padding=None, groups=1):
+    """Cross-correlate x with kernel [k, k, in / groups, out]; `padding` zeros, or k // 2."""
     padding = kernel.shape[0] // 2 if padding is None else padding
-    convolution = partial(
-        lax.conv_general_dilated,
-        window_strides=(stride, stride),
-        padding=[(padding, padding)] * 2,
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        [(padding, padding)] * 2,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
     )
-    form = (*kernel.shape[:2], stride, padding)
-    if form == (1, 1, 1, 0):
-        # On CPU the product is two to three times as fast, forward and backward.
-        return by_platform(x, kernel, cpu=lambda x, k: x @ k[0, 0], default=convolution)
-    if form == (3, 3, 1, 1) and (on_cpu := cpu_form(x, kernel)):
-        return by_platform(x, kernel, cpu=on_cpu, default=convolution)
-    return convolution(x, kernel)
+
+
+def max_pool(x, size, stride, padding=None):
+    """Take the maximum over size x size windows of x [B, H, W, C].
+
+    `padding` counts rows and columns in all, size - 1 by default, the odd one at the bottom and
+    right (maxpool_layer.c): size 2, stride 2 gives ceil(H / 2), stride 1 gives H. The gradient goes
+    to the first maximum of a window.
+    """
+    padding = size - 1 if padding is None else padding
+    around = (padding // 2, padding - padding // 2)
+    return lax.reduce_window(
+        x,
+        -jnp.inf,
+        lax.max,
+        (1, size, size, 1),
+        (1, stride, stride, 1),
+        ((0, 0), around, around, (0, 0)),
+    )
+
+
+def shortcut(x, other):
+    """Add `other` [B, H', W', C'] to x [B, H, W, C] as Darknet does (blas.c, shortcut_cpu).
+
+    Of a larger map every n-th row and column is added, n = H' // H; a smaller one is added to every
+    n-th row and column, n = H // H'. Only the first min(C, C') channels take part.
+    """
+    chex.assert_rank([x, other], 4)
+    rows, columns, channels = map(min, x.shape[1:], other.shape[1:])
+    step, gap = max(other.shape[1] // x.shape[1], 1), max(x.shape[1] // other.shape[1], 1)
+    other = other[:, : rows * step : step, : columns * step : step, :channels]
+    spread = [
+        (0, whole - (count - 1) * every - 1, every - 1)
+        for whole, count, every in zip(x.shape[1:], other.shape[1:], (gap, gap, 1), strict=True)
+    ]
+    return x + lax.pad(other, jnp.zeros((), other.dtype), [(0, 0, 0), *spread])
 
 
 def reorg(x, stride):
-    """Darknet's reorg: [B, H, W, C] -> [B, H / s, W / s, C * s * s].
+    """Apply Darknet's reorg: [B, H, W, C] -> [B, H / s, W / s, C * s * s].
 
-    reorg_layer.c reads the planar input as if it were [C / s**2, H * s, W * s], so channels and
-    places mix; plain space-to-depth gives another order, useless with published weights.
+    reorg_layer.c reads the planar input as [C / s**2, H * s, W * s], so channels and positions mix.
+    Plain space-to-depth has another order, which does not fit published weights.
 
     Raises:
         ValueError: H, W or C cannot be divided.
@@ -134,12 +177,12 @@ def reorg(x, stride):
 
 
 def flatten(x):
-    """[B, H, W, C] -> [B, C * H * W], channel by channel: what Darknet's connected layers take."""
+    """Flatten [B, H, W, C] channel by channel to [B, C * H * W], as in Darknet."""
     return x if x.ndim == 2 else x.transpose(0, 3, 1, 2).reshape(len(x), -1)
 
 
 def patches(x, size, stride, padding):
-    """What a window of `size` sees at each place of x: [B, H', W', C * size * size]."""
+    """Extract the window of `size` at each position of x: [B, H', W', C * size * size]."""
     return lax.conv_general_dilated_patches(
         x,
         (size, size),
@@ -150,10 +193,10 @@ def patches(x, size, stride, padding):
 
 
 def crop(images, height, width):
-    """The middle of images [B, h, w, 3] in 0..1, as values -1..1 (crop_layer.c); 0: all of it.
+    """Take the middle of images [B, h, w, 3] and move 0..1 to -1..1 (crop_layer.c); 0: all of it.
 
     Raises:
-        ValueError: the images are smaller than that.
+        ValueError: the images are smaller.
     """
     h, w = images.shape[1:3]
     height, width = height or h, width or w

@@ -1,4 +1,4 @@
-"""The one module that reads any table of layers."""
+"""The module that runs a table of layers."""
 
 from contextlib import nullcontext
 
@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from yolojax.models.fast.pooling import max_pool
-from yolojax.models.fast.strips import units_for
-from yolojax.models.functional import crop, reorg, wide
+from yolojax.models.fast.forms import choose_forms
+from yolojax.models.functional import ACTIVATIONS, crop, reorg, shortcut, wide
 from yolojax.models.layers import (
     AvgPool,
     Connected,
@@ -20,115 +19,102 @@ from yolojax.models.layers import (
     MaxPool,
     Reorg,
     Route,
+    Shortcut,
     Table,
     downsampling,
 )
 from yolojax.models.modules import ConnectedLayer, ConvLayer, LocalLayer
 from yolojax.ops.images import to_float
 
+MODULES = {Conv: ConvLayer, Local: LocalLayer, Connected: ConnectedLayer}
 
-def _conv(layer, x, outputs, *, train, dtype, epsilon, unit=None):
-    return ConvLayer(layer, dtype, epsilon, name=layer.name)(x, train=train, unit=unit)
-
-
-def _local(layer, x, outputs, *, train, dtype, **mode):
-    return LocalLayer(layer, dtype, name=layer.name)(x, train=train)
-
-
-def _connected(layer, x, outputs, *, train, dtype, epsilon):
-    return ConnectedLayer(layer, dtype, epsilon, name=layer.name)(x, train=train)
-
-
-def _max_pool(layer, x, outputs, **mode):
-    return max_pool(x, layer.size, layer.stride, layer.padding)
-
-
-def _avg_pool(layer, x, outputs, **mode):
-    return x.mean((1, 2), keepdims=True)
-
-
-def _route(layer, x, outputs, **mode):
-    return jnp.concatenate([outputs[i] for i in layer.layers], -1)
-
-
-def _reorg(layer, x, outputs, **mode):
-    return reorg(x, layer.stride)
-
-
-def _dropout(layer, x, outputs, *, train, **mode):
-    return nn.Dropout(layer.rate, deterministic=not train)(x)
-
-
-def _crop(layer, x, outputs, **mode):
-    return crop(x, layer.height, layer.width)
-
-
-# How each kind of layer turns x into its output; `outputs` are those of all layers before it.
-LAYERS = {
-    Conv: _conv,
-    Local: _local,
-    Connected: _connected,
-    MaxPool: _max_pool,
-    AvgPool: _avg_pool,
-    Route: _route,
-    Reorg: _reorg,
-    Dropout: _dropout,
-    Crop: _crop,
+# Layers without parameters: (layer, x, outputs of all layers above, max_pool) -> output.
+FUNCTIONS = {
+    MaxPool: lambda layer, x, outputs, max_pool: max_pool(x, layer.size, layer.stride, layer.rows),
+    AvgPool: lambda layer, x, outputs, max_pool: x.mean((1, 2), keepdims=True),
+    Route: lambda layer, x, outputs, max_pool: jnp.concatenate(
+        [outputs[i] for i in layer.layers], -1
+    ),
+    Shortcut: lambda layer, x, outputs, max_pool: ACTIVATIONS[layer.activation](
+        shortcut(x, outputs[layer.source])
+    ),
+    Reorg: lambda layer, x, outputs, max_pool: reorg(x, layer.stride),
+    Crop: lambda layer, x, outputs, max_pool: crop(x, layer.height, layer.width),
 }
 
 
 class Network(nn.Module):
-    """The layers of `table`, one after the other; `dtype` is that of the computation.
+    """The layers of `table`, one after the other.
 
-    `epsilon` is a key of layers.ROOTS: which of Darknet's two programs to normalise like.
-    `precision` is that of products of float32, as jax.default_matmul_precision names it; None is
-    what is set around, or else the backend's. `strips` above 1 is for training on TPUs with few
-    images at a time, as models.fast.strips has it; `mesh` is then what the batch is split over.
+    Attributes:
+        table: the layers.
+        dtype: of the computation; parameters are float32.
+        epsilon: a key of functional.ROOTS, how inference normalises.
+        precision: of float32 products, as for jax.default_matmul_precision; None: the current one.
+        fast_forms: "auto", or "off" for the plain layers only; see fast/forms.py.
+        strips: above 1 in training on TPUs with few images at a time; see fast/strips.py.
+        mesh: the devices over which the batch is split, with `strips`.
     """
 
     table: Table
     dtype: jnp.dtype = jnp.float32
     epsilon: str = "gpu"
     precision: str | None = None
+    fast_forms: str = "auto"
     strips: int = 1
     mesh: Mesh | None = None
 
     @nn.compact
     def __call__(self, images, *, train: bool = False, all_outputs: bool = False):
-        """Images [B, h, w, 3] -> raw float32, the output of the last layer.
+        """Compute raw, the output of the last layer in float32, from images [B, h, w, 3].
 
-        They are float in 0..1, or uint8 in 0..255, which a convolution divides in its kernel.
-
-        `train` normalises by the batch and, with mutable=["batch_stats"], moves the running
-        statistics; a network with a Dropout then needs rngs={"dropout": key}. `all_outputs`
-        returns the output of every layer instead, by Darknet's index.
+        Args:
+            images: float in 0..1, or uint8 in 0..255, which a first convolution divides by 255 in
+                its kernel.
+            train: normalise by the batch and, with mutable=["batch_stats"], update the running
+                statistics. A network with a Dropout then needs rngs={"dropout": key}.
+            all_outputs: return the list of the outputs of all layers.
 
         Raises:
-            ValueError: h or w is not divided by what `table` needs.
+            ValueError: h or w is not a multiple of what `table` needs.
         """
-        check_image_size(images.shape[1:3], self.table)
+        size = images.shape[1:3]
+        check_image_size(size, self.table)
         as_bytes = images.dtype == jnp.uint8 and isinstance(self.table[0], Conv)
         x, outputs = images if as_bytes else to_float(images).astype(self.dtype), []
-        mode = {"train": train, "dtype": self.dtype, "epsilon": self.epsilon}
-        in_units = train and not all_outputs
-        size, strips = images.shape[1:3], self.strips
-        units = units_for(self.table, size, strips, self.mesh) if in_units else {}
+        forms = choose_forms(
+            self.fast_forms,
+            self.table,
+            size,
+            units=train and not all_outputs,
+            strips=self.strips,
+            mesh=self.mesh,
+        )
         precise = jax.default_matmul_precision(self.precision) if self.precision else nullcontext()
         with precise:
             for i, layer in enumerate(self.table):
-                if i in units:
-                    x = _conv(layer, x, outputs, unit=units[i], **mode)
-                elif not (i - 1 in units and isinstance(layer, MaxPool)):  # that is part of a unit
-                    x = LAYERS[type(layer)](layer, x, outputs, **mode)
+                pooled = i - 1 in forms.units and isinstance(layer, MaxPool)  # by the unit
+                x = x if pooled else self._run(i, layer, x, outputs, forms, train)
                 outputs.append(x)
         return outputs if all_outputs else wide(x)
 
+    def _run(self, index, layer, x, outputs, forms, train):
+        if isinstance(layer, Dropout):
+            return nn.Dropout(layer.rate, deterministic=not train)(x)
+        if type(layer) in FUNCTIONS:
+            return FUNCTIONS[type(layer)](layer, x, outputs, forms.max_pool)
+        module = MODULES[type(layer)](layer, self.dtype, self.epsilon, name=layer.name)
+        if isinstance(layer, Conv):
+            unit = forms.units.get(index)
+            return module(x, train=train, convolve=forms.convolve, unit=unit)
+        return module(x, train=train)
+
 
 def check_image_size(size: tuple[int, int], table: Table) -> None:
-    """Raises ValueError unless both of `size` (height, width) are divided by what `table` needs.
+    """Raise ValueError unless both of `size` (height, width) are multiples of what `table` needs.
 
-    That is its downsampling where the output is a map, whose cells must tile the image. The mean
-    over all cells and a connected layer take however many there are.
+    That is its downsampling where the output is a map, whose cells must tile the image. A global
+    mean and a connected layer take any number of cells.
     """
     is_map = not any(isinstance(layer, AvgPool | Connected) for layer in table)
     multiple = downsampling(table) if is_map else 1
@@ -142,6 +128,6 @@ def check_image_size(size: tuple[int, int], table: Table) -> None:
 
 
 def variable_shapes(model: nn.Module, image_size: tuple[int, int]) -> dict:
-    """The variables of `model` as jax.ShapeDtypeStruct, without making any."""
+    """Return the variables of `model` as jax.ShapeDtypeStruct, without allocating them."""
     image = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
     return jax.eval_shape(model.init, jax.random.key(0), image)

@@ -1,8 +1,8 @@
-"""The networks that were published with weights: what the bare network names leave open."""
+"""The networks that were published with weights: their classes, boxes and image sizes."""
 
 from typing import NamedTuple
 
-from yolojax.models import NETWORKS, count_outputs
+from yolojax.models.networks import NETWORKS, count_outputs
 
 
 class Published(NamedTuple):
@@ -16,7 +16,7 @@ class Published(NamedTuple):
 
     @property
     def outputs(self) -> int:
-        """Of the last layer."""
+        """Outputs of the last layer."""
         head = NETWORKS[self.network].head
         return count_outputs(head, classes=self.classes, boxes=self.boxes, side=self.side)
 

@@ -5,13 +5,13 @@ import pytest
 
 from yolojax.models.fast import winograd
 from yolojax.models.fast.cpu_convolution import (
+    convolve,
     convolve_large,
-    convolve_plain,
     cpu_form,
     kernel_gradient,
     rows_of,
 )
-from yolojax.models.functional import convolve
+from yolojax.models.functional import convolve as convolve_plain
 
 
 def arrays(shape, out, dtype=np.float32):

@@ -5,12 +5,12 @@ import pytest
 
 from yolojax.models import NETWORKS, build_network, count_outputs
 from yolojax.models.fast import winograd
-from yolojax.models.fast.cpu_convolution import convolve_plain
 from yolojax.models.fast.folded import Folded, fold
 from yolojax.models.fast.pooled_convolution import convolve_and_pool, suits
-from yolojax.models.fast.pooling import max_pool
-from yolojax.models.layers import Conv, MaxPool, Route, before_pool
-from yolojax.models.network import variable_shapes
+from yolojax.models.fast.pooling import before_pool, max_pool
+from yolojax.models.functional import convolve
+from yolojax.models.layers import Conv, MaxPool, Route, Shortcut
+from yolojax.models.network import Network, variable_shapes
 from yolojax.tasks import Task, for_inference
 
 SIZE = (64, 96)
@@ -49,12 +49,36 @@ def test_folded_network_is_the_network(name, epsilon, least_channels):
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.std(wanted))
 
 
+def test_shortcuts_and_groups_are_folded():
+    table = (
+        Conv(64, name="a"),
+        MaxPool(),
+        Conv(128, groups=2, name="b"),
+        MaxPool(),
+        Conv(64, name="c"),
+        Shortcut(1, "leaky"),
+        Conv(5, 1, batch_norm=False, name="d"),
+    )
+    model, rng = Network(table), np.random.default_rng(0)
+    shapes = variable_shapes(model, SIZE)
+    variables = jax.tree.map(lambda a: jnp.float32(rng.uniform(0, 0.3, a.shape)), shapes)
+    for leaves in variables["params"].values():
+        leaves["kernel"] -= 0.15
+    images = jnp.float32(rng.uniform(size=(2, *SIZE, 3)))
+    quick, folded = fold(model, variables)
+    assert "transformed" in folded["params"]["c"]
+    assert "kernel" in folded["params"]["b"]
+    wanted = jax.jit(model.apply)(variables, images)
+    found = jax.jit(quick.apply)(folded, images)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.std(wanted))
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1, 2), (2, 4, 6, 3), (2, 7, 5, 3), (2, 41, 40, 2)])
 def test_winograd_is_the_convolution(shape):
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.standard_normal(shape), jnp.float32)
     kernel = jnp.asarray(rng.standard_normal((3, 3, shape[-1], 4)), jnp.float32)
-    wanted = convolve_plain(x, kernel)
+    wanted = convolve(x, kernel)
     found = winograd.convolve(x, winograd.transform(kernel))
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.std(wanted))
 
@@ -67,7 +91,7 @@ def test_pooled_convolution_is_both_layers(shape):
     x = jnp.asarray(rng.standard_normal(shape), jnp.float32)
     kernel = jnp.asarray(rng.standard_normal((3, 3, shape[-1], 24)), jnp.float32)
     assert suits(x, kernel)
-    wanted = max_pool(convolve_plain(x, kernel), 2, 2)
+    wanted = max_pool(convolve(x, kernel), 2, 2)
     for form in (kernel, winograd.transform(kernel)):
         found = jax.jit(convolve_and_pool)(x, form)
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.std(wanted))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -126,7 +127,7 @@ NARROW = (Conv(3), MaxPool(), Conv(1), MaxPool(), Conv(8), MaxPool(), Conv(4), M
 @pytest.mark.parametrize("shape", [(96, 64, 3), (90, 98, 1), (84, 88, 3), (33, 40, 3)])
 def test_a_network_trained_on_cpu_is_that_of_its_layers_one_by_one(shape):
     table = tuple(
-        layer._replace(name=f"conv{at}") if isinstance(layer, Conv) else layer
+        replace(layer, name=f"conv{at}") if isinstance(layer, Conv) else layer
         for at, layer in enumerate(NARROW)
     )
     model, rng = Network(table), np.random.default_rng(0)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from yolojax.models.fast.pooling import max_pool, pool_halves, pool_windows
+from yolojax.models import functional
+from yolojax.models.fast.pooling import max_pool, pool_halves
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -36,13 +37,13 @@ def test_padding_is_counted_in_all(padding, wanted):
 def test_both_forms_agree_to_the_bit_with_ties(shape):
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.integers(-1, 2, shape), jnp.float32)  # three values: many ties
-    weight = jnp.asarray(rng.standard_normal(pool_windows(x, 2, 2, 1).shape), jnp.float32)
+    weight = jnp.asarray(rng.standard_normal(functional.max_pool(x, 2, 2).shape), jnp.float32)
 
     def run(pool):
         y, pull = jax.vjp(pool, x)
         return y, pull(weight)[0]
 
-    for a, b in zip(run(pool_halves), run(lambda x: pool_windows(x, 2, 2, 1)), strict=True):
+    for a, b in zip(run(pool_halves), run(lambda x: functional.max_pool(x, 2, 2)), strict=True):
         np.testing.assert_array_equal(a, b)
 
 

@@ -1,31 +1,41 @@
-"""3x3 convolutions on CPU: the same values, with products of matrices where they are quicker.
+"""Convolutions on CPU as products of matrices, where these are faster.
 
-XLA on CPU computes the gradient of a kernel as a convolution with a window as large as the map,
-which is slow where maps are large; as the product of what each window saw and the gradient of the
-output it takes a half to a tenth of the time. With many channels all three convolutions, forward
-and back, are quicker by Winograd's form. docs/notes/performance_cpu.md has the figures.
+XLA on CPU computes the gradient of a 3x3 kernel as a convolution with a window as large as the map.
+For large maps the product of all windows and the gradient of the output takes a half to a tenth of
+the time. With many channels Winograd's form is faster in all three convolutions, forward and
+backward. docs/notes/performance_cpu.md has the figures.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from yolojax.models import functional
 from yolojax.models.fast import winograd
+from yolojax.ops.platforms import by_platform
 
 BLOCK = 2 << 20  # bytes of windows at a time: about what the cores' second-level caches hold
 LARGE_SIDE = 20  # from it on a map is large
 LEAST_WORK = 1 << 26  # multiplications; below it no form takes long
 
 
-def convolve_plain(x, kernel):
-    """x [B, H, W, in] with kernel [3, 3, in, out], one zero around -> [B, H, W, out], by XLA."""
-    return lax.conv_general_dilated(
-        x, kernel, (1, 1), [(1, 1)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+def convolve(x, kernel, stride=1, padding=None, groups=1):
+    """Compute functional.convolve in the form that suits platform, shapes and type."""
+    padding = kernel.shape[0] // 2 if padding is None else padding
+    plain = partial(functional.convolve, stride=stride, padding=padding, groups=groups)
+    form = (*kernel.shape[:2], stride, padding, groups)
+    if form == (1, 1, 1, 0, 1):
+        # On CPU the product is two to three times as fast, forward and backward.
+        return by_platform(x, kernel, cpu=lambda x, k: x @ k[0, 0], default=plain)
+    if form == (3, 3, 1, 1, 1) and (on_cpu := cpu_form(x, kernel)):
+        return by_platform(x, kernel, cpu=on_cpu, default=plain)
+    return plain(x, kernel)
 
 
 def cpu_form(x, kernel):
-    """The form that shapes and type ask for; None: XLA's own is as good."""
+    """Return the form of a 3x3 convolution for these shapes and type; None: XLA's is as fast."""
     work = x.size * kernel.size // x.shape[-1]
     if x.dtype != jnp.float32 or work < LEAST_WORK:
         return None
@@ -36,17 +46,17 @@ def cpu_form(x, kernel):
 
 @jax.custom_vjp
 def convolve_large(x, kernel):
-    """`convolve_plain`; the gradient of the kernel is a sum of products."""
-    return convolve_plain(x, kernel)
+    """Convolve x with kernel [3, 3, in, out]; the gradient of the kernel is a sum of products."""
+    return functional.convolve(x, kernel)
 
 
 def _forward_large(x, kernel):
-    return convolve_plain(x, kernel), (x, kernel)
+    return functional.convolve(x, kernel), (x, kernel)
 
 
 def _backward_large(residuals, gradient):
     x, kernel = residuals
-    _, pull = jax.vjp(lambda x: convolve_plain(x, kernel), x)
+    _, pull = jax.vjp(lambda x: functional.convolve(x, kernel), x)
     return *pull(gradient), kernel_gradient(x, gradient)
 
 
@@ -54,10 +64,10 @@ convolve_large.defvjp(_forward_large, _backward_large)
 
 
 def kernel_gradient(x, gradient, block: int = BLOCK):
-    """Of x [B, H, W, in] and the output's gradient [B, H, W, out] -> [3, 3, in, out].
+    """Compute the gradient [3, 3, in, out] from x [B, H, W, in] and the output's [B, H, W, out].
 
-    The windows of some rows at a time are laid out as a matrix of at most `block` bytes, or those
-    of one row; the last block may have fewer rows, and is padded with rows of gradient 0.
+    The windows of as many rows as fit into `block` bytes, at least one, form a matrix. The last
+    block is padded with rows of gradient 0.
     """
     (b, h, w, c), out = x.shape, gradient.shape[-1]
     rows = rows_of(h, x.dtype.itemsize * b * w * 9 * c, block)
@@ -77,12 +87,12 @@ def kernel_gradient(x, gradient, block: int = BLOCK):
 
 
 def rows_of(height: int, row_bytes: int, block: int) -> int:
-    """Rows of a block: the most that fit into it, at least 1, shared out evenly over `height`."""
+    """Return the rows of a block: as many as fit, at least 1, divided evenly over `height`."""
     most = min(max(block // row_bytes, 1), height)
     return -(-height // -(-height // most))
 
 
 def _windows(padded, h: int, w: int):
-    """The windows of padded [B, h + 2, w + 2, C], a row of 9 * C for each place, [B * h * w, :]."""
+    """Return the windows of padded [B, h + 2, w + 2, C] as a matrix [B * h * w, 9 * C]."""
     seen = [padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
     return jnp.concatenate(seen, axis=-1).reshape(-1, 9 * padded.shape[-1])

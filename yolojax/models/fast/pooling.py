@@ -1,42 +1,44 @@
-"""Max-pooling with Darknet's padding."""
+"""Max-pools on CPU, and the convolutions that a 2x2 max-pool follows."""
 
 from functools import partial
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from yolojax.models import functional
+from yolojax.models.layers import Conv, Layer, MaxPool, Table, read_elsewhere
 from yolojax.ops.platforms import by_platform
 
 
-def max_pool(x, size, stride, padding=None):
-    """Maximum over size x size windows of x [B, H, W, C].
-
-    There are `padding` rows and columns of padding in all, by default size - 1, the odd one at the
-    bottom and right (maxpool_layer.c): size 2, stride 2 gives ceil(H / 2), stride 1 gives H.
-    """
-    padding = size - 1 if padding is None else padding
-    windows = partial(pool_windows, size=size, stride=stride, padding=padding)
-    if (size, stride, padding) != (2, 2, 1):
-        return windows(x)
-    return by_platform(x, cpu=pool_halves, default=windows)
+def before_pool(table: Table) -> frozenset[int]:
+    """Return the indices of the 3x3 convolutions that only a 2x2 max-pool reads."""
+    pairs = enumerate(pairwise(table))
+    return frozenset(at for at, pair in pairs if _is_before_pool(*pair)) - read_elsewhere(table)
 
 
-def pool_windows(x, size, stride, padding):
-    """`max_pool` in XLA's own operation; the gradient goes to the first maximum of a window."""
-    around = (padding // 2, padding - padding // 2)
-    return lax.reduce_window(
-        x,
-        -jnp.inf,
-        lax.max,
-        (1, size, size, 1),
-        (1, stride, stride, 1),
-        ((0, 0), around, around, (0, 0)),
+def _is_before_pool(layer: Layer, follower: Layer) -> bool:
+    if not (isinstance(layer, Conv) and isinstance(follower, MaxPool)):
+        return False
+    convolution = layer.size, layer.stride, layer.zeros, layer.groups
+    return convolution == (3, 1, 1, 1) and (follower.size, follower.stride, follower.rows) == (
+        2,
+        2,
+        1,
     )
 
 
+def max_pool(x, size, stride, padding=None):
+    """Compute functional.max_pool in the form that suits the platform."""
+    padding = size - 1 if padding is None else padding
+    plain = partial(functional.max_pool, size=size, stride=stride, padding=padding)
+    if (size, stride, padding) != (2, 2, 1):
+        return plain(x)
+    return by_platform(x, cpu=pool_halves, default=plain)
+
+
 def pool_halves(x):
-    """`pool_windows` of size 2 and stride 2, bit for bit; on CPU its gradient is 9x as fast."""
+    """Pool with size 2 and stride 2; on CPU the gradient is 9 times as fast as functional's."""
     _, h, w, _ = x.shape
     even = ((0, 0), (0, h % 2), (0, w % 2), (0, 0))
     return _pool_even(jnp.pad(x, even, constant_values=-jnp.inf))
@@ -48,14 +50,14 @@ def _pool_even(x):
 
 
 def _forward(x):
-    """The maxima and where they were: 0, 1, 2, 3 in reading order, int8."""
+    """Return the maxima and their positions: 0, 1, 2, 3 in reading order, int8."""
     top, bottom = x[:, 0::2], x[:, 1::2]
     places = (top[:, :, 0::2], top[:, :, 1::2], bottom[:, :, 0::2], bottom[:, :, 1::2])
     return first_best(places, jnp.int8)
 
 
 def first_best(parts, dtype):
-    """(maximum of `parts`, the number of the first that has it, in `dtype`)."""
+    """Return the maximum of `parts` and the number of the first part that has it, in `dtype`."""
     best, *others = parts
     number = jnp.zeros(best.shape, dtype)
     for i, other in enumerate(others, 1):
