@@ -104,33 +104,33 @@ class DataConfig:
 
 @dataclass
 class LossConfig:
-    """The loss takes those of these fields that it knows; the defaults are Darknet's.
+    """The loss; the defaults are Darknet's, docs/losses.md has the formulas.
 
-    A weight of None is the loss's own: coord 1, object 5, noobject 1, class 1 in yolov2-voc.cfg; 5,
-    1, .5, 1 in yolov1.cfg. docs/losses.md has the formula of each variant.
+    A weight of None is the default of the loss: coord 1, object 5, noobject 1, class 1 for "region"
+    (yolov2-voc.cfg); 5, 1, .5, 1 for "yolov1" (yolov1.cfg).
     """
 
-    name: str = ""  # a key of yolojax.tasks.LOSSES, or FILE.py:FUNCTION; "" = that of the head
-    coord_weight: float | None = None
-    object_weight: float | None = None
-    noobject_weight: float | None = None
-    class_weight: float | None = None
-    box_loss: str = "squared"  # v2: a key of yolojax.losses.boxes.BOX_TERMS
+    name: str = ""  # a key of yolojax.tasks.LOSSES, or FILE.py:FUNCTION; "" = loss of the head
+    coord_weight: float | None = None  # weight of the boxes
+    object_weight: float | None = None  # weight of the objectness of assigned positions
+    noobject_weight: float | None = None  # weight of the objectness of the others
+    class_weight: float | None = None  # weight of the classes
+    box_loss: str = "squared"  # v2: a key of yolojax.losses.terms.BOX_TERMS
     objectness_loss: str = "squared"  # v2: a key of yolojax.losses.terms.OBJECTNESS_TERMS
-    class_loss: str = "cross_entropy"  # v2: a key of yolojax.losses.classes.CLASS_TERMS
-    assignment: str = "prior"  # v2: a key of yolojax.losses.candidates.ASSIGNMENTS
+    class_loss: str = "cross_entropy"  # v2: a key of yolojax.losses.terms.CLASS_TERMS
+    assignment: str = "prior"  # v2: a key of yolojax.losses.matcher.ASSIGNMENTS
     assign_threshold: float = 0.5  # v2: IoU above which "priors_above" makes a prior responsible
-    ignore: str = "prediction"  # v2: what is compared with ignore_threshold; or "prior", "none"
-    ignore_threshold: float = 0.6  # IoU above which an unassigned box is not pushed to 0
-    warmup_images: int = 12800  # boxes are drawn to their priors until so many were seen; 0 = off
-    rescore: bool = True  # objectness target is the IoU; False = 1
-    small_box_weight: bool = True  # the factor (2 - w * h); Darknet since 2018, not in the paper
-    focal_gamma: float = 2.0  # of the "focal" and "quality_focal" objectness
-    label_smoothing: float = 0.0  # share of the target that goes to all classes alike
+    ignore: str = "prediction"  # v2: box compared with ignore_threshold; or "prior", "none"
+    ignore_threshold: float = 0.6  # v2: IoU above which objectness has no target of 0
+    warmup_images: int = 12800  # v2: training images with a pull of boxes to their priors; 0 = off
+    rescore: bool = True  # the objectness target is the IoU; False = 1
+    small_box_weight: bool = True  # v2: factor 2 - w * h; Darknet since 2018, not in the paper
+    focal_gamma: float = 2.0  # v2: exponent of objectness_loss "focal" and "quality_focal"
+    label_smoothing: float = 0.0  # share of the target that is spread over all classes
     class_weights: tuple[float, ...] = ()  # v2: a factor for each class; () = 1
-    semantics: str = "darknet"  # v1: half the "paper"'s, as in detection_layer.c
-    image_semantics: str = "darknet9000"  # 9000: that of `labelled`, losses/hierarchical.py
-    arguments: tuple[tuple[str, float], ...] = ()  # more, of a loss in a FILE.py
+    semantics: str = "darknet"  # v1: with the factor 1/2 of detection_layer.c; or "paper"
+    image_semantics: str = "darknet9000"  # 9000: or "paper", "darknet"; objectness of `labelled`
+    arguments: tuple[tuple[str, float], ...] = ()  # further arguments of a loss in FILE.py
 
 
 @dataclass
