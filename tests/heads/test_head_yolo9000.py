@@ -98,7 +98,7 @@ def test_one_level_is_yolov2():
     np.testing.assert_allclose(scores(out), wanted, rtol=1e-5)
 
 
-def test_a_classifier_shows_its_leaves():
+def test_a_classifier_has_probabilities_of_leaves():
     probs = decode_classes(GOLDEN["h_logits"][:, LAYOUT.node], TREE)
     np.testing.assert_allclose(probs, GOLDEN["h_abs_leaves"], rtol=1e-5)
     some = decode_classes(GOLDEN["h_logits"][:, None, None, LAYOUT.node], TREE, nodes=[4, 20])
@@ -113,13 +113,13 @@ def test_a_classifier_shows_its_leaves():
         (RAW[..., :-3], {}, "a tree of 26 nodes needs as many class channels, got 25"),
         (RAW[..., :-1], {}, "A = 3 anchors"),
         (RAW, {"nodes": [26]}, "nodes holds 26"),
-        (RAW, {"tree_semantics": "v2"}, "semantics must be one of"),
+        (RAW, {"tree_semantics": "v2"}, "tree_semantics is .v2.; known: paper"),
         (RAW, {"tree_threshold": 50.0}, "tree_threshold must be a probability, .* got 50"),
         (RAW, {"tree_threshold": -0.1, "nodes": [3]}, "from 0 to 1; got -0.1"),
         (RAW, {"tree_threshold": float("nan")}, "from 0 to 1; got nan"),
     ],
 )
-def test_what_does_not_fit_is_named(raw, options, message):
+def test_invalid_arguments_are_named(raw, options, message):
     with pytest.raises(ValueError, match=message):
         decode(raw, ANCHORS, TREE, **options)
 
