@@ -77,7 +77,7 @@ def net_of(*lines):
     return parse_cfg(NET + "\n".join(lines), "my.cfg")
 
 
-def test_every_layer_and_what_it_is_by_default():
+def test_every_layer_and_its_defaults():
     cfg = parse_cfg(("\ufeff" + NET + EVERY_LAYER).replace("\n", "\r\n"), "my.cfg")
     assert cfg.table == (
         Crop(16, 12),

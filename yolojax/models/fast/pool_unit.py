@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -42,6 +43,7 @@ def pooled(table: Table) -> frozenset[int]:
 
 def plain_unit(x, kernel, scale, bias):
     """Map x [B, H, W, in], kernel [3, 3, in, C] to (y [B, H / 2, W / 2, C], mean [C], var [C])."""
+    chex.assert_shape(kernel, (3, 3, x.shape[-1], len(scale)))
     y, mean, var = batch_norm(convolve(x, kernel), scale, bias)
     return max_pool(leaky(y), 2, 2), mean, var
 

@@ -7,6 +7,7 @@ positions of a pool window. For others these are the outputs of a tile in Winogr
 
 from functools import partial, reduce
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -32,6 +33,7 @@ def convolve_and_pool(x, kernel):
 
     Padding is 1, H and W are even; kernel is [3, 3, in, out], or its `winograd.transform`.
     """
+    chex.assert_rank([x, kernel], [4, {3, 4}])
     transformed = kernel.ndim == 3
     if x.shape[-1] <= FEW and not transformed:
         return by_blocks(x, 8, partial(_by_four_places, kernel_at_places(kernel)))

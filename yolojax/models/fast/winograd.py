@@ -5,6 +5,7 @@ Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015), sect
 gradients take 16 too. docs/notes/performance_cpu.md has the figures.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +19,7 @@ _BOTH_WAYS = np.kron(_G, _G)  # [16, 9]: flat kernel -> flat G kernel G^T
 
 def transform(kernel):
     """Map a kernel [3, 3, in, out] to G kernel G^T, [16, in, out]."""
+    chex.assert_shape(kernel, (3, 3, None, None))
     made = jnp.matmul(_BOTH_WAYS, kernel.reshape(9, -1), precision="highest")
     return made.reshape(16, *kernel.shape[2:])
 
