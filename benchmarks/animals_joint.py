@@ -1,17 +1,18 @@
-"""The claim of YOLO9000 in small: boxes for some classes, labels alone for others.
+"""YOLO9000's joint training in small: boxes for some classes, image labels for the others.
 
-Cats and horses keep no box in training; pictures that show nothing else become labelled ones,
-beside one picture of each of ILSVRC's 398 animals. The network is Tiny Darknet, pretrained on
-ImageNet, a 3x3 convolution and the output. This file makes the data and is the config of both:
+Cats and horses have no boxes in training. Pictures that show nothing else become labelled pictures,
+next to one picture of each of ILSVRC's 398 animals. The network is Tiny Darknet, pretrained on
+ImageNet, with a 3x3 convolution and the output layer. This file writes the data and is the config
+of both runs:
 
     python benchmarks/animals_joint.py --data=DATA --wordnet=/usr/share/wordnet --cfg=tiny.cfg
     yolojax convert tiny.weights --to runs/animals/tiny.conv.19
-    python train.py --config=benchmarks/animals_joint.py:joint --workdir=runs/animals/joint
-    python train.py --config=benchmarks/animals_joint.py:boxes --workdir=runs/animals/boxes
+    yolojax train --config=benchmarks/animals_joint.py:joint --workdir=runs/animals/joint
+    yolojax train --config=benchmarks/animals_joint.py:boxes --workdir=runs/animals/boxes
 
-DATA holds voc2012_animals/ (a VOC tree) and imagenet_sample/images/ (WNID_name.jpg). `boxes` sees
-the same detection pictures in the same number of updates, and no labelled ones. Both are evaluated
-on voc2012_animals:val.
+DATA contains voc2012_animals/ (a VOC tree) and imagenet_sample/images/ (WNID_name.jpg). `boxes`
+uses the same detection pictures in the same number of updates, without labelled pictures. Both are
+evaluated on voc2012_animals:val.
 """
 
 import argparse

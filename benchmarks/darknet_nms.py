@@ -1,4 +1,4 @@
-"""do_nms_sort of the original program, from the shared library of Debian's package `darknet`."""
+"""Run do_nms_sort of the original program from the library of Debian's package `darknet`."""
 
 import ctypes
 from collections.abc import Callable

@@ -1,14 +1,13 @@
-"""COCO's numbers against pycocotools on the same made-up detections, and what `evaluate` takes.
+"""COCO metrics against pycocotools on the same random detections, and the time of `evaluate`.
 
     pip install pycocotools
     python benchmarks/evaluation.py [--images 5000] [--rounds 3] [--json FILE]
 
-Truths are like those of COCO's validation: 7.2 an image, 80 classes of which few are frequent, four
-in ten below 32 x 32 pixels, one in a hundred a crowd. Of an image's 100 detections about a third
-lie near a truth, the rest anywhere. pycocotools begins with the same arrays, of which it makes its
-own tables (`loadRes` takes an array); before anything is timed, all twelve numbers must agree.
-Sides take turns; seconds are medians with the fastest and the slowest, of the clock ("wall") and of
-this process ("cpu", which what else the machine does touches less). The goal is about the latter.
+The ground truth resembles COCO's validation set: 7.2 boxes per image, 80 classes of uneven
+frequency, 40 % below 32 x 32 pixels, 1 % crowds. About a third of the 100 detections per image are
+close to a ground-truth box. All twelve metrics must agree before anything is timed. Sides take
+turns. Seconds are medians with minimum and maximum, of wall time ("wall") and of this process
+("cpu", less affected by other work); the goal refers to "cpu".
 """
 
 import argparse
@@ -38,12 +37,12 @@ from yolojax.evaluation.evaluator import GroundTruth, ImageDetections, evaluate
 
 GOAL = 10.0  # times as fast as pycocotools
 CLASSES, DETECTIONS, PICTURE = 80, 100, 640
-TRUTHS = 7.2  # an image
+BOXES = 7.2  # an image
 SHARES = 1 / np.arange(3, 3 + CLASSES)  # of the classes, the most frequent has a tenth
 SHARES /= SHARES.sum()
 
 
-def made_up(images: int) -> tuple[list[GroundTruth], list[ImageDetections]]:
+def random_case(images: int) -> tuple[list[GroundTruth], list[ImageDetections]]:
     """Truths and detections of `images` images."""
     draw = np.random.default_rng(0)
     ground_truth = [_truth(draw, str(i)) for i in range(images)]
@@ -51,7 +50,7 @@ def made_up(images: int) -> tuple[list[GroundTruth], list[ImageDetections]]:
 
 
 def _truth(draw, image_id: str) -> GroundTruth:
-    count = draw.poisson(TRUTHS)
+    count = draw.poisson(BOXES)
     sides = np.exp(draw.normal(3.8, 1.1, (count, 1)) + draw.normal(0, 0.3, (count, 2)))
     boxes = _inside(draw.uniform(0, PICTURE, (count, 2)), sides)
     mixture = draw.choice(CLASSES, size=4, p=SHARES)  # few kinds of things in one picture
@@ -152,7 +151,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", metavar="FILE", help="write the numbers here")
     options = parser.parse_args()
-    ground_truth, detections = made_up(options.images)
+    ground_truth, detections = random_case(options.images)
     programs = sides(ground_truth, detections)
     ours, stats = programs["ours, COCO"]()[0], programs["  without tables"]()
     np.testing.assert_allclose(np.nan_to_num(list(ours.values()), nan=-1), stats, atol=1e-12)

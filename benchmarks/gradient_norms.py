@@ -1,9 +1,9 @@
-"""What the gradient norms of the terms cost: a training step with them against one without.
+"""Cost of the gradient norms of the terms: a training step with them against one without.
 
     python benchmarks/gradient_norms.py [--config configs/bccd.py] [--rounds 15] [--json FILE]
 
-Pictures are noise and truths are random, in the sizes of the config. The two programs take turns,
-so that other work hits both alike; the numbers are medians, and the ratio is that of each turn.
+Pictures are noise and ground-truth boxes random, in the sizes of the config. The two programs take
+turns. Numbers are medians; the ratio is the median over the turns.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 LIMIT = 1.01  # the goal: a step with them takes less than this many without
-TRUTHS = 14  # of an image, about as many as bccd has
+BOXES = 14  # of an image, about as many as bccd has
 
 
 def random_batch(config, rows: int) -> dict:
@@ -28,7 +28,7 @@ def random_batch(config, rows: int) -> dict:
         "image": key.integers(0, 256, (rows, *config.data.image_size, 3), np.uint8),
         "boxes": np.concatenate([corner, corner + size], axis=-1).astype(np.float32),
         "labels": key.integers(0, len(config.model.classes), (rows, most)).astype(np.int32),
-        "mask": np.arange(most) < np.full((rows, 1), min(TRUTHS, most)),
+        "mask": np.arange(most) < np.full((rows, 1), min(BOXES, most)),
         "image_id": np.arange(rows, dtype=np.int32),
     }
     return batch | ({"label": np.full(rows, -1, np.int32)} if config.data.labelled else {})

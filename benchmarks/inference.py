@@ -1,12 +1,12 @@
-"""YOLOv2 at inference on CPU in float32: ours and four other programs, in turn.
+"""YOLOv2 inference on CPU in float32: yolojax and four other programs, in turn.
 
     pip install torch
     python benchmarks/inference.py --batch=1 --calls=20 --json=inference.json
 
-All fold batch normalisation and have the same random weights, but PyTorch, which has its own. Ours
-is what `yolojax.load` runs; "yolojax plain" is the linen network. ONNX Runtime reads our .onnx
-export (decoder included, 0.1 % of the work), OpenCV our .cfg and .weights. Input is a float image
-in each program's own layout; resizing and NMS are not in it. Outputs are compared before.
+All fold batch normalization and use the same random weights, except PyTorch, which has its own.
+"yolojax" is the program of `yolojax.load`; "yolojax plain" is the linen network. ONNX Runtime runs
+our .onnx export (with the decoder, 0.1 % of the work), OpenCV our .cfg and .weights. The input is a
+float image in each program's layout; resizing and NMS are excluded. Outputs are compared first.
 """
 
 import argparse

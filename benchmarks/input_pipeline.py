@@ -1,17 +1,17 @@
-"""JPEG files to batches for training: our loader, tf.data and PyTorch's DataLoader, in turn.
+"""JPEG files to training batches: our loader, tf.data and PyTorch's DataLoader, in turn.
 
     pip install torch tensorflow-cpu psutil
     python benchmarks/input_pipeline.py --data=voc:VOCdevkit/VOC2007:trainval --json=input.json
 
-All sides do the work of `configs/yolov2_voc.py`: decode, lay the picture with another aspect
-somewhere on a grey canvas of 416x416 (bilinear), mirror half of them, change hue, saturation and
-exposure in HSV, move the boxes along and pad them to 30 places, and batch 16 uint8 images. The
-files' bytes are in memory. Every side is a process of its own and works only in its turn; a turn
-begins with images that are not counted, more than were read ahead meanwhile.
+All sides do the work of `configs/yolov2_voc.py`: decode, place the picture with a random aspect on
+a grey canvas of 416x416 (bilinear), flip half of them, change hue, saturation and exposure in HSV,
+transform the boxes, pad them to 30, and batch 16 uint8 images. The encoded files are in memory.
+Every side is a process that works only in its turn. A turn starts with uncounted images, more than
+were prefetched in the meantime.
 
-Wall time depends on what else the machine does. CPU time does less, so that is what the figures for
-a larger host are made from; they assume that nothing else is short, such as bandwidth of memory.
-Threads of one process share Python's lock besides: the side "yolojax, 32x32" shows its limit.
+Wall time depends on other work on the machine, CPU time less, so estimates for a larger host use
+CPU time and assume that nothing else is a bottleneck. Threads of one process share Python's lock;
+the side "yolojax, 32x32" shows that limit.
 """
 
 import argparse

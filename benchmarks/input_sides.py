@@ -1,7 +1,7 @@
-"""One side of `input_pipeline.py` in a process of its own, which serves rounds when asked.
+"""One side of `input_pipeline.py`, a process that serves rounds on request.
 
-It reads lines "IMAGES WARM_UP" and answers each with a line of JSON; it works in between only as
-far as its read-ahead goes.
+It reads lines "IMAGES WARM_UP" and answers each with a line of JSON. Between rounds it works only
+to fill its prefetch buffer.
 """
 
 import argparse

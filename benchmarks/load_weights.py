@@ -1,10 +1,10 @@
-"""Seconds and memory that a random yolov1.weights of the released size takes, in and out.
+"""Seconds and memory to read and write a random yolov1.weights of the released size.
 
     python benchmarks/load_weights.py [FOLDER]
 
-FOLDER (by default the system's temporary one) needs 1.6 GB of room for a moment. Each step runs in
-a process of its own. "anonymous" is memory taken; "file" are pages of mapped files. The peak counts
-both. memory.py has the peaks alone, of a file a quarter as large.
+FOLDER (default: the system's temporary folder) needs 1.6 GB of space for a moment. Each step runs
+in its own process. "anonymous" is allocated memory, "file" are pages of mapped files; the peak
+counts both. memory.py measures the peaks only, with a file a quarter as large.
 """
 
 import os

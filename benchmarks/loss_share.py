@@ -2,10 +2,10 @@
 
     JAX_PLATFORMS=cpu python benchmarks/loss_share.py [--step-batch 4] [--rounds 7] [--json FILE]
 
-The loss is that of 64 images of 416x416 (13x13 cells, 5 anchors, 20 classes, 30 truths at most). A
-step of 64 takes minutes on a busy CPU, so it is measured at --step-batch, and its time scaled in
-proportion to the images. "with metrics" is the loss with what a step logs besides: the norms of the
-gradient of each term. The programs take turns; times are medians with the fastest and the slowest.
+The loss is that of 64 images of 416x416 (13x13 cells, 5 anchors, 20 classes, up to 30 ground-truth
+boxes). A step of 64 takes minutes on a CPU, so it is measured at --step-batch and scaled by the
+number of images. "with metrics" adds the gradient norms of the terms, which a step logs. The
+programs take turns; times are medians with minimum and maximum.
 """
 
 import argparse
@@ -22,19 +22,19 @@ from side_by_side import spread
 
 GOAL = 0.02  # of the step
 BATCH = 64  # images of the loss
-TRUTHS = 30  # places, of which half are taken
+BOXES = 30  # places, of which half are taken
 
 
 def random_batch(rows: int, size: tuple[int, int]) -> dict:
     """A training batch of noise."""
     key = np.random.default_rng(0)
-    corner = key.uniform(0, 0.6, (rows, TRUTHS, 2))
+    corner = key.uniform(0, 0.6, (rows, BOXES, 2))
     box = np.concatenate([corner, corner + key.uniform(0.1, 0.4, corner.shape)], axis=-1)
     return {
         "image": key.integers(0, 256, (rows, *size, 3), np.uint8),
         "boxes": box.astype(np.float32),
-        "labels": key.integers(0, 20, (rows, TRUTHS)).astype(np.int32),
-        "mask": np.tile(np.arange(TRUTHS) < TRUTHS // 2, (rows, 1)),
+        "labels": key.integers(0, 20, (rows, BOXES)).astype(np.int32),
+        "mask": np.tile(np.arange(BOXES) < BOXES // 2, (rows, 1)),
         "image_id": np.arange(rows, dtype=np.int32),
     }
 

@@ -1,15 +1,15 @@
-"""The most memory that a training step and that loading a file take, in processes of their own.
+"""Peak memory of a training step and of loading a file, each in its own process.
 
     pip install torch opencv-python-headless
     JAX_PLATFORMS=cpu python benchmarks/memory.py [--rounds 5] [--steps 4] [--json FILE]
 
-A step is that of train_step.py, yolov2-voc at 416x416 with a batch of 4 in float32. "cold" compiles
-the program, "warm" takes it from the cache, as all but the first run do; the goal is about the
-latter. Peaks are VmHWM of a process, so with its imports; PyTorch's has no JAX.
+The step is that of train_step.py: yolov2-voc at 416x416 with a batch of 4 in float32. "cold"
+compiles the program, "warm" reads it from the cache, as all runs but the first do; the goal refers
+to "warm". Peaks are VmHWM of a process, including its imports; PyTorch's process has no JAX.
 
-A file is a random .weights of yolov2-voc. What is counted is the peak above what the process holds
-once everything is imported and the device is there. "variables" is `load_model` and all variables
-on the device, "yolojax.load" and OpenCV give something that predicts. Pages of a mapped file count.
+The file is a random .weights of yolov2-voc. The figure is the peak above the memory that the
+process has after all imports and with an initialized device. "variables" is `load_model` with all
+variables on the device; "yolojax.load" and OpenCV return a detector. Pages of a mapped file count.
 """
 
 import argparse

@@ -1,15 +1,15 @@
-"""Our NMS, jitted, against OpenCV's NMSBoxesBatched and Darknet, on the same boxes and scores.
+"""Our jitted NMS against OpenCV's NMSBoxesBatched and Darknet on the same boxes and scores.
 
     apt install darknet
     JAX_PLATFORMS=cpu python benchmarks/nms.py [--rounds 31] [--only TEXT] [--json FILE]
 
-Both begin with boxes and the scores of every class and end with the detections, best first, so both
-times have the score threshold and the top-k in them; OpenCV's are NumPy's (`argpartition`), and it
-gets no box but those. Before anything is timed, both must keep the same boxes. The two take turns,
-so that other work hits both alike; times are medians with the fastest and the slowest.
+Both start with boxes and the scores of every class and end with sorted detections, so both times
+include the score threshold and the top-k. OpenCV's top-k is NumPy's `argpartition`, and it gets
+only those boxes. Both must return the same boxes before anything is timed. The two take turns;
+times are medians with minimum and maximum.
 
-Darknet's do_nms_sort takes part where its library is installed and boxes have the scores of all
-classes. It has no top-k: it goes through every score above the threshold, and keeps more.
+Darknet's do_nms_sort takes part if its library is installed and boxes have scores of all classes.
+It has no top-k: it visits every score above the threshold and returns more boxes.
 """
 
 import argparse
@@ -53,7 +53,7 @@ CASES = (
 )
 
 
-def made_up(case: Case):
+def random_case(case: Case):
     """Boxes [B, N, 4] in 0..1, scores [B, N, C] and labels int32 [B, N, C] or None.
 
     Like a detector's: half of the boxes lie about objects, and say so.
@@ -138,7 +138,7 @@ def kept_by_both(found, theirs) -> int:
 
 def measure(case: Case, rounds: int) -> dict:
     """Plain numbers: milliseconds of both, and how many times as fast ours is."""
-    arrays = made_up(case)
+    arrays = random_case(case)
     runs = {"ours": ours(case, *arrays), "opencv": opencv(case, *arrays)}
     kept = kept_by_both(runs["ours"](), runs["opencv"]())
     prepare = {}

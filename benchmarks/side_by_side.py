@@ -1,4 +1,4 @@
-"""Programs timed in turn, so that what else the machine does slows all of them alike."""
+"""Time programs in turn, so that other work on the machine slows all of them alike."""
 
 import json
 import shlex

@@ -1,13 +1,13 @@
-"""How long it takes to start: imports, and a first training step with and without cached programs.
+"""Start-up time: imports, and the first training step with and without cached programs.
 
     JAX_PLATFORMS=cpu python benchmarks/start.py [--rounds 5] [--starts 3] [--json FILE]
 
-Imports are timed in a fresh process each; "nothing" is Python alone. The first step is that of
-configs/quickstart.py:smoke, from the start of `python train.py` until its goodput.jsonl has
-a step. Cold is with an empty cache of compiled programs, warm the same command on another workdir.
-"ten sizes" is the same with ten image sizes, 64 to 352, whose steps are all made ready before the
-first one. Times are medians with the fastest and the slowest, and the median of the processor time
-that the process took up to then. Python may write .pyc files, whatever the environment says.
+Imports are timed in a new process each; "nothing" is Python alone. The first step is that of
+configs/quickstart.py:smoke, from the start of `python train.py` until its goodput.jsonl has a step.
+"cold" starts with an empty cache of compiled programs; "warm" is the same command with another
+workdir. "ten sizes" has ten image sizes, 64 to 352, whose steps are compiled before the first one.
+Times are medians with minimum and maximum, and the median processor time. Python may write .pyc
+files regardless of the environment.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""The table of docs/performance.md from what the other scripts wrote with --json.
+"""Write the table of docs/performance.md from the --json files of the other scripts.
 
     python benchmarks/summary.py FOLDER
 
-FOLDER holds those of inference_1.json, inference_4.json, train_step.json, loss_share.json,
-nms.json, input.json, evaluation.json, start.json and memory.json that there are. Both sides are
-given with their fastest and slowest in brackets, and the ratio of the medians.
+FOLDER contains any of inference_1.json, inference_4.json, train_step.json, loss_share.json,
+nms.json, input.json, evaluation.json, start.json and memory.json. Each side has its minimum and
+maximum in brackets; ratios are of the medians.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from side_by_side import spread
 
-HEAD = "| work | yolojax | beside it | ratio | goal | |\n|---|---|---|---|---|---|"
+HEAD = "| work | yolojax | peer | ratio | goal | |\n|---|---|---|---|---|---|"
 
 
 class Row(NamedTuple):

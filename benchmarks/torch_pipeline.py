@@ -1,6 +1,6 @@
-"""The input pipeline of `input_pipeline.py` in PyTorch: its DataLoader, and Pillow for the pixels.
+"""The input pipeline of `input_pipeline.py` in PyTorch: DataLoader and Pillow.
 
-The operations are those that torchvision applies to pictures of Pillow, without its wrappers.
+The operations are those that torchvision applies to Pillow pictures, without its wrappers.
 """
 
 import io

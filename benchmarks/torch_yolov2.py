@@ -1,6 +1,6 @@
-"""YOLOv2 in PyTorch, from our table of layers: what the benchmarks compare with.
+"""YOLOv2 in PyTorch, built from our table of layers, for comparison.
 
-PyTorch is no dependency of yolojax: `pip install torch` for these benchmarks alone.
+PyTorch is not a dependency of yolojax; `pip install torch` for these benchmarks.
 """
 
 from collections.abc import Callable

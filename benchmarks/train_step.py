@@ -1,14 +1,13 @@
-"""A training step of YOLOv2 on CPU in float32: ours and that of PyTorch, in turn.
+"""A training step of YOLOv2 on CPU in float32: yolojax and PyTorch, in turn.
 
     pip install torch
     python benchmarks/train_step.py --calls=10 --json=step.json
 
-Ours is the program that `train.py --config=configs/yolov2_voc.py` runs: forward, region loss,
-backward, SGD with momentum and weight decay. PyTorch has the same layers in channels_last, the same
-SGD and a plainer loss: squared errors of boxes and objectness and a cross-entropy at made-up
-places. Both losses take below 1 % of the step. Each call is waited for before the other side's
-begins, so that both see the same neighbours on a machine that is shared. PyTorch's threads may spin
-while they wait for each other, so its "cpu" may count some of its neighbours' time.
+Ours is the program of `train.py --config=configs/yolov2_voc.py`: forward, region loss, backward,
+SGD with momentum and weight decay. PyTorch has the same layers in channels_last, the same SGD and a
+simpler loss: squared errors of boxes and objectness and a cross-entropy at random positions. Both
+losses take less than 1 % of the step. The sides take turns, and each call ends before the next one
+starts. PyTorch's threads may spin while they wait, so its "cpu" may be too high.
 """
 
 import argparse
@@ -24,7 +23,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import jax
 from side_by_side import measure, report
 
-from yolojax.bench import at_size, made_up
+from yolojax.bench import at_size, random_batch
 from yolojax.config import Config, read_config
 from yolojax.distributed.sharding import make_mesh, to_devices
 from yolojax.tasks import build
@@ -44,7 +43,7 @@ def our_step(config: Config) -> Callable:
     state = create_state(task, optimizer, config, mesh)
     step = jit_train_step(make_train_step(config, task, optimizer, mesh), mesh)
     like = abstract_batch(config, task.head, config.data.image_size, mesh)
-    batch = to_devices(made_up(like, CLASSES), mesh)
+    batch = to_devices(random_batch(like, CLASSES), mesh)
 
     def update():
         nonlocal state

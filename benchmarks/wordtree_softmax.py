@@ -1,10 +1,11 @@
-"""Time and memory of a WordTree's softmax against a flat one of the same width.
+"""Time and memory of a WordTree's softmax against a flat softmax of the same width.
 
     python benchmarks/wordtree_softmax.py [FILE.tree] [--rows 867] [--rounds 15]
 
-Without a file the tree has groups of the sizes of YOLO9000's in a random order. Rows are slots: 867
-are those of one image of 544x544. The programs take turns; the table has medians and, in sizes of
-the logits, what the tree's takes besides arguments and results ("temporary") and its largest array.
+Without a file the tree has groups of the sizes of YOLO9000's in random order. Rows are anchor
+positions: one image of 544x544 has 867. The programs take turns. The table has medians and, in
+multiples of the size of the logits, the temporary memory of the tree's softmax and its largest
+array.
 """
 
 import argparse
@@ -25,7 +26,7 @@ SIZES = {
     **{26: 4, 27: 2, 28: 4, 29: 2, 31: 1, 33: 1, 41: 3, 42: 1, 43: 1, 53: 1, 58: 1, 66: 1, 71: 1},
     **{73: 2, 80: 1, 100: 2, 149: 1},
 }
-TRUTHS = 30  # of an image, as in region_layer.c
+BOXES = 30  # of an image, as in region_layer.c
 RATIO = 1.3  # the goal
 
 
@@ -82,11 +83,11 @@ def whole_losses(layout) -> dict:
     anchors, nodes = PUBLISHED_PRIORS["yolo9000"], len(layout.node)
     key = np.random.default_rng(0)
     raw = key.normal(size=(2, 17, 17, len(anchors) * (5 + nodes))).astype(np.float32)
-    corner, size = key.uniform(0, 0.6, (2, TRUTHS, 2)), key.uniform(0.1, 0.4, (2, TRUTHS, 2))
+    corner, size = key.uniform(0, 0.6, (2, BOXES, 2)), key.uniform(0.1, 0.4, (2, BOXES, 2))
     batch = {
         "boxes": np.concatenate([corner, corner + size], axis=-1).astype(np.float32),
-        "labels": key.integers(nodes, size=(2, TRUTHS)).astype(np.int32),
-        "mask": np.arange(TRUTHS) < np.array([[8], [0]]),  # the second image has a label alone
+        "labels": key.integers(nodes, size=(2, BOXES)).astype(np.int32),
+        "mask": np.arange(BOXES) < np.array([[8], [0]]),  # the second image has a label alone
         "label": np.array([-1, nodes // 2], np.int32),
     }
 

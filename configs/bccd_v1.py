@@ -1,12 +1,12 @@
-"""Blood cells (BCCD) with YOLOv1, beside configs/bccd.py: its grid of 7 x 7 against v2's anchors.
+"""Blood cells (BCCD) with YOLOv1, to compare its grid of 7 x 7 with the anchors of YOLOv2 (bccd).
 
-    python train.py --config=configs/bccd_v1.py --workdir=runs/bccd_v1 --config.data.dir=DATA
-    python eval.py --workdir=runs/bccd_v1 --data=voc:bccd:test --errors
+    yolojax train --config=bccd_v1 --workdir=runs/bccd_v1 --config.data.dir=DATA
+    yolojax eval --workdir=runs/bccd_v1 --data=voc:bccd:test --errors
 
 DATA holds bccd/, a VOC tree. --config.model.name=fast_yolo --config.model.width=0.5 is Fast YOLO.
-Hardware: 2 CPU cores. Seen so far, in equal time from nothing, VOC10 on the test split: YOLOv1 .03
-after 6400 images, Fast YOLO .10 after 11,000, YOLOv2 (configs/bccd.py) .76 after 6800: YOLOv1 has
-far to go by then, and of its grid's 7 x 7 cells no more than 96.4 % of these boxes get one.
+Hardware: 2 CPU cores. VOC10 on the test split after equal time from scratch: YOLOv1 .03 (6400
+images), Fast YOLO .10 (11,000), YOLOv2 (bccd) .76 (6800). YOLOv1 needs far more images, and its
+grid of 7 x 7 cells has a cell for at most 96.4 % of these boxes.
 """
 
 from configs import bccd

@@ -1,10 +1,10 @@
 """Darknet-19 on ImageNet at 448, from the network trained at 224: the second stage of YOLOv2.
 
-    python train.py --config=configs/darknet19_448.py --workdir=runs/darknet19_448 \\
+    yolojax train --config=darknet19_448 --workdir=runs/darknet19_448 \\
         --config.init_from=runs/darknet19
 
-Data: as configs/darknet19_imagenet.py.
-Hardware: meant for 8 TPU or GPU chips (bfloat16); not run at full length yet.
+Data: the same as for darknet19_imagenet.
+Hardware: meant for 8 TPU or GPU chips (bfloat16); not yet trained to the end.
 Published: top-1 76.5, top-5 93.3 (YOLO9000 paper, section 3).
 """
 

@@ -1,9 +1,9 @@
 """Darknet-19 on ImageNet at 224: the first stage of YOLOv2 (YOLO9000 paper, section 3).
 
-    python train.py --config=configs/darknet19_imagenet.py --workdir=runs/darknet19
+    yolojax train --config=darknet19_imagenet --workdir=runs/darknet19
 
 Data: tfds imagenet2012 in --config.data.dir, or --config.data.train=folder:ROOT:train.
-Hardware: meant for 8 TPU or GPU chips (bfloat16); not run at full length yet.
+Hardware: meant for 8 TPU or GPU chips (bfloat16); not yet trained to the end.
 Published: top-1 72.9, top-5 91.2.
 """
 

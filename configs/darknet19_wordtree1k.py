@@ -1,12 +1,11 @@
 """Darknet-19 on the WordTree of ImageNet's 1000 classes (YOLO9000 paper, section 4).
 
-    python train.py --config=configs/darknet19_wordtree1k.py --workdir=runs/wordtree1k
+    yolojax train --config=darknet19_wordtree1k --workdir=runs/wordtree1k
 
-The labels are the 1000 leaves, the outputs all 1369 nodes, a softmax for each group of siblings.
-Any other tree: --config.model.tree_file=MY.tree, with classes in the data that are its wnids or
-names.
-Data: as configs/darknet19_imagenet.py; so is the recipe, "the same training parameters as before".
-Hardware: meant for 8 TPU or GPU chips (bfloat16); not run at full length yet.
+Labels are the 1000 leaves; outputs are all 1369 nodes, with one softmax per group of siblings.
+For another tree, set --config.model.tree_file=MY.tree; classes of the data are its wnids or names.
+Data and recipe: the same as for darknet19_imagenet ("the same training parameters as before").
+Hardware: meant for 8 TPU or GPU chips (bfloat16); not yet trained to the end.
 Published: top-1 71.9, top-5 90.4.
 """
 

@@ -1,9 +1,9 @@
 """Extraction on ImageNet at 224: the first stage of YOLOv1 (paper, section 2.2).
 
-    python train.py --config=configs/extraction_imagenet.py --workdir=runs/extraction
+    yolojax train --config=extraction_imagenet --workdir=runs/extraction
 
-Data: as configs/darknet19_imagenet.py.
-Hardware: meant for 8 TPU or GPU chips (bfloat16); not run at full length yet.
+Data: the same as for darknet19_imagenet.
+Hardware: meant for 8 TPU or GPU chips (bfloat16); not yet trained to the end.
 Published: top-1 72.5, top-5 90.8 (author's site); the paper has top-5 88.0 on the 2012 validation
 set. The batch normalisation is that of extraction.cfg; the paper's detector has none.
 """

@@ -1,9 +1,9 @@
 """Fast YOLO on VOC 2007 + 2012, tested on VOC 2007: 9 convolutions, else as YOLOv1.
 
-    python train.py --config=configs/fast_yolo_voc.py --workdir=runs/fast_yolo_voc
+    yolojax train --config=fast_yolo_voc --workdir=runs/fast_yolo_voc
 
-Data: as configs/yolov1_voc.py.
-Hardware: meant for 8 TPU or GPU chips (bfloat16); not run at full length yet.
+Data: the same as for yolov1_voc.
+Hardware: meant for 8 TPU or GPU chips (bfloat16); not yet trained to the end.
 Published: 52.7 mAP (VOC07, paper table 1).
 """
 

@@ -1,13 +1,13 @@
-"""Joint training in small: boxes and labels of drawn shapes, which form a tree of eight nodes.
+"""Joint training on drawn shapes: boxes and labels of the eight nodes of a tree.
 
-    python train.py --config=configs/wordtree_smoke.py --workdir=runs/wordtree_smoke
+    yolojax train --config=wordtree_smoke --workdir=runs/wordtree_smoke
 
-shape > round (circle), pointed (star, polygon (square, triangle)). Of five pictures four have
-boxes, and one, with a single shape, is known by its label alone.
-Hardware: 2 CPU cores, two minutes. No data is needed: the pictures are drawn as they are asked for.
-Expected: VOC10 mAP .06 of the four shapes (seed 0), and as much without the labelled pictures: it
-shows that all parts work together, and is too short for more. With boxes alone and 25600 pictures,
-four minutes, the same network comes to .81; with one softmax over the four shapes to .84.
+shape > round (circle), pointed (star, polygon (square, triangle)). Four of five pictures have
+boxes; the fifth shows one shape and has only a label.
+Hardware: 2 CPU cores, two minutes. No data is needed: the pictures are drawn on the fly.
+Expected: VOC10 mAP .06 of the four shapes (seed 0), and the same without the labelled pictures. The
+run is too short for more; it shows that all parts work together. With boxes only and 25600 pictures
+(four minutes) the network reaches .81, and with one softmax over the four shapes .84.
 """
 
 from yolojax.config import Config, is_smoke

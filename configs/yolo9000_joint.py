@@ -1,18 +1,19 @@
 """YOLO9000 at 544: boxes from COCO and labels from ImageNet, four to one (paper, section 4).
 
-    python train.py --config=configs/yolo9000_joint.py --workdir=runs/yolo9000 \\
+    yolojax train --config=yolo9000_joint --workdir=runs/yolo9000 \\
         --config.init_from=runs/wordtree1k
 
-The paper's tree of 9418 nodes, for which there is no data set to download any more, but weights:
+The paper's tree has 9418 nodes; its data set is not available any more, but its weights are:
     --config.model.tree_file=9k.tree --config.data.map=coco9k.map (both from Darknet's data/)
-and any folder of pictures named by wnid: --config.data.labelled=folder:ROOT. By default the tree
-has the 1000 classes of ILSVRC and COCO's 80, at the nodes that the authors give them; 1411 nodes.
+with pictures in folders named by wnid: --config.data.labelled=folder:ROOT. The default tree has
+1411 nodes: the 1000 classes of ILSVRC and the 80 of COCO, mapped to the nodes that the authors
+chose.
     --config.model.name=yolov2
 adds the 3x3 convolutions and the passthrough of YOLOv2, which the paper's text does not exclude and
 the released network lacks.
 
 Data: tfds coco/2017 and imagenet2012 in --config.data.dir.
-Hardware: meant for 16 TPU or GPU chips (bfloat16); not run at full length yet. The recipe is that
+Hardware: meant for 16 TPU or GPU chips (bfloat16); not yet trained to the end. The recipe is that
 of yolo9000.cfg.
 Published: 19.7 mAP on ImageNet detection with the 9418 nodes, 16.0 on classes without any box.
 """

@@ -1,11 +1,12 @@
 """YOLOv2 on COCO at 608: the recipe of yolov2.cfg (Darknet, 2017).
 
-    python train.py --config=configs/yolov2_coco.py --workdir=runs/yolov2_coco
+    yolojax train --config=yolov2_coco --workdir=runs/yolov2_coco
 
 Data: coco/ in --config.data.dir (annotations/, train2017/, val2017/).
-Hardware: meant for 16 TPU or GPU chips (bfloat16); not run at full length yet.
+Hardware: meant for 16 TPU or GPU chips (bfloat16); not yet trained to the end.
 Published: 48.1 AP50 at 608 (test-dev, author's site), 44.0 AP50 and 21.6 AP in the paper. Both
-start from a Darknet-19 trained on ImageNet at 448; this config starts from nothing: expect less.
+start from a Darknet-19 trained on ImageNet at 448. This config starts from random parameters;
+expect less.
 """
 
 from configs.yolov2_voc import BATCH, smoke

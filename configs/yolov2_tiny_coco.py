@@ -1,11 +1,11 @@
 """Tiny YOLOv2 on COCO at 416: the recipe of yolov2-tiny.cfg (Darknet, 2017).
 
-    python train.py --config=configs/yolov2_tiny_coco.py --workdir=runs/yolov2_tiny_coco
+    yolojax train --config=yolov2_tiny_coco --workdir=runs/yolov2_tiny_coco
 
 Data: coco/ in --config.data.dir (annotations/, train2017/, val2017/).
-Hardware: meant for one to eight accelerators (bfloat16); not run at full length yet.
-Published: 23.7 AP50 (test-dev, author's site), from a pretrained backbone; this config starts from
-nothing, so expect less.
+Hardware: meant for one to eight accelerators (bfloat16); not yet trained to the end.
+Published: 23.7 AP50 (test-dev, author's site), from a pretrained backbone. This config starts from
+random parameters; expect less.
 """
 
 from configs.yolov2_coco import get_config as yolov2_coco

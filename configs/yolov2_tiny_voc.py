@@ -1,11 +1,11 @@
 """Tiny YOLOv2 on VOC 2007 + 2012, tested on VOC 2007: the recipe of yolov2-tiny-voc.cfg.
 
-    python train.py --config=configs/yolov2_tiny_voc.py --workdir=runs/yolov2_tiny_voc
+    yolojax train --config=yolov2_tiny_voc --workdir=runs/yolov2_tiny_voc
 
 Data: VOCdevkit/ in --config.data.dir.
-Hardware: meant for one accelerator (bfloat16); not run at full length yet.
+Hardware: meant for one accelerator (bfloat16); not yet trained to the end.
 Published: 57.1 mAP (VOC07, author's site); the released weights re-evaluated: 53.5 to 54.0. Both
-start from a pretrained backbone; this config starts from nothing, so expect less.
+start from a pretrained backbone. This config starts from random parameters; expect less.
 """
 
 from configs.yolov2_voc import BATCH
@@ -22,8 +22,8 @@ def get_config(arg: str | None = None) -> Config:
     if is_smoke(arg):
         return config
     config.optimizer.images = 40_200 * BATCH
-    # The cfg means steps=-1,100,20000,30000 and scales=.1,10,.1,.1 with a rate of .001. Darknet
-    # compares -1 as unsigned and so keeps .001 for ever; this is what was meant.
+    # The .cfg has steps=-1,100,20000,30000 and scales=.1,10,.1,.1 with a rate of .001. Darknet
+    # compares -1 as unsigned and stays at .001; this is the schedule that was intended.
     config.optimizer.learning_rate = 1e-4
     config.optimizer.burn_in_images = 0
     config.optimizer.step_images = (100 * BATCH, 20_000 * BATCH, 30_000 * BATCH)

@@ -1,12 +1,13 @@
 """YOLOv2 on VOC 2007 + 2012, tested on VOC 2007: the recipe of yolov2-voc.cfg (Darknet, 2017).
 
-    python train.py --config=configs/yolov2_voc.py --workdir=runs/yolov2_voc
+    yolojax train --config=yolov2_voc --workdir=runs/yolov2_voc
 
 Data: VOCdevkit/ in --config.data.dir, or
 --config.data.train=tfds:voc/2007:train+validation+tfds:voc/2012:train+validation.
-Hardware: meant for 8 TPU or GPU chips (bfloat16); not run at full length yet.
+Hardware: meant for 8 TPU or GPU chips (bfloat16); not yet trained to the end.
 Published: 76.8 mAP at 416 (VOC07, paper table 3); the released weights re-evaluated: 75.8. Both
-start from a Darknet-19 trained on ImageNet at 448; this config starts from nothing: expect less.
+start from a Darknet-19 trained on ImageNet at 448. This config starts from random parameters;
+expect less.
 """
 
 from yolojax.config import Config, is_smoke
@@ -28,7 +29,7 @@ def get_config(arg: str | None = None) -> Config:
     config.data.multiscale = tuple(range(320, 609, 32))
     config.data.threads = 16
 
-    config.optimizer.batch_size = BATCH  # in Darknet 8 subdivisions; here one, for steadier BN
+    config.optimizer.batch_size = BATCH  # one subdivision (Darknet: 8), for larger batches of BN
     config.optimizer.images = 80_200 * BATCH
     config.optimizer.learning_rate = 1e-3
     config.optimizer.burn_in_images = 1000 * BATCH

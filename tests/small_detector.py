@@ -15,6 +15,7 @@ from yolojax.tasks import build
 QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart.py"
 SEEN = 16
 CONV = "[convolutional]\nbatch_normalize=1\nfilters=8\nsize=3\nstride=4\npad=1\nactivation=leaky\n"
+JOINED = CONV.replace("stride=4", "stride=1\ngroups=4") + "[shortcut]\nfrom=-2\nactivation=leaky\n"
 CFG = f"""[net]
 height=64
 width=64
@@ -44,11 +45,16 @@ def of_quickstart() -> Loaded:
     return _with_random_variables(config)
 
 
-def of_cfg() -> Loaded:
+def of_cfg(text: str = CFG) -> Loaded:
     """The detector with the config of its .cfg."""
     return _with_random_variables(
-        config_from_cfg(parse_cfg(CFG, "small.cfg"), name="small", text=CFG)
+        config_from_cfg(parse_cfg(text, "small.cfg"), name="small", text=text)
     )
+
+
+def with_shortcut() -> Loaded:
+    """The detector of `of_cfg` with a convolution in groups and a shortcut past it."""
+    return of_cfg(CFG.replace("[maxpool]", f"{JOINED}[maxpool]"))
 
 
 def _with_random_variables(config: Config) -> Loaded:

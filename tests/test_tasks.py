@@ -65,8 +65,8 @@ def test_a_weight_that_is_not_set_is_the_loss_s_own(name, weight):
         config.model.name, config.loss.object_weight = name, value
         raw = jnp.full((1, 2, 2, 25) if name == "yolov2" else (1, 4 * 30), 0.2)
         boxes = jnp.array([[[0.1, 0.1, 0.5, 0.6]]])
-        truth = {"boxes": boxes, "labels": jnp.zeros((1, 1), int), "mask": jnp.ones((1, 1), bool)}
-        return build(config).loss(raw, truth, 10**6)[0]
+        batch = {"boxes": boxes, "labels": jnp.zeros((1, 1), int), "mask": jnp.ones((1, 1), bool)}
+        return jax.jit(build(config).loss)(raw, batch, 10**6)[0]
 
     assert loss(None) == loss(weight) != loss(2 * weight)
 

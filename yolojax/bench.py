@@ -1,4 +1,4 @@
-"""How long the programs of a config take on the devices at hand; the pictures are made up.
+"""Time the programs of a config on the present devices, with random pictures.
 
 rows = bench(config, make_mesh(), calls=20)
 print(format_rows(rows, peak=None))
@@ -29,33 +29,30 @@ from yolojax.training.profiling import BACKWARD, planned_bytes
 from yolojax.training.state import create_state, inference_variables
 from yolojax.training.step import jit_train_step, make_train_step
 
-TRUTHS = 8  # of each made-up picture
-THRESHOLDS = (
-    0.005,
-    0.45,
-)  # of score and IoU; they change no time, as nothing's shape depends on them
+BOXES = 8  # ground-truth boxes of each random picture
+THRESHOLDS = (0.005, 0.45)  # score and IoU; shapes, and so times, do not depend on them
 
 
 class Row(NamedTuple):
-    """One program, or the input."""
+    """One program, or the input pipeline."""
 
     name: str
     size: tuple[int, int]  # (height, width) of the images
-    images: int  # of a call, on all devices
+    images: int  # per call, on all devices
     ms: tuple[float, ...]  # of each call
     images_per_sec: float
-    compile_seconds: float | None = None  # None: nothing is compiled
-    planned_bytes: int | None = None  # of each device's memory, where the compiler tells
-    flops: float = 0.0  # of an image; 0: not counted
+    compile_seconds: float | None = None  # None for the input
+    planned_bytes: int | None = None  # per device, if the compiler reports it
+    flops: float = 0.0  # per image; 0 if not counted
 
 
 def bench(config: Config, mesh: Mesh, *, calls: int) -> Iterator[Row]:
     """Compile and time the train step at each size, the evaluation's programs, and the input.
 
-    Each call is waited for, and one before them is not counted.
+    Each call is timed until its result is ready, after one warm-up call.
 
     Raises:
-        ValueError: the config does not fit together, or its batch the devices.
+        ValueError: the config is inconsistent, or its batch size does not suit the devices.
     """
     check_batch_size(config.optimizer.batch_size, config.optimizer.subdivisions, mesh)
     task, optimizer = build(config), make_optimizer(config.optimizer)
@@ -70,18 +67,18 @@ def bench(config: Config, mesh: Mesh, *, calls: int) -> Iterator[Row]:
 
 
 def at_size(config: Config, size: tuple[int, int]) -> Config:
-    """`config` with images of (height, width) and no other sizes."""
+    """Return `config` with images of (height, width) and no other sizes."""
     return replace(config, data=replace(config.data, image_size=tuple(size), multiscale=()))
 
 
 def _train_row(jitted, state, task: Task, config: Config, mesh: Mesh, calls: int):
-    """The state after some updates, and their row; the state that is given is used up."""
+    """Time updates and return the new state and the row; `state` is donated."""
     size, images = config.data.image_size, config.optimizer.batch_size
     begin = time.monotonic()
     program = compile_train_steps(jitted, state, config, task.head, mesh)[size]
     compile_seconds = time.monotonic() - begin
     like = abstract_batch(config, task.head, size, mesh)
-    batch = to_devices(made_up(like, len(config.model.classes)), mesh)
+    batch = to_devices(random_batch(like, len(config.model.classes)), mesh)
 
     def update():
         nonlocal state
@@ -93,8 +90,8 @@ def _train_row(jitted, state, task: Task, config: Config, mesh: Mesh, calls: int
     return state, row
 
 
-def made_up(like: dict, classes: int) -> dict[str, np.ndarray]:
-    """A batch shaped as `like`: noise, with TRUTHS boxes a picture."""
+def random_batch(like: dict, classes: int) -> dict[str, np.ndarray]:
+    """A batch shaped as `like`: noise, with BOXES boxes a picture."""
     draw = np.random.default_rng(0)
     rows, *size = like["image"].shape
     most = like["boxes"].shape[1] if "boxes" in like else 1
@@ -104,7 +101,7 @@ def made_up(like: dict, classes: int) -> dict[str, np.ndarray]:
         "image_id": np.arange(rows),
         "boxes": np.concatenate([corner, corner + draw.uniform(0.05, 0.4, corner.shape)], -1),
         "labels": draw.integers(0, classes, (rows, most)),
-        "mask": np.tile(np.arange(most) < TRUTHS, (rows, 1)),
+        "mask": np.tile(np.arange(most) < BOXES, (rows, 1)),
         "label": draw.integers(0, classes, rows),
     }
     return {name: batch[name].astype(leaf.dtype) for name, leaf in like.items()}
@@ -140,7 +137,7 @@ def _row(name, size, images, call, calls, compile_seconds, program, flops) -> Ro
 
 
 def time_calls(call: Callable[[], Any], calls: int) -> tuple[float, ...]:
-    """Milliseconds of each of `calls` calls until their result is there, after one uncounted."""
+    """Milliseconds of each of `calls` calls until its result is ready, after one warm-up call."""
     jax.block_until_ready(call())
     times = []
     for _ in range(calls):
@@ -151,21 +148,21 @@ def time_calls(call: Callable[[], Any], calls: int) -> tuple[float, ...]:
 
 
 def _input_row(config: Config, head: str, calls: int) -> Row:
-    """Batches of config.data.train as they come, with nothing else to do; else drawn ones."""
+    """Time batches of config.data.train, or of drawn shapes if that data is absent."""
     images = config.optimizer.batch_size
     name, source, config = _source(config, head)
     with closing(train_batches(source, config, head, start_batch=0)) as batches:
         ms = time_calls(lambda: next(batches), calls)
-    # The mean: batches are read ahead, so that some come at once and others late.
+    # The mean, since batches are prefetched: some are ready at once and others late.
     rate = 1000 * images / statistics.mean(ms)
     return Row(f"{name}, {config.data.threads} threads", config.data.image_size, images, ms, rate)
 
 
 def _source(config: Config, head: str):
-    """What to call the training data, the data, and the config to read them with."""
+    """Return the name of the training data, the source, and the config to read it with."""
     try:
         return f"input {config.data.train}", open_train_source(config, head), config
-    except FileNotFoundError:  # not on this machine
+    except FileNotFoundError:  # the data is not on this machine
         data = replace(config.data, train="shapes:single", labelled="", map="")
         model = replace(config.model, classes=SHAPES, class_names=(), tree=())
         drawn = replace(config, data=data, model=model)
@@ -173,7 +170,7 @@ def _source(config: Config, head: str):
 
 
 def as_dict(row: Row, peak: float | None) -> dict:
-    """`row` for JSON; `peak` is operations a second of all devices, None where not known."""
+    """Convert `row` for JSON; `peak` is operations per second of all devices, or None."""
     found = {
         "program": row.name,
         "image_size": list(row.size),
@@ -188,7 +185,7 @@ def as_dict(row: Row, peak: float | None) -> dict:
 
 
 def format_rows(rows: list[Row], peak: float | None) -> str:
-    """`rows` as a table; MFU has a column where the `peak` of the devices is known."""
+    """Format `rows` as a table, with a column for MFU if the `peak` of the devices is known."""
     header = ["program", "h x w", "images", "compile s", "GB", "ms", "[min, max]", "images/s"]
     cells = (_cells(as_dict(row, peak))[: 9 if peak else 8] for row in rows)
     return text_table(header + ["MFU"] * bool(peak), cells, "<>>>>><>")

@@ -1,9 +1,8 @@
-"""The typed dataclasses that every experiment fills in: the only schema of the project.
+"""The config of an experiment: typed dataclasses, how they are read, and overrides of their fields.
 
-A file in `configs/` returns a `Config`; any field can be overridden on the command line, as
-`--config.optimizer.batch_size=32` (typed; an unknown field is an error). Everything that has a
-length in time is counted in images, so neither the batch size nor the number of devices changes a
-schedule.
+A config file has a function `get_config` that returns a `Config`. `--config.FIELD=VALUE` overrides
+any field. Schedules are counted in training images, so the batch size and the number of devices do
+not change them.
 """
 
 import ast
@@ -26,32 +25,30 @@ CONFIGS = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.par
 
 @dataclass
 class ModelConfig:
-    """The network: which table, how wide, and what its outputs stand for."""
+    """The network, its width, and the meaning of its outputs."""
 
     name: str = "yolov2"  # a key of yolojax.models.NETWORKS
-    classes: tuple[str, ...] = ()  # names, in the order of the labels; 9000: wnids of the nodes
+    classes: tuple[str, ...] = ()  # names in the order of the labels; 9000: wnids of the nodes
     anchors: tuple[tuple[float, float], ...] = ()  # v2: priors (w, h) in cells of the /32 grid
     tree: tuple[int, ...] = ()  # 9000: the parent of each class in its WordTree, -1 for a root
-    class_names: tuple[str, ...] = ()  # shown instead of `classes`; two may be the same
-    tree_file: str = (
-        ""  # a .tree or a shipped one: classes, their names and `tree` are read from it
-    )
+    class_names: tuple[str, ...] = ()  # printed instead of `classes`; need not be unique
+    tree_file: str = ""  # a .tree file, or the name of a shipped one; sets classes, names and tree
     boxes: int = 2  # v1: boxes per cell (the paper's B)
     side: int = 7  # v1: cells in a row (the paper's S)
     square_root: bool = True  # v1: the output is the square root of width and height
     class_softmax: bool = False  # v1: a softmax over the classes of a cell
-    class_activation: str = "softmax"  # v2: or "sigmoid", each class by itself
-    location: str = "sigmoid"  # v2: or "anchor", centres as before the paper's location prediction
+    class_activation: str = "softmax"  # v2: or "sigmoid", for independent classes
+    location: str = "sigmoid"  # v2: or "anchor": unbounded offsets, as before YOLO9000
     width: float = 1.0  # multiplies the filters of every layer but the last
-    cfg: str = ""  # the text of a Darknet .cfg, whose layers then take the place of `name`'s
-    epsilon: str = "gpu"  # of inference: sqrt(var + 1e-5); "cpu": sqrt(var) + 1e-6, as Darknet's
+    cfg: str = ""  # the text of a Darknet .cfg; its layers replace those of `name`
+    epsilon: str = "gpu"  # in inference: sqrt(var + 1e-5); "cpu": sqrt(var) + 1e-6, as in Darknet
     dtype: str = "float32"  # of the computation; parameters, statistics and loss stay float32
     fast_forms: str = "auto"  # of layers on each platform; "off": the plain layers only
     precision: str = "default"  # of float32 products: "tensorfloat32", "float32"; "default": XLA's
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """What people read for each class."""
+        """The printed name of each class."""
         return self.class_names or self.classes
 
 
@@ -85,7 +82,7 @@ class DataConfig:
     """The data sets, and how their pictures become images of the network."""
 
     train: str = "shapes:train"  # a SOURCE, or several joined with +
-    val: str = "shapes:val"  # the SOURCE evaluated during training and by eval.py
+    val: str = "shapes:val"  # the SOURCE evaluated during training and by `yolojax eval`
     labelled: str = ""  # 9000: a SOURCE of pictures with one class each, to mix into `train`
     mix: tuple[int, int] = (4, 1)  # pictures of `train` to `labelled` ones (paper, section 4)
     map: str = ""  # 9000: a .map with the node of each class of `train` and `val`; "" = by name
@@ -107,33 +104,33 @@ class DataConfig:
 
 @dataclass
 class LossConfig:
-    """The loss takes those of these fields that it knows; the defaults are Darknet's.
+    """The loss; the defaults are Darknet's, docs/losses.md has the formulas.
 
-    A weight of None is the loss's own: coord 1, object 5, noobject 1, class 1 in yolov2-voc.cfg; 5,
-    1, .5, 1 in yolov1.cfg. docs/losses.md has the formula of each variant.
+    A weight of None is the default of the loss: coord 1, object 5, noobject 1, class 1 for "region"
+    (yolov2-voc.cfg); 5, 1, .5, 1 for "yolov1" (yolov1.cfg).
     """
 
-    name: str = ""  # a key of yolojax.tasks.LOSSES, or FILE.py:FUNCTION; "" = that of the head
-    coord_weight: float | None = None
-    object_weight: float | None = None
-    noobject_weight: float | None = None
-    class_weight: float | None = None
-    box_loss: str = "squared"  # v2: a key of yolojax.losses.boxes.BOX_TERMS
+    name: str = ""  # a key of yolojax.tasks.LOSSES, or FILE.py:FUNCTION; "" = loss of the head
+    coord_weight: float | None = None  # weight of the boxes
+    object_weight: float | None = None  # weight of the objectness of assigned positions
+    noobject_weight: float | None = None  # weight of the objectness of the others
+    class_weight: float | None = None  # weight of the classes
+    box_loss: str = "squared"  # v2: a key of yolojax.losses.terms.BOX_TERMS
     objectness_loss: str = "squared"  # v2: a key of yolojax.losses.terms.OBJECTNESS_TERMS
-    class_loss: str = "cross_entropy"  # v2: a key of yolojax.losses.classes.CLASS_TERMS
-    assignment: str = "prior"  # v2: a key of yolojax.losses.candidates.ASSIGNMENTS
+    class_loss: str = "cross_entropy"  # v2: a key of yolojax.losses.terms.CLASS_TERMS
+    assignment: str = "prior"  # v2: a key of yolojax.losses.matcher.ASSIGNMENTS
     assign_threshold: float = 0.5  # v2: IoU above which "priors_above" makes a prior responsible
-    ignore: str = "prediction"  # v2: what is compared with ignore_threshold; or "prior", "none"
-    ignore_threshold: float = 0.6  # IoU above which an unassigned box is not pushed to 0
-    warmup_images: int = 12800  # boxes are drawn to their priors until so many were seen; 0 = off
-    rescore: bool = True  # objectness target is the IoU; False = 1
-    small_box_weight: bool = True  # the factor (2 - w * h); Darknet since 2018, not in the paper
-    focal_gamma: float = 2.0  # of the "focal" and "quality_focal" objectness
-    label_smoothing: float = 0.0  # share of the target that goes to all classes alike
+    ignore: str = "prediction"  # v2: box compared with ignore_threshold; or "prior", "none"
+    ignore_threshold: float = 0.6  # v2: IoU above which objectness has no target of 0
+    warmup_images: int = 12800  # v2: training images with a pull of boxes to their priors; 0 = off
+    rescore: bool = True  # the objectness target is the IoU; False = 1
+    small_box_weight: bool = True  # v2: factor 2 - w * h; Darknet since 2018, not in the paper
+    focal_gamma: float = 2.0  # v2: exponent of objectness_loss "focal" and "quality_focal"
+    label_smoothing: float = 0.0  # share of the target that is spread over all classes
     class_weights: tuple[float, ...] = ()  # v2: a factor for each class; () = 1
-    semantics: str = "darknet"  # v1: half the "paper"'s, as in detection_layer.c
-    image_semantics: str = "darknet9000"  # 9000: that of `labelled`, losses/hierarchical.py
-    arguments: tuple[tuple[str, float], ...] = ()  # more, of a loss in a FILE.py
+    semantics: str = "darknet"  # v1: with the factor 1/2 of detection_layer.c; or "paper"
+    image_semantics: str = "darknet9000"  # 9000: or "paper", "darknet"; objectness of `labelled`
+    arguments: tuple[tuple[str, float], ...] = ()  # further arguments of a loss in FILE.py
 
 
 @dataclass
@@ -159,23 +156,23 @@ class OptimizerConfig:
 
 @dataclass
 class EvalConfig:
-    """From raw output to detections, and which number counts."""
+    """Detection thresholds, and the metric that selects the best checkpoint."""
 
-    every_images: int = 0  # evaluate on data.val after so many training images; 0 = at the end
+    every_images: int = 0  # training images between two evaluations; 0 = only at the end
     batch_size: int = 16
     score_threshold: float = 0.005  # `detector valid` of Darknet
     iou_threshold: float = 0.45
     class_agnostic: bool = False
-    nodes: tuple[int, ...] = ()  # 9000: those that are told apart; () = go down the tree (in
+    nodes: tuple[int, ...] = ()  # 9000: the candidate nodes; () = descend the tree (in
     # evaluation: the nodes of the data's classes)
-    seen: tuple[int, ...] = ()  # 9000: those that had boxes in training; with a mean of their own
-    seen_map: str = ""  # 9000: a .map whose nodes become `seen`, that of the boxes in training
-    tree_threshold: float = 0.5  # go down while the probability of the path exceeds it
+    seen: tuple[int, ...] = ()  # 9000: nodes with boxes in training, whose mean is also reported
+    seen_map: str = ""  # 9000: sets `seen` to the nodes of a .map, that of the boxes in training
+    tree_threshold: float = 0.5  # descend while the probability of the path is above it
     tree_semantics: str = "paper"  # or "darknet": its product of absolute probabilities
-    max_slots: int = 300  # 9000: boxes, by objectness, whose classes are computed
-    top_k: int = 1000  # pairs of a box and a class that enter NMS
-    max_detections: int = 100  # that leave it
-    metric: str = "voc10"  # headline; the best checkpoint is kept by it
+    max_slots: int = 300  # 9000: boxes with the highest objectness, whose classes are computed
+    top_k: int = 1000  # (box, class) pairs that enter NMS
+    max_detections: int = 100  # per image, after NMS
+    metric: str = "voc10"  # the headline metric; it selects the best checkpoint
     bootstrap: int = 1000  # resamples for its 95 % interval
 
 
@@ -205,7 +202,7 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
-    init_from: str = ""  # a --workdir, .weights or .safetensors whose layers a new run starts with
+    init_from: str = ""  # a run, .weights or .safetensors with pretrained layers
     seed: int = 0
     log_every: int = 10  # steps between two lines of metrics.jsonl
     explain_every: int = 0  # steps between pictures of the loss, TensorBoard and plots/; 0 = none

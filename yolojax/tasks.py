@@ -1,7 +1,6 @@
-"""The one place where the names in a config become functions."""
+"""Build the network, decoder and loss that a config names."""
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,32 +24,80 @@ from yolojax.models.functional import ROOTS
 from yolojax.models.layers import count_outputs_of_last
 from yolojax.models.network import Network
 from yolojax.models.summary import layer_table, totals
-from yolojax.suggestions import choose, did_you_mean
+from yolojax.suggestions import choose
 
-DECODERS = {"region": yolov2.decode, "yolov1": yolov1.decode, "classes": classes_head.decode}
-TREE_DECODERS = {"region": yolo9000.decode, "classes": yolo9000.decode_classes}
+
+class LossSpec(NamedTuple):
+    """A loss, and the fields of the config that are its arguments."""
+
+    make: Callable  # keyword arguments -> loss
+    model: tuple[str, ...]  # fields of config.model
+    settings: tuple[str, ...]  # fields of config.loss; None means the default of `make`
+
+
+WEIGHTS = ("coord_weight", "object_weight", "noobject_weight", "class_weight")
 LOSSES = {
-    "region": region_loss,
-    "yolov1": yolov1_loss,
-    "classification": classification_loss,
-    "tree_classification": tree_classification_loss,
+    "region": LossSpec(
+        region_loss,
+        model=("anchors", "location", "class_activation", "tree"),
+        settings=(
+            *WEIGHTS,
+            "box_loss",
+            "objectness_loss",
+            "class_loss",
+            "assignment",
+            "assign_threshold",
+            "ignore",
+            "ignore_threshold",
+            "warmup_images",
+            "rescore",
+            "small_box_weight",
+            "focal_gamma",
+            "label_smoothing",
+            "class_weights",
+            "image_semantics",
+        ),
+    ),
+    "yolov1": LossSpec(
+        yolov1_loss,
+        model=("side", "boxes", "square_root", "class_softmax"),
+        settings=(*WEIGHTS, "rescore", "semantics"),
+    ),
+    "classification": LossSpec(classification_loss, model=(), settings=("label_smoothing",)),
+    "tree_classification": LossSpec(
+        tree_classification_loss, model=("tree",), settings=("label_smoothing",)
+    ),
 }
-OWN_LOSS = {"region": "region", "yolov1": "yolov1", "classes": "classification"}  # of each head
-TREE_LOSS = {"region": "region", "classes": "tree_classification"}  # the same with a tree
-# Fields of config.loss that a loss may do without: the schedule comes with the data.
-NOT_OF_A_LOSS = ("name", "arguments", "warmup_images")
+HEAD_LOSS = {"region": "region", "yolov1": "yolov1", "classes": "classification"}
+TREE_LOSS = {"region": "region", "classes": "tree_classification"}  # if the classes form a tree
+# A user's loss gets those of these fields of config.model, and of all fields of config.loss, that
+# it has as keyword arguments.
+CUSTOM_MODEL_FIELDS = (
+    "classes",
+    "anchors",
+    "tree",
+    "boxes",
+    "side",
+    "square_root",
+    "class_softmax",
+    "class_activation",
+    "location",
+)
+# Fields of config.loss that every loss accepts; the warm-up is a schedule, which a config sets for
+# its data.
+COMMON_SETTINGS = ("name", "arguments", "warmup_images")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 # Names of jax.default_matmul_precision. XLA's own choice: TPUs multiply bfloat16, GPUs TF32.
 PRECISIONS = {"default": None, "tensorfloat32": "tensorfloat32", "float32": "float32"}
 
 
 class Task(NamedTuple):
-    """A network and what its raw output means."""
+    """A network with its decoder and loss."""
 
     model: Any  # linen module: images [B, h, w, 3] in 0..1 -> raw
     decode: Callable  # raw -> Predictions; of a classifier: class probabilities [B, C]
     loss: Callable  # (raw, batch, seen) -> (scalar, {name: scalar})
-    head: str = "region"  # what raw means: a key of DECODERS
+    head: str = "region"  # a key of HEAD_LOSS
     has_tree: bool = False  # whether the classes form a WordTree
 
     @property
@@ -60,51 +107,103 @@ class Task(NamedTuple):
 
 
 def build(config: Config) -> Task:
-    """The task that `config` describes.
-
-    Decoders take from config.model and config.eval the arguments that they name, losses from
-    config.model and config.loss. With config.model.tree both are those of a WordTree.
+    """Build the task of `config`; with config.model.tree its classes form a WordTree.
 
     Raises:
-        ValueError: a name is unknown, the model lacks its classes or anchors, its tree does not fit
-            it, or config.eval names nodes that are not of the tree; or as `make_loss`.
+        ValueError: a name is unknown, classes or anchors are missing, the tree does not fit the
+            model, or config.eval has nodes outside the tree; or as `make_loss`.
     """
     network, head = build_model(config.model)
     check_eval_nodes(config)
     _check_outputs(config.model, head, count_outputs_of_last(network.table))
-    model = vars(config.model)
-    decode = (TREE_DECODERS if config.model.tree else DECODERS)[head]
     return Task(
         model=network,
-        decode=partial(decode, **_arguments(decode, model | vars(config.eval))),
+        decode=make_decoder(config, head),
         loss=make_loss(config, head),
         head=head,
         has_tree=bool(config.model.tree),
     )
 
 
-def make_loss(config: Config, head: str) -> Callable:
-    """The loss of `config`, (raw, batch, seen) -> (scalar, {name: scalar}), for its `head`.
+def make_decoder(config: Config, head: str) -> partial:
+    """Make the decoder of a head: raw -> Predictions, or class probabilities [B, C]."""
+    model, settings = config.model, config.eval
+    if head == "yolov1":
+        return partial(
+            yolov1.decode,
+            side=model.side,
+            boxes=model.boxes,
+            square_root=model.square_root,
+            class_softmax=model.class_softmax,
+        )
+    if head == "classes" and model.tree:
+        return partial(yolo9000.decode_classes, tree=model.tree, nodes=settings.nodes)
+    if head == "classes":
+        return partial(classes_head.decode)
+    if model.tree:
+        return partial(
+            yolo9000.decode,
+            anchors=model.anchors,
+            tree=model.tree,
+            location=model.location,
+            nodes=settings.nodes,
+            tree_threshold=settings.tree_threshold,
+            tree_semantics=settings.tree_semantics,
+            max_slots=settings.max_slots,
+        )
+    return partial(
+        yolov2.decode,
+        anchors=model.anchors,
+        location=model.location,
+        class_activation=model.class_activation,
+    )
 
-    If the file of a user's loss is not there, a loss that raises FileNotFoundError.
+
+def make_loss(config: Config, head: str) -> Callable:
+    """Make the loss of `config` for its `head`: (raw, batch, seen) -> (scalar, {name: scalar}).
+
+    If the file of a user's loss does not exist, the loss raises FileNotFoundError when called, so
+    that prediction does not need the file.
 
     Raises:
-        ValueError: there is no such loss, it has no use for a setting of config.loss that is not
-            the default, or an argument of it has no value.
+        ValueError: the loss is unknown, it has no such setting, or an argument has no value.
     """
-    name = config.loss.name or (TREE_LOSS if config.model.tree else OWN_LOSS)[head]
+    name = config.loss.name or (TREE_LOSS if config.model.tree else HEAD_LOSS)[head]
     if not custom.is_in_file(name):
-        make = choose("loss.name", name, LOSSES)
-        return make(**_loss_arguments(make, name, config))
+        spec = choose("loss.name", name, LOSSES)
+        _check_settings(config.loss, name, spec.settings)
+        custom.check_arguments(dict(config.loss.arguments), name, {}, known=())
+        model = {field: getattr(config.model, field) for field in spec.model}
+        return spec.make(**model, **_given(config.loss, spec.settings))
     try:
         make = custom.load_maker(name)
     except FileNotFoundError as error:
         return custom.absent(error)
-    return custom.checked(make(**_loss_arguments(make, name, config)), name)
+    known = custom.argument_names(make)
+    _check_settings(config.loss, name, known)
+    fields = {field: getattr(config.model, field) for field in CUSTOM_MODEL_FIELDS}
+    fields |= _given(config.loss, [f for f in vars(config.loss) if f not in ("name", "arguments")])
+    return custom.make_loss(make, name, fields, dict(config.loss.arguments))
+
+
+def _given(loss: LossConfig, fields: Sequence[str]) -> dict:
+    """Return those of `fields` that are not None, for which a loss has its own default."""
+    return {field: getattr(loss, field) for field in fields if getattr(loss, field) is not None}
+
+
+def _check_settings(loss: LossConfig, name: str, known: Sequence[str]) -> None:
+    """Raise ValueError if a setting that is not the default would have no effect."""
+    defaults = vars(LossConfig())
+    for field, value in vars(loss).items():
+        if field not in (*COMMON_SETTINGS, *known) and value != defaults[field]:
+            raise ValueError(
+                f"config.loss.{field} is {value!r}, but the loss {name} has no such setting; "
+                f"leave it at {defaults[field]!r} or choose another loss."
+            )
 
 
 def build_model(model: ModelConfig) -> tuple[Network, str]:
-    """The network of config.model, and the head (a key of DECODERS) that reads its output.
+    """Build the network of config.model, and return it with its head (a key of HEAD_LOSS).
 
     Raises:
         ValueError: as `build`.
@@ -130,28 +229,28 @@ def build_model(model: ModelConfig) -> tuple[Network, str]:
 
 
 def _outputs(model: ModelConfig, head: str) -> int:
-    """What the last layer must have for the classes and boxes of `model`."""
+    """Return the number of outputs that the classes and boxes of `model` need."""
     boxes = len(model.anchors) if head == "region" else model.boxes
     return count_outputs(head, classes=len(model.classes), boxes=boxes, side=model.side)
 
 
-def _check_outputs(model: ModelConfig, head: str, found: int) -> None:
-    if found != _outputs(model, head):
+def _check_outputs(model: ModelConfig, head: str, outputs: int) -> None:
+    if outputs != _outputs(model, head):
         raise ValueError(
-            f"config.model.cfg ends in {found} outputs, but {len(model.classes)} classes and the "
+            f"config.model.cfg ends in {outputs} outputs, but {len(model.classes)} classes and the "
             f"boxes of config.model need {_outputs(model, head)}; change the classes in the .cfg "
             "and convert it again, or start from its layers with --config.init_from."
         )
 
 
 def _check_tree(model: ModelConfig, head: str, file: str) -> None:
-    """Raises ValueError unless the tree, if there is one or a `file` of one, fits the model."""
+    """Raise ValueError if the tree, or the `file` of one, does not fit the model."""
     if file and not model.tree:
         raise ValueError(
             f"the classes of {model.name} form the tree in {file}, but config.model.tree is empty; "
             "read it with yolojax.wordtree.files.tree_fields."
         )
-    if model.tree and head not in TREE_DECODERS:
+    if model.tree and head not in TREE_LOSS:
         raise ValueError(f"config.model.tree: the classes of {model.name} cannot form a tree.")
     if model.tree and model.class_activation != "softmax":
         raise ValueError(
@@ -167,7 +266,7 @@ def _check_tree(model: ModelConfig, head: str, file: str) -> None:
 
 
 def check_eval_nodes(config: Config) -> None:
-    """Raises ValueError unless the nodes in config.eval are nodes of the tree, if there is one."""
+    """Raise ValueError if config.eval has nodes outside the tree."""
     count = len(config.model.tree)
     for field in ("nodes", "seen"):
         wrong = [node for node in getattr(config.eval, field) if not 0 <= node < count]
@@ -191,58 +290,10 @@ def for_inference(task: Task, variables: dict, platform: str) -> tuple[Task, dic
 
 
 def forward_flops(task: Task, image_size: tuple[int, int]) -> float:
-    """Operations of the network on one image of (height, width): 2 for each product in a layer."""
+    """Count the operations on one image of (height, width): 2 for each product in a layer."""
     return 1e9 * totals(layer_table(task.model, image_size))["bflops_all"]
 
 
 def on_tpu(task: Task, images: int, mesh: Mesh) -> Task:
-    """`task` in the form that trains faster with `images` at a time on all TPUs of `mesh`."""
+    """Return `task` in the form that trains fastest on TPUs, with `images` in all on `mesh`."""
     return task._replace(model=task.model.clone(strips=strips_for(images // mesh.size), mesh=mesh))
-
-
-def _arguments(function: Callable, settings: dict) -> dict:
-    """What `function` names of `settings`; what is None there keeps the function's own default."""
-    names = inspect.signature(function).parameters
-    return {k: settings[k] for k in names if settings.get(k) is not None}
-
-
-def _loss_arguments(make: Callable, name: str, config: Config) -> dict:
-    """What the loss `name` takes from `config`; ValueError as in `make_loss`."""
-    settings, more = vars(config.model) | vars(config.loss), dict(config.loss.arguments)
-    parameters = inspect.signature(make).parameters
-    _check_settings(config.loss, name, parameters)
-    _check_more(more, name, parameters, settings)
-    given = _arguments(make, settings | more)
-    for argument, parameter in parameters.items():
-        if argument not in given and parameter.default is parameter.empty:
-            raise ValueError(
-                f"the loss {name} needs {argument!r}: set it in config.loss.arguments, or give it "
-                "a default."
-            )
-    return given
-
-
-def _check_settings(loss: LossConfig, name: str, known) -> None:
-    """Raises ValueError where a setting would do nothing: research on it would be on noise."""
-    usual = vars(LossConfig())
-    for field, value in vars(loss).items():
-        if field not in (*NOT_OF_A_LOSS, *known) and value != usual[field]:
-            raise ValueError(
-                f"config.loss.{field} is {value!r}, but the loss {name} has no such setting; "
-                f"leave it at {usual[field]!r} or choose another loss."
-            )
-
-
-def _check_more(more: dict, name: str, known, settings: dict) -> None:
-    """Raises ValueError unless the loss knows config.loss.arguments, and the config does not."""
-    for argument in more:
-        if argument in settings:
-            raise ValueError(
-                f"config.loss.arguments has {argument!r}, which is a field of config.model or "
-                "config.loss; set that."
-            )
-        if argument not in known:
-            raise ValueError(
-                f"config.loss.arguments has {argument!r}, but the loss {name} takes "
-                f"{', '.join(known) or 'nothing'}.{did_you_mean(argument, known)}"
-            )

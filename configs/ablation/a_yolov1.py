@@ -1,21 +1,21 @@
 """YOLO
 
-What the YOLO9000 paper starts from (table 2): YOLOv1 of its own paper. 63.4 mAP on VOC 2007 there.
+The start of table 2 of the YOLO9000 paper: YOLOv1 as in its own paper, 63.4 mAP on VOC 2007.
 
-    yolojax ablate configs/ablation:small --data=voc:raccoon
+    yolojax ablate ablation:small --data=voc:raccoon
 
-The rows as the paper has them: VOC 2007 + 2012, in the form without an argument, for 8 TPU or GPU
-chips; not run yet. They start from classifiers of ImageNet, each in a folder or file of runs/:
+Without an argument the rows are those of the paper: VOC 2007 + 2012, for 8 TPU or GPU chips, not
+run yet. They start from ImageNet classifiers in runs/:
 
     extraction_plain.weights  the twenty convolutions of Extraction, without batch normalisation
     extraction                configs/extraction_imagenet.py
-    extraction_448            that, ten epochs more at 448 (as configs/darknet19_448.py)
+    extraction_448            the same, ten more epochs at 448 (see configs/darknet19_448.py)
     darknet19_448             configs/darknet19_448.py
 
-What the paper leaves open is the same in all rows: 135 epochs of 64 pictures a batch, crops and
-colours of YOLOv1, pictures squashed to squares, the thresholds of evaluation.
-:small is for any data set, from nothing, a quarter as wide: two to three minutes a row on one CPU
-core. :smoke is two steps.
+What the paper does not specify is the same in all rows: 135 epochs with batches of 64, crops and
+colours of YOLOv1, pictures stretched to squares, the thresholds of evaluation.
+:small is for any data set, from scratch, with a quarter of the width: two to three minutes per row
+on one CPU core. :smoke is two steps.
 """
 
 from configs import yolov1_voc

@@ -1,7 +1,7 @@
 """+ batch norm
 
-Batch normalisation in every convolution: the layers of yolov1.cfg, whose first connected one is a
-local one besides. 65.8 mAP.
+Batch normalisation in every convolution: the layers of yolov1.cfg, whose first
+connected layer is also replaced by a local one. 65.8 mAP.
 """
 
 from yolojax.config import Config

@@ -1,7 +1,7 @@
 """+ hi-res classifier
 
-The classifier that the layers come from saw 448 pixels at last, not 224. 69.5 mAP. Without a
-classifier, in :small, nothing changes.
+The pretrained classifier was last trained at 448 pixels instead of 224. 69.5 mAP. In :small, which
+has no classifier, nothing changes.
 """
 
 from yolojax.config import Config

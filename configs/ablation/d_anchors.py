@@ -1,8 +1,8 @@
 """+ convolutional, anchor boxes
 
-No connected layers; nine hand-picked anchors in each cell of a grid of 13 x 13, of images of 416
-instead of 448, with centres that are offsets of them. 69.2 mAP. The loss is YOLOv2's from here on,
-and a rate that rose in steps stays where it began, after a burn-in as long as Darknet's.
+No connected layers; nine hand-picked anchors per cell of a 13 x 13 grid, images of 416 instead of
+448, centres as offsets from the anchors. 69.2 mAP. From here on the loss is that of YOLOv2, and the
+learning rate is constant after a burn-in as long as Darknet's instead of rising in steps.
 """
 
 from yolojax.config import Config

@@ -1,6 +1,6 @@
 """+ new network
 
-Darknet-19 in the place of YOLOv1's convolutions. 69.6 mAP.
+Darknet-19 replaces the convolutions of YOLOv1. 69.6 mAP.
 """
 
 from yolojax.config import Config

@@ -1,6 +1,6 @@
 """+ dimension priors, location prediction
 
-Five clusters of the training boxes as anchors, and centres that stay in their cells. 74.4 mAP.
+Anchors are five clusters of the training boxes, and centres stay in their cells. 74.4 mAP.
 """
 
 from yolojax.config import Config

@@ -1,6 +1,6 @@
 """+ passthrough
 
-The last map at stride 16 joins the one at stride 32: all of YOLOv2. 75.4 mAP.
+The last map at stride 16 is concatenated to the one at stride 32: the complete YOLOv2. 75.4 mAP.
 """
 
 from yolojax.config import Config

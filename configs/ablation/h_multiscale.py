@@ -1,6 +1,6 @@
 """+ multi-scale
 
-Training at another size every ten batches: 320 to 608 around 416. 76.8 mAP.
+The image size of training changes every ten batches, from 320 to 608. 76.8 mAP.
 """
 
 from yolojax.config import Config

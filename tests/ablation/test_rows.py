@@ -90,9 +90,12 @@ def test_an_overlay_may_import_what_lies_beside_the_folder_above(tmp_path):
         (["config.model.name = 'yolo2'"], r"01_a\.py: config\.model\.name is 'yolo2'; known"),
         (
             ["config.eval.metric = 'coco_AP'"],
-            r"eval\.metric must be that of the first row, 'voc10'",
+            r"eval\.metric must equal that of the first row, 'voc10'",
         ),
-        (["config.data.val = 'shapes:'"], r"data\.val must be that of the first row, 'shapes:val'"),
+        (
+            ["config.data.val = 'shapes:'"],
+            r"data\.val must equal that of the first row, 'shapes:val'",
+        ),
         (["config.eval.every_images = 64"], r"01_a\.py: config\.eval\.every_images must be 0"),
     ],
 )
@@ -119,5 +122,5 @@ def test_a_missing_function_is_named(folder, name, text, message):
 def test_a_folder_that_is_not_there_or_empty_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
         read_rows(str(tmp_path / "nowhere"))
-    with pytest.raises(FileNotFoundError, match="holds no overlay"):
+    with pytest.raises(FileNotFoundError, match="contains no overlay"):
         read_rows(f"{tmp_path}:small")

@@ -32,10 +32,10 @@ def test_two_sources_stand_as_they_are():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("coco:train.json:train", "coco:train.json:train: has no splits to take; name both"),
-        ("voc:a+voc:b", "has no splits to take"),
-        ("voc:bccd:train", "leave :train out"),
-        ("shapes:val", "leave :val out"),
+        ("coco:train.json:train", "coco:train.json:train: has no splits; name both"),
+        ("voc:a+voc:b", "has no splits"),
+        ("voc:bccd:train", "remove :train"),
+        ("shapes:val", "remove :val"),
     ],
 )
 def test_a_source_whose_splits_cannot_be_taken_is_named(data, message):

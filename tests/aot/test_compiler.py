@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import pytest
 
 from yolojax.aot import compiler
-from yolojax.aot.compiler import Facts, cache_dir, cached, keep, reason
+from yolojax.aot.compiler import Facts, cache_dir, read_cache, reason, write_cache
 from yolojax.aot.hlo import Collective, Costs
 
 MEMORY = {"arguments": 10, "outputs": 8, "shared": 8, "temporary": 5, "code": 1, "peak": 12}
@@ -16,22 +16,22 @@ hbm. Used 20.91G of 15.75G hbm. Exceeded hbm capacity by 5.16G."""
 
 def test_what_is_kept_comes_back(tmp_path):
     path, facts = tmp_path / "a" / "b.json", Facts(1.5, MEMORY, 2.0, 3.0, COSTS)
-    keep(path, facts)
-    assert cached(path) == facts
-    assert cached(tmp_path / "other.json") is None
+    write_cache(path, facts)
+    assert read_cache(path) == facts
+    assert read_cache(tmp_path / "other.json") is None
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"costs": {"collectives": [[1]]}}', '{"costs'])
 def test_damaged_results_count_as_none(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
-    assert cached(tmp_path / "a.json") is None
+    assert read_cache(tmp_path / "a.json") is None
 
 
 def test_without_a_folder_nothing_is_kept(monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
     assert cache_dir() is None
-    keep(None, Facts(1.0, MEMORY))
-    assert cached(None) is None
+    write_cache(None, Facts(1.0, MEMORY))
+    assert read_cache(None) is None
 
 
 def test_results_lie_where_the_programs_are_kept(monkeypatch, tmp_path):

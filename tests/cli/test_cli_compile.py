@@ -38,7 +38,7 @@ def test_sizes_are_sides_or_height_and_width():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--topology", "v5e:3"], "there is no v5e:3; give a shape"),
+        (["--topology", "v5e:3"], "v5e:3 is unknown; give a shape"),
         (["--topology", "v5e:1", "--sizes", "416,"], "must be sides or HxW"),
         (["--topology", "v5e:1", "--batch-per-device", "0"], "must be 1 or more"),
         ([], "required: --topology"),

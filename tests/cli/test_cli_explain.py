@@ -10,7 +10,7 @@ FIGURE = np.zeros((20, 30, 3), np.uint8)
 
 @pytest.fixture
 def calls(monkeypatch):
-    """`yolojax explain` without a network; what it asked for."""
+    """Replace explain_picture, and record its calls."""
     seen = []
 
     def explain_picture(workdir, picture, *, data):
@@ -23,7 +23,7 @@ def calls(monkeypatch):
     return seen
 
 
-def test_the_figure_lies_in_the_run(calls, tmp_path, capsys):
+def test_the_figure_is_written_to_the_run(calls, tmp_path, capsys):
     assert main(["explain", "a b", "--workdir", str(tmp_path)]) == 0
     assert calls == [(str(tmp_path), "a b", "")]
     target = tmp_path / "plots" / "explain_0_a b.png"
@@ -33,7 +33,7 @@ def test_the_figure_lies_in_the_run(calls, tmp_path, capsys):
     assert str(target) in out
 
 
-def test_the_figure_lies_where_it_is_wanted(calls, tmp_path):
+def test_the_figure_is_written_to_out(calls, tmp_path):
     target = tmp_path / "here" / "x.png"
     arguments = ["--workdir", "w", "--data", "shapes:val", "--out", str(target)]
     assert main(["explain", "7", *arguments]) == 0
@@ -41,12 +41,12 @@ def test_the_figure_lies_where_it_is_wanted(calls, tmp_path):
     assert target.exists()
 
 
-def test_what_is_not_there_is_one_line(calls, capsys):
+def test_an_error_is_one_line(calls, capsys):
     assert main(["explain", "unknown", "--workdir", "w"]) == 1
     assert capsys.readouterr().err == "yolojax explain: 'unknown' is no picture.\n"
 
 
-def test_a_run_is_needed(capsys):
+def test_workdir_is_required(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["explain", "7"])
     assert stop.value.code == 2

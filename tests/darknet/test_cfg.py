@@ -10,6 +10,7 @@ import pytest
 from yolojax.darknet.cfg import known_name, parse_cfg, read_cfg
 from yolojax.models import NETWORKS
 from yolojax.models.layers import (
+    KINDS,
     AvgPool,
     Connected,
     Conv,
@@ -19,6 +20,7 @@ from yolojax.models.layers import (
     MaxPool,
     Reorg,
     Route,
+    Shortcut,
     output_shapes,
 )
 
@@ -75,7 +77,7 @@ def net_of(*lines):
     return parse_cfg(NET + "\n".join(lines), "my.cfg")
 
 
-def test_every_layer_and_what_it_is_by_default():
+def test_every_layer_and_its_defaults():
     cfg = parse_cfg(("\ufeff" + NET + EVERY_LAYER).replace("\n", "\r\n"), "my.cfg")
     assert cfg.table == (
         Crop(16, 12),
@@ -127,6 +129,26 @@ def test_defaults_are_those_of_the_c_program(tmp_path):
     cfg = read_cfg(path)
     wanted = output_shapes(cfg.table, (16, 24, 3))
     assert [(int(h), int(w), int(c)) for w, h, c in found] == wanted
+
+
+def test_shortcut_and_groups_are_read_and_written():
+    text = "[conv]\nfilters=4\n[conv]\nfilters=8\nsize=3\npad=1\ngroups=4\n[shortcut]\nfrom=-2"
+    table = net_of(text).table
+    grouped = Conv(8, 3, 1, False, "logistic", "conv01", groups=4)
+    assert table[1:] == (grouped, Shortcut(-2, "linear"))
+    assert table[1].to_keys()["groups"] == 4
+    assert "groups" not in table[0].to_keys()
+    assert table[2].to_keys() == {"from": -2, "activation": "linear"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_keys_of_each_kind_make_the_layer_again(kind):
+    layers = {Conv: Conv(6, 5, 2, padding=1, groups=3), Route: Route((-1, 2)), MaxPool: MaxPool(3)}
+    layers |= {Local: Local(4), Connected: Connected(9), Shortcut: Shortcut(1, "relu")}
+    layer = layers.get(kind) or kind()
+    defaults = {name: key.default for name, key in kind.keys.items()}
+    defaults |= {"padding": 2} if kind is MaxPool else {}
+    assert kind.from_keys({**defaults, **layer.to_keys()}) == layer
 
 
 def test_net_has_darknet_s_defaults():
@@ -208,6 +230,7 @@ def test_the_files_of_the_original_program_are_read_or_refused_by_line():
         "yolov2-voc": "yolov2",
     }
     assert {"alexnet", "cifar", "densenet201", "strided", "vgg-16"} <= set(known)
-    families = r"darknet53|go|gru|resn|rnn|yolov3|cifar\.test"
+    assert {"darknet53", "resnet18", "resnet50", "resnet101", "resnext50"} <= set(known)
+    families = r"go|gru|rnn|yolov3|cifar\.test"
     assert all(re.match(families, name) for name in refused)
     assert all(re.match(r":\d+: .*(built here|leave one)", text) for text in refused.values())

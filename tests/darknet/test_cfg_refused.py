@@ -149,7 +149,7 @@ def edited(text, edits):
     return text
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)  # each builds a network
 @given(st.sampled_from(SMALL), EDITS)
 def test_a_damaged_cfg_is_a_network_or_a_value_error(text, edits):
     cfg = parsed(edited(text, edits))

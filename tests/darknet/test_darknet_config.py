@@ -2,6 +2,7 @@ import re
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -218,9 +219,11 @@ def test_config_to_cfg_and_back(name):
     text = cfg_text(config)
     cfg = parse_cfg(text, "my.cfg")
     network, head = build_model(config.model)
-    bare = [x._replace(name="") if hasattr(x, "name") else x for x in network.table]
-    assert [x._replace(name="") if hasattr(x, "name") else x for x in cfg.table] == bare
-    assert [*map(type, cfg.table)] == [*map(type, network.table)]
+    ours, theirs = (
+        [replace(x, name="") if hasattr(x, "name") else x for x in table]
+        for table in (network.table, cfg.table)
+    )
+    assert ours == theirs
     assert cfg.head.kind == head
     again = config_of(text, classes=config.model.classes)
     assert cfg_text(again) == text

@@ -177,7 +177,7 @@ def resident(path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux says what is held")
-def test_a_file_is_not_held_in_memory_beside_what_is_made_of_it(tmp_path):
+def test_a_file_is_released_once_copied_to_the_device(tmp_path):
     model = Network((Conv(64, 1, name="a"), *(Conv(256, 3, name=name) for name in "bcd")))
     shapes = jax.tree.leaves(variable_shapes(model, SIZE))
     path = write(tmp_path / "w", header(0, 2, 0), sum(leaf.size for leaf in shapes))
@@ -240,7 +240,7 @@ def test_old_header_has_32_bits_of_seen(tmp_path):
     ("version", "seen"),
     [((0, 1, 0), 2**31), ((0, 2, 0), -1), ((0, 2, 0), 2**63), ((-1, 0, 0), 0), ((0, 2), 0)],
 )
-def test_a_header_without_room_is_refused(tmp_path, version, seen):
+def test_values_that_do_not_fit_a_header_are_refused(tmp_path, version, seen):
     path = write(tmp_path / "w", header(0, 2, 0), FLOATS)
     variables, _ = load_weights(path, TWO, image_size=SIZE)
     with pytest.raises(ValueError, match=f"cannot hold seen = {seen}"):
@@ -289,14 +289,14 @@ def test_upto_must_be_a_number_of_layers(tmp_path, upto):
         (FLOATS + 2, r"8 bytes follow layer 2 \(b\)"),
     ],
 )
-def test_wrong_length_says_where_the_file_ends(tmp_path, count, where):
+def test_wrong_length_names_where_the_file_ends(tmp_path, count, where):
     path = write(tmp_path / "cut.weights", header(0, 2, 0), count)
     sizes = f"needs {20 + 4 * FLOATS} bytes .* the file has {20 + 4 * count}"
     with pytest.raises(ValueError, match=f"cut.weights.*{where}.*{sizes}.* must be those of"):
         load_weights(path, TWO, image_size=SIZE)
 
 
-def test_wrong_length_says_what_the_file_is(tmp_path):
+def test_wrong_length_names_the_file_it_fits(tmp_path):
     partial = write(tmp_path / "w.conv.1", header(0, 2, 5), FIRST)
     with pytest.raises(ValueError, match="fits the layers before 1: give --upto 1"):
         load_weights(partial, TWO, image_size=SIZE)
@@ -331,7 +331,7 @@ def test_values_that_no_network_has_are_refused(tmp_path, place, value, where):
         load_weights(tmp_path / "w", TWO, image_size=SIZE)
 
 
-def test_what_is_no_weights_file_is_refused(tmp_path):
+def test_other_files_are_refused(tmp_path):
     (tmp_path / "page").write_bytes(b"<html>")
     (tmp_path / "long page").write_bytes(b"<!DOCTYPE html><html></html>")
     for name, message in (

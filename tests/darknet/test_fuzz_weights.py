@@ -120,7 +120,7 @@ def test_ten_empty_gigabytes_are_not_read(tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10  # KB
 
 
-def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
+def test_pipes_and_folders_are_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for name in ("pipe", "."):
         with pytest.raises(ValueError, match="not a file"):

@@ -10,10 +10,13 @@ import cv2
 import jax
 import numpy as np
 import pytest
+import small_detector
 from random_models import narrow_config, random_image, random_variables
 
 from yolojax.config import Config, DataConfig, ModelConfig
+from yolojax.darknet.cfg import parse_cfg
 from yolojax.darknet.cfg_writer import cfg_text
+from yolojax.darknet.config import config_from_cfg
 from yolojax.darknet.weights import save_weights
 from yolojax.tasks import build
 
@@ -72,6 +75,12 @@ def test_boxes_equal_opencv_s(name, tmp_path):
     corners = np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], 1)
     np.testing.assert_allclose(ours.boxes[0], corners, atol=1e-4)
     np.testing.assert_allclose(ours.objectness[0], rows[:, 4], atol=1e-4)
+
+
+def test_shortcuts_and_groups_equal_opencv_s(tmp_path):
+    text = small_detector.CFG.replace("[maxpool]", f"{small_detector.JOINED}[maxpool]")
+    config = config_from_cfg(parse_cfg(text, "n.cfg"), name="n", text=text)
+    compare(config, tmp_path, "conv_5")
 
 
 @pytest.mark.slow

@@ -162,8 +162,11 @@ def test_the_program_reads_the_cfg_and_weights_of_each_network(name, tmp_path):
     compare(narrow(name), tmp_path)
 
 
-def test_the_program_writes_the_same_bytes(tmp_path):
-    case = make_case(narrow("yolov1"), tmp_path)  # convolutions, a local and a connected layer
+@pytest.mark.parametrize("name", ["yolov1", "groups"])
+def test_the_program_writes_the_same_bytes(name, tmp_path):
+    # yolov1: convolutions, a local and a connected layer
+    text = narrow(name) if name in NETWORKS else NET + CONV + "filters=8\n" + JOINED[name] + END
+    case = make_case(text, tmp_path)
     with oracle.darknet(case.cfg, case.weights) as network:
         oracle.save_weights(network, tmp_path / "again.weights")
     assert (tmp_path / "again.weights").read_bytes() == case.weights.read_bytes()

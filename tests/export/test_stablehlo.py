@@ -26,6 +26,7 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("yolojax", "f
 """
 CASES = {  # name of the network: (with NMS, shapes of the outputs)
     "small": (True, {"boxes": (100, 4), "scores": (100,), "labels": (100,), "count": ()}),
+    "shortcut": (False, {"boxes": (12, 4), "scores": (12, 4)}),
     "v1tiny_narrow": (False, {"boxes": (18, 4), "scores": (18, 20)}),
     "darknet19_narrow": (False, {"probabilities": (50,)}),
 }
@@ -35,6 +36,8 @@ def load(name):
     """A model with an NMS of few candidates, which compiles fast."""
     if name == "small":
         model = small_detector.of_cfg()
+    elif name == "shortcut":
+        model = small_detector.with_shortcut()
     else:
         weights, cfg = GOLDEN / "weights" / f"{name}.weights", GOLDEN / "cfg" / f"{name}.cfg"
         model = load_model(weights, cfg=cfg)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from yolojax.heads.predictions import scores
-from yolojax.heads.yolov2 import class_probs, decode, offset_target, slot_boxes, split
+from yolojax.heads.yolov2 import class_probs, decode, decode_boxes, offset_target, split
 from yolojax.ops.boxes import xyxy_to_cxcywh
 from yolojax.ops.nms import nms
 
@@ -36,10 +36,10 @@ def test_a_zero_output_is_the_anchor_in_the_middle_of_its_cell():
 
 
 def test_activations_equal_darknets():
-    slots = split(channels_last(GOLDEN["raw"]), 5)
+    outputs = split(channels_last(GOLDEN["raw"]), 5)
     act = GOLDEN["act"].transpose(0, 3, 4, 1, 2)
-    parts = (slots.offset, slots.log_scale, slots.objectness[..., None])
-    ours = np.concatenate([*parts, jax.nn.softmax(slots.logits)], axis=-1)
+    parts = (outputs.offset, outputs.log_scale, outputs.objectness[..., None])
+    ours = np.concatenate([*parts, jax.nn.softmax(outputs.logits)], axis=-1)
     np.testing.assert_allclose(ours, act, rtol=1e-5, atol=1e-6)
 
 
@@ -89,21 +89,21 @@ def test_centres_of_location_anchor_are_in_anchors_from_the_middle_of_the_cell()
 
 
 @pytest.mark.parametrize("location", LOCATIONS)
-def test_offset_targets_are_what_slot_boxes_makes_the_centre_of(location):
+def test_offset_targets_are_what_decode_boxes_makes_the_centre_of(location):
     anchors = np.array([(2.0, 0.5), (0.7, 3.0)], np.float32)
     inside = np.random.default_rng(0).uniform(size=(1, 3, 2, 2, 2)).astype(np.float32)
-    slots = split(jnp.zeros((1, 3, 2, 12)), 2, location)
-    slots = slots._replace(offset=offset_target(inside, anchors, location))
-    centres = xyxy_to_cxcywh(slot_boxes(slots, anchors, location))[..., :2] * np.array([2, 3])
+    outputs = split(jnp.zeros((1, 3, 2, 12)), 2, location)
+    outputs = outputs._replace(offset=offset_target(inside, anchors, location))
+    centres = xyxy_to_cxcywh(decode_boxes(outputs, anchors, location))[..., :2] * np.array([2, 3])
     corners = np.stack(np.meshgrid(np.arange(2), np.arange(3)), axis=-1)[None, :, :, None]
     np.testing.assert_allclose(centres - corners, inside, atol=1e-6)
 
 
 def test_the_objectness_logit_is_the_raw_value():
     raw = jax.random.normal(jax.random.key(0), (1, 2, 3, 14))
-    slots = split(raw, 2)
-    np.testing.assert_array_equal(slots.objectness_logit, np.asarray(raw)[..., [4, 11]])
-    np.testing.assert_array_equal(jax.nn.sigmoid(slots.objectness_logit), slots.objectness)
+    outputs = split(raw, 2)
+    np.testing.assert_array_equal(outputs.objectness_logit, np.asarray(raw)[..., [4, 11]])
+    np.testing.assert_array_equal(jax.nn.sigmoid(outputs.objectness_logit), outputs.objectness)
 
 
 def test_classes_by_themselves_are_the_sigmoid_of_their_logits():

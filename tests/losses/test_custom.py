@@ -24,6 +24,14 @@ def returns(value):
 
 import jax.numpy as jnp
 
+def checks_its_arguments(*, classes, anchors, class_loss, warmup_images):
+    assert classes == ("cat",)
+    assert anchors == ((1.0, 1.0), (2.0, 2.0))
+    assert class_loss == "cross_entropy"
+    assert warmup_images == 12800
+    return lambda raw, batch, seen: (0.0, {"loss": 0.0})
+
+
 nothing = returns(None)
 no_loss = returns((jnp.float32(1), {}))
 vector = returns((jnp.ones(3), {}))
@@ -55,6 +63,18 @@ def test_it_takes_what_it_names_from_the_config_and_from_arguments(named):
     scalar, metrics = build(named(class_weight=3.0)).loss(jnp.full(4, 0.5), {}, 7)
     assert scalar == metrics["loss"] == 10 * 3 * 2 * (4 * 0.5) ** 2
     assert metrics["seen"] == 7
+
+
+def test_arguments_have_the_values_of_the_config(named):
+    """`classes` are the class names, not the variant of the class term."""
+    assert build(named("checks_its_arguments")).loss(None, {}, 0)[0] == 0
+
+
+def test_arguments_of_a_loss_of_the_package_are_refused(named):
+    config = named()
+    config.loss.name = "region"
+    with pytest.raises(ValueError, match="has 'power', but the loss region takes none"):
+        build(config)
 
 
 def test_the_config_that_names_it_survives_json(named):

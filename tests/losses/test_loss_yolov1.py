@@ -9,7 +9,7 @@ from cell_truths import batch_of_cells
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolojax.heads.yolov1 import cell_boxes, split
+from yolojax.heads.yolov1 import decode_boxes, split
 from yolojax.losses.yolov1 import assign_cells, yolov1_loss
 from yolojax.ops.boxes import cxcywh_to_xyxy, iou, xyxy_to_cxcywh
 
@@ -59,7 +59,7 @@ def run(raw, batch, side=1, boxes=1, **options):
 
 @partial(jax.jit, static_argnames=("side", "boxes"))
 def assigned(raw, batch, side, boxes):
-    return assign_cells(cell_boxes(split(raw, side, boxes), True), batch)
+    return assign_cells(decode_boxes(split(raw, side, boxes), True), batch)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -77,8 +77,8 @@ def test_gradient_and_cost_equal_darknets(boxes, case):
 def test_the_responsible_boxes_are_darknets(boxes):
     golden, batch = golden_of(boxes)
     found = jax.device_get(assigned(golden["raw"], batch, 7, boxes))
-    assert (found.responsible.sum(-1) == found.has_truth).all()
-    ours = np.where(found.has_truth, found.responsible.argmax(-1), -1)
+    assert (found.responsible.sum(-1) == found.has_box).all()
+    ours = np.where(found.has_box, found.responsible.argmax(-1), -1)
     np.testing.assert_array_equal(ours.reshape(2, 49), golden["responsible"])
 
 

@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 
 from yolojax.losses.region import region_loss
-from yolojax.losses.terms import with_terms
 
 ANCHORS = ((1.0, 1.0), (2.0, 1.5))
 BATCH = {
@@ -16,32 +15,30 @@ LATE = 20000
 
 
 def run(raw=RAW, seen=LATE, **options):
-    return region_loss(anchors=ANCHORS, **options)(raw, BATCH, seen)
+    return jax.jit(region_loss(anchors=ANCHORS, **options))(raw, BATCH, seen)
 
 
 def slope(**options):
-    return np.asarray(jax.grad(lambda raw: run(raw, **options)[0])(RAW)).reshape(1, 3, 3, 2, 8)
+    gradient = jax.jit(jax.grad(lambda raw: run(raw, **options)[0]))(RAW)
+    return np.asarray(gradient).reshape(1, 3, 3, 2, 8)
 
 
-def test_what_is_kept_adds_up_to_the_terms():
-    scalar, metrics, kept = jax.jit(with_terms(region_loss(anchors=ANCHORS)))(RAW, BATCH, 0)
+def test_terms_add_up_to_the_loss():
+    loss = region_loss(anchors=ANCHORS)
+    scalar, metrics = jax.jit(loss)(RAW, BATCH, 0)
+    terms, _, assignment = jax.jit(loss.compute)(RAW, BATCH, 0)
     names = ("coord", "object", "noobject", "class")
     for name in names:
-        assert kept[name].shape == (1, 3, 3, 2)
-        np.testing.assert_allclose(kept[name].sum(), metrics[f"loss_{name}"], rtol=1e-6)
-    np.testing.assert_allclose(sum(kept[name].sum() for name in names), scalar, rtol=1e-6)
-    assert kept["found"].responsible.sum() == 2
+        assert terms[name].shape == (1, 3, 3, 2)
+        np.testing.assert_allclose(terms[name].sum(), metrics[f"loss_{name}"], rtol=1e-6)
+    np.testing.assert_allclose(sum(terms[name].sum() for name in names), scalar, rtol=1e-6)
+    assert assignment.responsible.sum() == 2
     assert run(seen=0)[0] == pytest.approx(float(scalar))
 
 
-def test_nothing_is_kept_of_other_losses():
-    *_, kept = with_terms(lambda raw, batch, seen: (raw.sum(), {}))(RAW, BATCH, 0)
-    assert kept == {}
-
-
 @pytest.mark.parametrize(("ignore", "learning"), [("none", 16), ("prediction", 15), ("prior", 15)])
-def test_ignored_slots_learn_no_objectness(ignore, learning):
-    """All but two of 18 slots are drawn to 0, and of these one is near a truth."""
+def test_ignored_positions_have_no_objectness_target(ignore, learning):
+    """16 of 18 positions have no assigned box; one of them is near a ground-truth box."""
     raw = np.zeros((1, 3, 3, 2, 8), np.float32)
     raw[..., 2:4] = -3  # small boxes
     near = (0, 1, 0, 1) if ignore == "prediction" else (0, 2, 2, 0)
@@ -50,51 +47,53 @@ def test_ignored_slots_learn_no_objectness(ignore, learning):
         "labels": np.zeros((1, 2), np.int32),
         "mask": np.ones((1, 2), bool),
     }
-    if ignore == "prediction":  # this slot predicts the first truth, and another answers for it
+    if ignore == "prediction":  # this position predicts the first box, which is assigned to another
         raw[0, 1, 0, 1] = [0.75, 0.15, np.log(0.9 / 2), np.log(0.9 / 1.5), 0, 0, 0, 0]
         raw[0, 1, 0, 1, :2] = np.log(raw[0, 1, 0, 1, :2] / (1 - raw[0, 1, 0, 1, :2]))
     loss = region_loss(anchors=ANCHORS, ignore=ignore, ignore_threshold=0.5)
-    *_, kept = with_terms(loss)(raw.reshape(1, 3, 3, 16), batch, LATE)
-    learnt = np.asarray(kept["noobject"]) > 0
-    assert learnt.sum() == learning
-    assert learnt[near] == (ignore == "none")
+    terms = jax.jit(loss.compute)(raw.reshape(1, 3, 3, 16), batch, LATE).terms
+    pushed = np.asarray(terms["noobject"]) > 0
+    assert pushed.sum() == learning
+    assert pushed[near] == (ignore == "none")
 
 
-def test_a_class_weighs_as_much_as_it_is_given():
+def test_class_weights_multiply_the_gradient():
     plain, heavy = slope(), slope(class_weights=(1.0, 1.0, 3.0))
     at = np.argwhere(np.abs(heavy - plain).sum(axis=-1) > 1e-7)
-    assert len(at) == 1  # the slot of the one truth of class 2
+    assert len(at) == 1  # the position of the one box of class 2
     np.testing.assert_allclose(heavy[..., 5:][tuple(at[0])], 3 * plain[..., 5:][tuple(at[0])])
 
 
-def test_smoothed_labels_want_less_than_all():
-    np.testing.assert_allclose(
-        slope(label_smoothing=0.3)[..., 5:].sum(axis=-1), 0, atol=1e-6
-    )  # wants still add up to 1
+def test_smoothed_targets_sum_to_one():
+    np.testing.assert_allclose(slope(label_smoothing=0.3)[..., 5:].sum(axis=-1), 0, atol=1e-6)
     assert np.abs(slope(label_smoothing=0.3) - slope()).max() > 0.05
 
 
-def test_classes_by_themselves_learn_without_one_another():
+def test_sigmoid_classes_are_independent():
     raw = RAW.reshape(1, 3, 3, 2, 8)
     changed = raw.copy()
     changed[..., 5] += 1
 
     def others(values, activation):
         loss = region_loss(anchors=ANCHORS, class_activation=activation)
-        grad = jax.grad(lambda r: loss(r, BATCH, LATE)[0])(values.reshape(RAW.shape))
+        slope = jax.jit(jax.grad(lambda r: loss(r, BATCH, LATE)[0]))
+        grad = slope(values.reshape(RAW.shape))
         return np.asarray(grad).reshape(raw.shape)[..., 6:]
 
     np.testing.assert_allclose(others(raw, "sigmoid"), others(changed, "sigmoid"))
     assert np.abs(others(raw, "softmax") - others(changed, "softmax")).max() > 0.01
 
 
-def test_darknets_cost_is_told_only_of_darknets_terms():
-    assert "darknet_cost" in run()[1]
+def test_only_darknets_terms_have_its_cost():
+    def metrics(**options):
+        return jax.eval_shape(region_loss(anchors=ANCHORS, **options), RAW, BATCH, LATE)[1]
+
+    assert "darknet_cost" in metrics()
     for other in ({"box_loss": "giou"}, {"objectness_loss": "bce"}, {"class_loss": "squared"}):
-        assert "darknet_cost" not in run(**other)[1]
+        assert "darknet_cost" not in metrics(**other)
 
 
-def test_gamma_of_none_is_the_cross_entropy():
+def test_focal_of_gamma_0_is_the_cross_entropy():
     bce = slope(objectness_loss="bce", rescore=False)
     np.testing.assert_allclose(
         slope(objectness_loss="focal", focal_gamma=0.0, rescore=False), bce, rtol=1e-5, atol=1e-7

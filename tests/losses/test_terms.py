@@ -2,7 +2,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from yolojax.losses.terms import Square, cross_entropy, darknet_cost, reduce_terms, squared_error
+from yolojax.losses.terms import (
+    LossTerms,
+    Square,
+    SumOfTerms,
+    cross_entropy,
+    darknet_cost,
+    squared_error,
+    terms_of,
+)
 
 
 def test_squared_error_and_its_derivative():
@@ -35,9 +43,15 @@ def test_cross_entropy_of_a_label_outside_the_classes_is_nothing():
 
 def test_terms_are_summed_and_images_averaged():
     terms = {"a": jnp.ones((2, 3)), "b": jnp.full((2, 3, 2), 2.0)}
-    total, means = reduce_terms(terms)
-    assert means == {"a": 3.0, "b": 12.0}
+    loss = SumOfTerms(lambda raw, batch, seen: LossTerms(terms, {"seen": seen}))
+    total, metrics = loss(None, {}, 7)
+    assert metrics == {"loss": 15.0, "loss_a": 3.0, "loss_b": 12.0, "seen": 7}
     assert total == 15.0
+    assert terms_of(loss, None, {}, 0).terms is terms
+
+
+def test_other_losses_have_no_terms():
+    assert terms_of(lambda raw, batch, seen: (raw.sum(), {}), jnp.ones(2), {}, 0).terms == {}
 
 
 def test_darknets_cost_squares_the_weights_and_averages_images():

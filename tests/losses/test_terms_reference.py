@@ -8,9 +8,7 @@ import pytest
 from reference import BOX, CLASSES, OBJECTNESS, alpha, aspect
 
 from yolojax.heads.yolov2 import ACTIVATIONS
-from yolojax.losses.boxes import BOX_TERMS
-from yolojax.losses.classes import CLASS_TERMS
-from yolojax.losses.terms import OBJECTNESS_TERMS
+from yolojax.losses.terms import BOX_TERMS, CLASS_TERMS, OBJECTNESS_TERMS
 from yolojax.ops.boxes import cxcywh_to_xyxy
 
 RANGE = {"iou": (0, 1), "giou": (0, 2), "diou": (0, 2), "ciou": (0, 3)}

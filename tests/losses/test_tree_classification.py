@@ -50,11 +50,6 @@ def test_accuracy_is_counted_among_leaves():
     assert metrics["count"] == 4
 
 
-def test_accuracy_is_counted_among_the_nodes_that_are_asked_for():
-    logits = np.tile([2.2, 0.0, 0.01, 0.0, 0.0], (2, 1))
-    assert run(logits, [0, 1], nodes=[0, 1])[0]["top1"] == 0.5
-
-
 @pytest.mark.parametrize("nothing", [-1, 5])
 def test_a_label_that_is_no_node_counts_for_nothing(nothing):
     logits = np.random.default_rng(0).normal(size=(3, 5))
@@ -68,7 +63,6 @@ def test_a_label_that_is_no_node_counts_for_nothing(nothing):
     ("options", "message"),
     [
         ({"label_smoothing": 1.0}, "label_smoothing must be in"),
-        ({"nodes": [5]}, "nodes holds 5"),
         ({"tree": []}, "a tree needs the parent"),
     ],
 )

@@ -31,7 +31,7 @@ def nhwc(x):
     return x.transpose(0, 2, 3, 1)
 
 
-def test_leaky_keeps_positive_and_takes_a_tenth_of_negative():
+def test_leaky_multiplies_negative_values_by_a_tenth():
     np.testing.assert_allclose(leaky(jnp.array([-2.0, 0.0, 3.0])), [-0.2, 0.0, 3.0], rtol=1e-6)
     np.testing.assert_allclose(jax.grad(lambda x: leaky(x).sum())(jnp.array([-2.0, 3.0])), [0.1, 1])
 
@@ -61,7 +61,7 @@ def test_reorg_and_its_gradient_equal_the_c_program(case):
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 4, 4), (1, 4, 3, 4), (1, 4, 4, 6)])
-def test_reorg_refuses_what_it_cannot_divide(shape):
+def test_reorg_needs_divisible_shapes(shape):
     with pytest.raises(ValueError, match="channels that are a multiple of 4"):
         reorg(jnp.zeros(shape), 2)
 
@@ -114,7 +114,7 @@ def shortcut_by_loops(x, other):
 @pytest.mark.parametrize(
     "shape", [(2, 4, 6, 3), (2, 4, 6, 5), (2, 8, 12, 2), (2, 9, 13, 3), (2, 2, 3, 4), (2, 5, 7, 3)]
 )
-def test_shortcut_adds_what_the_c_program_adds(shape):
+def test_shortcut_equals_loops_over_values(shape):
     rng = np.random.default_rng(0)
     x, other = rng.standard_normal((2, 4, 6, 3)), rng.standard_normal(shape)
     x, other = jnp.asarray(x, jnp.float32), jnp.asarray(other, jnp.float32)
@@ -148,7 +148,7 @@ def test_crop_needs_images_of_its_size():
         crop(jnp.zeros((1, 4, 4, 3)), 4, 5)
 
 
-def test_each_program_keeps_the_root_from_zero_in_its_own_way():
+def test_epsilon_of_each_program():
     x, zero, one = jnp.array([[2.0]]), jnp.zeros(1), jnp.ones(1)
     var = jnp.array([1e-6])  # so small that it matters
     settings = x, zero, var, one, jnp.array([5.0])
@@ -188,7 +188,7 @@ def test_batch_norm_gradient_is_the_exact_one_but_for_one_in_n():
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
-def test_batch_norm_takes_more_positions_than_an_int32_can_count():
+def test_batch_norm_of_more_positions_than_an_int32_holds():
     x = jax.ShapeDtypeStruct((2**14, 416, 416, 1), jnp.bfloat16)  # 64 images on each of 256 chips
     channel = jax.ShapeDtypeStruct((1,), jnp.float32)
     gradients = jax.grad(lambda *a: batch_norm(*a)[0].sum(), (0, 1, 2))

@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 
+import yolojax
 from yolojax.models.layers import (
     AvgPool,
     Connected,
@@ -42,7 +45,7 @@ def test_downsampling_takes_the_coarsest_branch():
     assert downsampling((MaxPool(stride=1), Conv(1))) == 1
 
 
-def test_downsampling_ends_where_places_do():
+def test_downsampling_ends_at_connected_layers_and_means():
     assert downsampling((Crop(4, 4), Conv(1, 7, 2), Local(1, stride=2), Dropout())) == 4
     assert downsampling((MaxPool(), AvgPool(), Conv(1, 1, 2))) == 2
     assert downsampling((MaxPool(), Connected(4), Connected(2))) == 2
@@ -52,7 +55,7 @@ def test_width_spares_the_last_layer():
     assert filters(scale_width((Conv(8), MaxPool(), Conv(30), Conv(125)), 0.25)) == [2, 8, 125]
 
 
-def test_width_keeps_at_least_one_filter_and_what_reorg_can_deal_out():
+def test_width_rounds_to_one_filter_and_to_multiples_for_reorg():
     table = (Conv(8), Conv(64), Reorg(2), Conv(7))
     assert filters(scale_width(table, 0.01)) == [1, 4, 7]
     assert filters(scale_width(table, 0.3)) == [2, 20, 7]  # 64 * 0.3 = 19.2
@@ -110,3 +113,11 @@ def test_width_one_is_the_published_network():
 def test_width_must_be_positive(width):
     with pytest.raises(ValueError, match="width must be above 0"):
         scale_width((Conv(8),), width)
+
+
+def test_few_files_know_a_kind_of_layer():
+    package = Path(yolojax.__file__).parent
+    users = {
+        str(p.relative_to(package)) for p in package.rglob("*.py") if "Shortcut" in p.read_text()
+    }
+    assert users == {"models/layers.py", "models/network.py", "export/onnx_layers.py"}

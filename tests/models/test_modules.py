@@ -86,7 +86,7 @@ def test_a_connected_layer_normalises_each_output():
 
 
 @pytest.mark.parametrize("epsilon", ["gpu", "cpu"])
-def test_a_convolution_normalises_with_the_epsilon_asked_for(epsilon):
+def test_a_convolution_normalises_with_its_epsilon(epsilon):
     layer = ConvLayer(Conv(1, 1, activation="linear"), epsilon=epsilon)
     params = {"kernel": jnp.ones((1, 1, 1, 1)), "scale": jnp.ones(1), "bias": jnp.zeros(1)}
     stats = {"mean": jnp.zeros(1), "var": jnp.zeros(1)}  # only the epsilon is left
@@ -101,7 +101,7 @@ def test_a_convolution_normalises_with_the_epsilon_asked_for(epsilon):
         (LocalLayer(Local(4, name="head")), (1, 3, 3, 2)),
     ],
 )
-def test_layers_of_one_image_size_say_so(layer, shape):
+def test_layers_of_one_image_size_refuse_others(layer, shape):
     variables = jax.eval_shape(layer.init, jax.random.key(0), jnp.zeros((1, 2, 3, 2)))
     with pytest.raises(ValueError, match=r"'head'.*at one image size alone"):
         jax.eval_shape(layer.apply, variables, jnp.zeros(shape))

@@ -16,6 +16,7 @@ from yolojax.models.layers import (
     MaxPool,
     Reorg,
     Route,
+    Shortcut,
 )
 from yolojax.models.network import Network, variable_shapes
 
@@ -26,6 +27,8 @@ SMALL = (
     Route((-3,)),
     Reorg(2),
     Route((-1, -3)),
+    Conv(8, 3, groups=2, name="c"),
+    Shortcut(2, "leaky"),
     Conv(6, 1, batch_norm=False, activation="linear", name="output"),
 )
 IMAGE = jax.random.uniform(jax.random.key(1), (3, 8, 6, 3))
@@ -56,7 +59,7 @@ def test_a_connected_network_takes_one_image_size():
         jax.eval_shape(model.apply, shapes, jnp.zeros((1, 6, 6, 3)))
 
 
-def test_all_outputs_are_those_of_each_layer_in_turn():
+def test_all_outputs_has_the_output_of_every_layer():
     # Crop to -1..1, the mean of it, and the two of them (one cell each) side by side.
     model = Network((Crop(2, 2), AvgPool(), Crop(1, 1), AvgPool(), Route((1, -1))))
     image = jnp.arange(12.0).reshape(1, 2, 2, 3) / 12
@@ -68,7 +71,7 @@ def test_all_outputs_are_those_of_each_layer_in_turn():
     np.testing.assert_array_equal(model.apply({}, image), outputs[-1])
 
 
-def test_dropout_keeps_the_mean_and_happens_in_training_alone():
+def test_dropout_keeps_the_mean_and_is_for_training_only():
     model, ones = Network((Dropout(0.25),)), jnp.ones((1, 40, 40, 3))
     dropped = [
         model.apply({}, ones, train=True, rngs={"dropout": jax.random.key(i)}) for i in (0, 0, 1)
@@ -144,7 +147,7 @@ def test_training_moves_all_statistics_and_reaches_all_parameters():
     ("precision", "expected"),
     [(None, "DEFAULT"), ("tensorfloat32", "HIGH"), ("float32", "HIGHEST")],
 )
-def test_products_of_float32_have_the_precision_asked_for(precision, expected):
+def test_precision_of_float32_products(precision, expected):
     """In both passes; the backend decides what a name means, so only the program is looked at."""
     model = Network((Conv(4, 3, name="a"), Conv(4, 3, name="b")), precision=precision)
     image = jnp.zeros((1, 8, 8, 3))
@@ -158,7 +161,7 @@ def test_products_of_float32_have_the_precision_asked_for(precision, expected):
 
 @pytest.mark.parametrize("table", [SMALL, (Conv(4, 7, 2, name="a"),), (Crop(4, 4), AvgPool())])
 @pytest.mark.parametrize("train", [True, False])
-def test_bytes_stand_for_their_255ths(table, train):
+def test_bytes_are_divided_by_255(table, train):
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
     model = Network(table)
     values = model.init(jax.random.key(0), images)

@@ -1,5 +1,3 @@
-import math
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -35,27 +33,6 @@ SHAPES = {
     "tiny_darknet": ((64, 96), (2, 1, 1, 60)),
 }
 
-# Outputs, height and width of the images, and Darknet's own count of the trainable parameters and
-# of the floats in a .weights file. yolov1_paper without batch normalisation has no other floats.
-COUNTS = [
-    ("yolov2", 125, 416, 50_655_389, 50_676_061),
-    ("yolov2", 425, 608, 50_962_889, 50_983_561),
-    ("yolov2_tiny_voc", 125, 416, 15_861_773, 15_867_885),
-    ("yolov2_tiny_coco", 425, 416, 11_232_057, 11_237_145),
-    ("yolo9000", 28269, 544, 48_793_101, 48_807_501),
-    ("yolov1", 1715, 448, 197_301_875, 197_328_243),
-    ("yolov1_paper", 1470, 448, 271_703_550, 271_703_550),
-    ("yolov1_tiny", 1470, 448, 27_095_374, 27_099_950),
-    ("darknet19", 1000, 256, 20_842_376, 20_856_776),
-    ("darknet19", 9418, 448, 29_470_826, 29_485_226),
-    ("extraction", 1000, 224, 23_437_224, 23_455_400),
-    ("darknet_reference", 1000, 256, 7_319_416, 7_323_480),
-]
-
-
-def count(variables):
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables))
-
 
 def kinds(name, kind):
     return [layer for layer in NETWORKS[name].table(60) if isinstance(layer, kind)]
@@ -74,15 +51,8 @@ def test_raw_has_the_shape_that_the_head_reads(name):
     assert jax.eval_shape(model.apply, shapes, image).shape == wanted
 
 
-@pytest.mark.parametrize(("name", "outputs", "size", "params", "floats"), COUNTS)
-def test_parameters_are_as_many_as_in_the_c_program(name, outputs, size, params, floats):
-    shapes = variable_shapes(build_network(name, outputs), (size, size))
-    assert count(shapes["params"]) == params
-    assert count(shapes) == floats
-
-
 @pytest.mark.parametrize("name", NETWORKS)
-def test_places_have_one_name_each_and_the_last_is_the_output(name):
+def test_names_are_unique_and_the_last_is_output(name):
     layers = kinds(name, WITH_PARAMETERS)
     names = [layer.name for layer in layers]
     assert all(names)
@@ -94,7 +64,7 @@ def test_places_have_one_name_each_and_the_last_is_the_output(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_smallest_image_is_what_the_strides_make(name):
+def test_downsampling_of_each_network(name):
     wanted = {"yolov1": 64, "yolov1_paper": 64, "tiny_darknet": 16}.get(name, 32)
     wanted = {"yolov1_tiny": 64, "fast_yolo": 64, "darknet_reference": 64}.get(name, wanted)
     assert downsampling(NETWORKS[name].table(60)) == wanted
@@ -118,7 +88,7 @@ def test_variables_are_named_by_place(name, names):
     assert names <= {layer.name for layer in kinds(name, WITH_PARAMETERS)}
 
 
-def test_variables_are_those_of_a_layer_with_and_without_batch_normalisation():
+def test_variables_with_and_without_batch_normalisation():
     shapes = variable_shapes(build_network("yolov2", 10), (32, 32))
     assert set(shapes["params"]["stage3_conv2"]) == {"kernel", "scale", "bias"}
     assert set(shapes["params"]["output"]) == {"kernel", "bias"}
@@ -137,7 +107,7 @@ def test_convolutions_are_as_many_as_published(name, number):
 
 
 @pytest.mark.parametrize("name", ["yolov1_paper", "fast_yolo"])
-def test_the_networks_of_the_first_paper_know_no_batch_normalisation(name):
+def test_the_networks_of_the_first_paper_have_no_batch_normalisation(name):
     assert kinds(name, Crop) == [Crop()]  # all of the image, as -1..1
     assert not any(layer.batch_norm for layer in kinds(name, Conv | Connected))
 

@@ -80,7 +80,7 @@ def test_arithmetic_agrees_with_jax(name):
         assert (row.params, row.floats) == (params, params + statistics)
 
 
-def test_rows_say_what_goes_in_and_out():
+def test_rows_have_input_and_output_shapes():
     rows = layer_table(published("yolov2_voc"), (416, 320))
     first, route, output = rows[0], rows[28], rows[30]
     assert (first.input, first.output) == ((416, 320, 3), (416, 320, 32))

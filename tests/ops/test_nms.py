@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from yolojax.ops.boxes import cxcywh_to_xyxy, iou
-from yolojax.ops.nms import STRETCH, nms, suppress
+from yolojax.ops.nms import BLOCK, nms, suppress
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LEFT, MIDDLE, RIGHT = [0.0, 0, 1, 1], [0.25, 0, 1.25, 1], [0.5, 0, 1.5, 1]  # IoU .6, .6 and 1/3
@@ -137,11 +138,11 @@ def test_a_batch_equals_the_definition(images, iou_threshold, score_threshold, s
         class_agnostic=agnostic,
     )
     for image in range(3):
-        wanted = greedy(boxes[image], scores[image], *thresholds, *sizes, agnostic)
-        count = len(wanted)
+        expected = greedy(boxes[image], scores[image], *thresholds, *sizes, agnostic)
+        count = len(expected)
         assert out.count[image] == count
         assert out.valid[image].tolist() == [True] * count + [False] * (sizes[1] - count)
-        index = np.array(wanted, int).reshape(-1, 2)
+        index = np.array(expected, int).reshape(-1, 2)
         np.testing.assert_array_equal(out.labels[image, :count], index[:, 1])
         np.testing.assert_array_equal(out.boxes[image, :count], boxes[image, index[:, 0]])
         np.testing.assert_array_equal(
@@ -162,11 +163,11 @@ def test_equals_darknets_do_nms_sort():
         top_k=prob.size,
         max_detections=prob.size,
     )
-    wanted = np.where(objects[:, None], golden["sort_prob"], 0)
-    box, label = np.nonzero(wanted)
-    order = np.argsort(-wanted[box, label], kind="stable")
+    expected = np.where(objects[:, None], golden["sort_prob"], 0)
+    box, label = np.nonzero(expected)
+    order = np.argsort(-expected[box, label], kind="stable")
     assert 0 < out.count[0] == len(box) < np.count_nonzero(prob)
-    np.testing.assert_array_equal(out.scores[0, : len(box)], wanted[box, label][order])
+    np.testing.assert_array_equal(out.scores[0, : len(box)], expected[box, label][order])
     np.testing.assert_array_equal(out.labels[0, : len(box)], label[order])
     np.testing.assert_array_equal(out.boxes[0, : len(box)], boxes[box[order]])
 
@@ -190,28 +191,29 @@ def crowd(count):
     return jnp.asarray(boxes, jnp.float32), jnp.asarray(key.integers(0, 3, (2, count)))
 
 
-@pytest.mark.parametrize("count", [0, 1, STRETCH, STRETCH + 1, 3 * STRETCH - 5])
-def test_ranks_are_visited_a_stretch_at_a_time(count):
+@pytest.mark.parametrize("count", [0, 1, BLOCK, BLOCK + 1, 3 * BLOCK - 5])
+def test_suppression_in_blocks_equals_a_loop_over_ranks(count):
     boxes, groups = crowd(count)
     valid = jnp.arange(count) < jnp.array([[count], [count // 2]])
-    keep = suppress(boxes, groups, valid, 0.3)
+    keep = jax.jit(suppress)(boxes, groups, valid, 0.3)
     overlap = np.asarray(iou(boxes[:, :, None], boxes[:, None])) > np.float32(0.3)
+    keep, groups, valid = jax.device_get((keep, groups, valid))
     for image in range(2):
-        wanted = []
+        expected = []
         for rank in np.flatnonzero(valid[image]):
-            same = [r for r in wanted if groups[image, r] == groups[image, rank]]
+            same = [r for r in expected if groups[image, r] == groups[image, rank]]
             if not overlap[image, rank, same].any():
-                wanted.append(rank)
-        assert np.flatnonzero(keep[image]).tolist() == wanted
+                expected.append(rank)
+        assert np.flatnonzero(keep[image]).tolist() == expected
 
 
-def test_the_kept_that_matter_are_right_however_few():
-    boxes, groups = crowd(3 * STRETCH)
+def test_the_first_kept_boxes_are_right_with_enough():
+    boxes, groups = crowd(3 * BLOCK)
     valid = jnp.ones(groups.shape, bool).at[1, 20:].set(False)  # the second image is soon done
-    whole = suppress(boxes, groups, valid, 0.3)
-    assert whole[0, STRETCH:].any()
+    whole = jax.device_get(suppress(boxes, groups, valid, 0.3))
+    assert whole[0, BLOCK:].any()
     for enough in (1, 30, int(whole[0].sum())):
         keep = suppress(boxes, groups, valid, 0.3, enough=enough)
         for image in range(2):
-            first, wanted = (np.flatnonzero(k[image])[:enough].tolist() for k in (keep, whole))
-            assert first == wanted
+            first, expected = (np.flatnonzero(k[image])[:enough].tolist() for k in (keep, whole))
+            assert first == expected

@@ -103,7 +103,7 @@ def test_the_tree_is_the_one_that_darknet_reads():
         ([-1, 2, 1], "node 1 has parent 2"),
         ([-1, -2], "node 1 has parent -2"),
         ([0], "node 0 has parent 0"),
-        ([-1, -1, 0, 1, 0], "node 4 is a child of 0, but other nodes stand between"),
+        ([-1, -1, 0, 1, 0], "node 4 is a child of 0, but other nodes are between"),
         ([-1, 0, -1], "node 2 is a child of -1"),
     ],
 )
@@ -231,7 +231,7 @@ def test_descent_of_a_tree_in_ones_head(threshold, paper, darknet):
 
 
 def test_unknown_semantics_are_named():
-    with pytest.raises(ValueError, match="must be one of paper, darknet; got 'Paper'"):
+    with pytest.raises(ValueError, match=r"tree_semantics is 'Paper'; known: paper, darknet"):
         descend(jnp.zeros(26), 0.5, SMALL, "Paper")
 
 

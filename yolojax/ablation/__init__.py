@@ -1,1 +1,1 @@
-"""Ablations: a folder of overlays, each a few lines on the ones before -> runs -> a table."""
+"""Ablations: a folder of overlays, each changing the previous config -> runs -> a table."""

@@ -1,4 +1,4 @@
-"""The results of the runs on disk -> the numbers of each row, ready for JSON."""
+"""Read the results of the runs on disk: the numbers of each row, ready for JSON."""
 
 import json
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ UNDONE = "no result yet"
 
 
 def read_results(rows: Sequence[Row], seeds: int, workdir: Path) -> list[dict]:
-    """The numbers of each of `rows`, as far as its runs with seeds 0 .. `seeds` - 1 have ended.
+    """Read the numbers of each of `rows` from its finished runs with seeds 0 .. `seeds` - 1.
 
     Returns:
-        For each row name, label, missing (why it has no result, or ""), parameters (trainable),
-        bflops (2 * multiplications / 1e9 for an image), and of a row with results metric, seeds and
-        their scores (0..1), mean, std (n - 1; None with one seed), images_per_second (network and
-        NMS in the evaluation, mean over seeds), train_seconds (steps alone, mean over seeds; None
-        where none was logged) and difference (to the row with results before; None in the first).
+        For each row: name, label, missing (why it has no result, or ""), parameters (trainable) and
+        bflops (2 * multiplications / 1e9 per image). With results also: metric, seeds and their
+        scores (0..1), mean, std (n - 1; None with one seed), images_per_second (network and NMS in
+        the evaluation, mean over seeds), train_seconds (steps only, mean over seeds; None if not
+        logged) and difference (to the previous row with results; None in the first).
 
     Raises:
-        FileNotFoundError, ValueError: what an evaluation has written is damaged, or without a
-            score, or two rows were not evaluated on the same images.
+        FileNotFoundError, ValueError: a result file is damaged or has no score, or two rows were
+            not evaluated on the same images.
     """
     entries, before = [], {}
     for row in rows:
@@ -59,7 +59,8 @@ def _numbers(runs: list[Run]) -> dict:
     scores = [result[metric] for result in results]
     if None in scores:
         raise ValueError(
-            f"{runs[scores.index(None)].workdir}: no {metric}; has the test no truths?"
+            f"{runs[scores.index(None)].workdir}: no {metric}; does the test set have "
+            "ground-truth boxes?"
         )
     seconds = [s for s in map(_train_seconds, runs) if s is not None]
     return {
@@ -73,9 +74,9 @@ def _numbers(runs: list[Run]) -> dict:
 
 
 def _difference(ours: dict[int, Run], theirs: dict[int, Run]) -> dict | None:
-    """{to, seeds, value, interval (95 %, or None), covers} of the runs {seed: run} of two rows.
+    """Compare the runs {seed: run} of two rows: {to, seeds, value, interval (95 %), covers}.
 
-    Of the seeds that both rows have; of all where they share none.
+    The seeds that both rows have are compared, or all if they share none.
     """
     if not theirs:
         return None
@@ -94,12 +95,12 @@ def _difference(ours: dict[int, Run], theirs: dict[int, Run]) -> dict | None:
 
 
 def _images_per_second(result: dict) -> float:
-    """Of the devices: what reading and scaling the pictures takes is left out."""
+    """Speed of network and NMS; reading and resizing the pictures is excluded."""
     return 1000 / sum(ms for part, ms in result["speed"].items() if part != "input")
 
 
 def _train_seconds(run: Run) -> float | None:
-    """Of the steps of `run`, from the rates in its log: a run may have been stopped in between."""
+    """Seconds of the training steps, from the logged rates, as a run may have been interrupted."""
     rates = [
         line.get("train/images_per_sec") for line in read_metrics(run.workdir / "metrics.jsonl")
     ]

@@ -1,9 +1,9 @@
-"""A folder of overlays -> the rows of an ablation.
+"""Read the rows of an ablation from a folder of overlays.
 
-The files are taken in the order of their names. The first has `get_config(arg) -> Config`, where
-arg is None or what the folder was asked for with (FOLDER:arg); each later one
-`change(config) -> None`, a few lines that change the config of the row before in place. The first
-line of a file's docstring is the row's label. Names that start with an underscore are no overlays.
+Files are sorted by name. The first defines `get_config(arg) -> Config`, where arg is that of
+FOLDER:arg or None. Each later one defines `change(config) -> None`, which changes the config of the
+previous row in place. The first line of a file's docstring is the label of the row. Files whose
+names start with an underscore are ignored.
 """
 
 import copy
@@ -17,7 +17,7 @@ from yolojax.config import CONFIGS, Config, checked, run_file
 from yolojax.data.from_config import with_tree
 from yolojax.tasks import build
 
-SAME = "the same as the row before in this setting"
+SAME = "the same as the previous row in this setting"
 
 
 class Row(NamedTuple):
@@ -26,24 +26,24 @@ class Row(NamedTuple):
     name: str  # of the overlay without .py, and of the folder of its runs
     label: str
     config: Config
-    not_run: str = ""  # why it is not run; "" where it is
+    not_run: str = ""  # why it is skipped, or ""
 
 
 def read_rows(spec: str, prepare: Callable[[Config], Config] = copy.deepcopy) -> list[Row]:
-    """The rows that FOLDER or FOLDER:arg stands for.
+    """Read the rows of FOLDER or FOLDER:arg.
 
     Args:
-        spec: the folder of the overlays, with or without an argument for its first one.
-        prepare: from the config of the first overlay to the one that the others change.
+        spec: the folder of the overlays, optionally with an argument for the first one.
+        prepare: applied to the config of the first overlay before the others change it.
 
     Returns:
-        At least one; a row whose config equals that of the row before says so in `not_run`.
+        At least one row. A row with the same config as the previous one is not run.
 
     Raises:
         FileNotFoundError: there is no such folder, or it holds no overlay.
-        ValueError: an overlay lacks its function, that gives back the wrong thing or sets a field
-            that there is not, or the config does not describe something that can be trained, or is
-            evaluated otherwise than the first.
+        ValueError: an overlay lacks its function, or the function returns the wrong type or sets
+            an unknown field; the config cannot be trained or is evaluated differently from the
+            first.
     """
     folder, argument = _cut_argument(spec)
     first, *others = _overlays(folder)
@@ -67,7 +67,7 @@ def _cut_argument(spec: str) -> tuple[Path, str | None]:
 
 
 def _folder(name: str) -> Path:
-    """The overlays of that name that come with yolojax, where no folder of the user has it."""
+    """Return the folder `name`, or the shipped one of that name if there is no such folder."""
     shipped = CONFIGS / name
     return shipped if shipped.is_dir() and not Path(name).is_dir() else Path(name)
 
@@ -75,11 +75,11 @@ def _folder(name: str) -> Path:
 def _overlays(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"{folder}: no such folder; give one that holds overlays, as configs/ablation does."
+            f"{folder}: no such folder; give a folder of overlays such as configs/ablation."
         )
     found = sorted(p for p in folder.glob("*.py") if not p.name.startswith("_"))
     if not found:
-        raise FileNotFoundError(f"{folder}: holds no overlay, which is a .py file.")
+        raise FileNotFoundError(f"{folder}: contains no overlay, which is a .py file.")
     return found
 
 
@@ -100,24 +100,24 @@ def _base(path: Path, module: ModuleType, argument: str | None) -> Config:
 
 
 def _changed(path: Path, module: ModuleType, config: Config) -> Config:
-    """A copy of `config`, changed."""
+    """Return a changed copy of `config`."""
     change, config = getattr(module, "change", None), copy.deepcopy(config)
     if not change:
         raise ValueError(
-            f"{path}: must have a function change(config); only the first overlay of a folder, in "
-            "the order of their names, has get_config."
+            f"{path}: must have a function change(config); only the first overlay by name has "
+            "get_config."
         )
     returned = change(config)
     if returned is not None:
         raise ValueError(
-            f"{path}: change(config) must change the config that it is given and return nothing, "
+            f"{path}: change(config) must change its argument in place and return nothing, "
             f"got {type(returned).__name__}."
         )
     return config
 
 
 def _resolved(path: Path, config: Config) -> Config:
-    """`config` as its runs save it, known to describe a task."""
+    """Return `config` as its runs save it, after checking that it describes a task."""
     try:
         config = with_tree(checked(config))
         build(config)
@@ -126,7 +126,7 @@ def _resolved(path: Path, config: Config) -> Config:
     if config.eval.every_images:
         raise ValueError(
             f"{path}: config.eval.every_images must be 0, got {config.eval.every_images}; a run is "
-            "evaluated at its end, so that a result is always that of a whole run."
+            "evaluated only at its end."
         )
     return config
 
@@ -136,6 +136,6 @@ def _check_comparable(path: Path, first: Config, config: Config) -> None:
         wanted, found = (attrgetter(field)(one) for one in (first, config))
         if wanted != found:
             raise ValueError(
-                f"{path}: config.{field} must be that of the first row, {wanted!r}, got {found!r}; "
-                "the rows could not be compared otherwise."
+                f"{path}: config.{field} must equal that of the first row, {wanted!r}, got "
+                f"{found!r}, so that rows are comparable."
             )

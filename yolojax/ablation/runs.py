@@ -1,4 +1,4 @@
-"""Rows and seeds -> runs of `yolojax train`, one process each, that can be stopped and resumed."""
+"""Run `yolojax train` for rows and seeds, one process each; a stopped ablation resumes."""
 
 import fcntl
 import re
@@ -19,9 +19,9 @@ from yolojax.training.signals import stop_requested
 
 POLL = 0.2  # seconds between two looks at the processes
 LOG_LINES = 5  # of a failed run that are shown
-BAR = re.compile(r"\w+: +\d+%\|.*?\[.*?\]")  # of tqdm; what was printed may follow in its line
+BAR = re.compile(r"\w+: +\d+%\|.*?\[.*?\]")  # of tqdm; other output may follow in the line
 UNFINISHED = (
-    "ended without a result: if it was stopped, the same command goes on with it; if its "
+    "ended without a result: if it was stopped, the same command resumes it; if its "
     "evaluation failed, repeat that with: yolojax eval --workdir={}"
 )
 
@@ -35,14 +35,14 @@ class Run(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A run that did not come to its result."""
+    """A run that ended without a result."""
 
     name: str
     reason: str  # with the last lines of its log
 
 
 class Process(NamedTuple):
-    """A run under way."""
+    """A running process."""
 
     run: Run
     process: subprocess.Popen
@@ -51,16 +51,16 @@ class Process(NamedTuple):
 
 
 def run_of(row: Row, seed: int, workdir: Path) -> Run:
-    """The run of `row` with `seed`, below `workdir`."""
+    """Return the run of `row` with `seed` below `workdir`."""
     name = f"{row.name}/seed{seed}"
     return Run(name, Path(workdir) / name, replace(row.config, seed=seed))
 
 
 def plan(rows: Sequence[Row], seeds: int, workdir: Path) -> list[Run]:
-    """The runs of all `rows` that are run, seed after seed: a full table comes early.
+    """List the runs of all `rows`, seed by seed, so that a full table is there early.
 
     Raises:
-        ValueError: a folder holds a run with another config.
+        ValueError: a folder contains a run with another config.
     """
     runs = [run_of(row, s, workdir) for s in range(seeds) for row in rows if not row.not_run]
     for run in runs:
@@ -74,7 +74,7 @@ def _check_folder(run: Run) -> None:
     before, now = to_dict(load_config(run.workdir)), to_dict(run.config)
     if changes := _differences(before, now):
         raise ValueError(
-            f"{run.workdir}: holds a run with another config ({'; '.join(changes[:3])}"
+            f"{run.workdir}: contains a run with another config ({'; '.join(changes[:3])}"
             f"{'; ...' if len(changes) > 3 else ''}). Use another --workdir, or remove that folder."
         )
 
@@ -88,7 +88,7 @@ def _differences(before, now, name: str = "config") -> list[str]:
 
 
 def is_complete(run: Run) -> bool:
-    """Whether the result of `run` is there; a run is evaluated once, when it has ended."""
+    """Whether `run` has its result; a run is evaluated once, at its end."""
     return (run.workdir / "eval" / "val.json").exists()
 
 
@@ -100,14 +100,14 @@ def train_command(workdir: Path) -> list[str]:
 def execute(
     runs: Sequence[Run], *, jobs: int = 1, command: Callable[[Path], list[str]] = train_command
 ) -> list[Failure]:
-    """Run those of `runs` that have no result yet, `jobs` at a time; each has a log.txt.
+    """Execute the `runs` without a result, `jobs` at a time; each writes a log.txt.
 
-    A run that fails does not hold up the others. SIGTERM or Ctrl-C is passed on, so that the runs
-    under way save their states; the same call goes on from there.
+    A failed run does not stop the others. SIGTERM and Ctrl-C are passed on to the runs, which save
+    their states; the same call resumes them.
 
     Raises:
-        ValueError: another process is at one of the runs.
-        KeyboardInterrupt: a signal has ended it.
+        ValueError: another process executes one of the runs.
+        KeyboardInterrupt: a signal stopped the ablation.
     """
     waiting = deque(run for run in runs if not is_complete(run))
     running: list[Process] = []
@@ -128,8 +128,8 @@ def execute(
                     failures += [failure] if failure else []
                     bar.update()
                     seconds = time.monotonic() - ended.since
-                    told = failure.reason if failure else "done"
-                    bar.write(f"{ended.run.name} ({seconds:.0f} s): {told}")
+                    outcome = failure.reason if failure else "done"
+                    bar.write(f"{ended.run.name} ({seconds:.0f} s): {outcome}")
         finally:
             _stop(running)
     return failures
@@ -139,21 +139,21 @@ def _start(run: Run, command: Callable[[Path], list[str]]) -> Process:
     save_config(run.workdir, run.config)
     words = command(run.workdir)
     log = (run.workdir / "log.txt").open("ab")
-    try:  # the process keeps the lock, also after the death of this one
+    try:  # the process holds the lock even if this one dies
         fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         log.close()
         raise ValueError(
-            f"{run.workdir}: another process is training it; wait for that one, or end it."
+            f"{run.workdir}: another process is training it; wait for that process or end it."
         ) from error
-    # In a session of its own, or Ctrl-C would reach it twice, and the second one ends it unsaved.
+    # A new session, as Ctrl-C would otherwise arrive twice and end the run without a save.
     streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
     process = subprocess.Popen(words, **streams, start_new_session=True)
     return Process(run, process, log, time.monotonic())
 
 
 def _failure(ended: Process) -> Failure | None:
-    """Why a run that has ended has no result; None where it has one."""
+    """Explain why an ended run has no result; None if it has one."""
     ended.log.close()
     run, status = ended.run, ended.process.returncode
     if status == 0 and is_complete(run):
@@ -165,13 +165,13 @@ def _failure(ended: Process) -> Failure | None:
 
 
 def _last_lines(log: str) -> list[str]:
-    """The last lines of `log` that are not empty, with the progress bars taken out."""
+    """The last non-empty lines of `log`, without progress bars."""
     lines = [BAR.sub("", line).strip() for line in log.splitlines()]
     return [line for line in lines if line][-LOG_LINES:]
 
 
 def _stop(running: Sequence[Process]) -> None:
-    """Ask what still runs to save its state and end, and wait for that."""
+    """Stop running processes, which save their states first, and wait for them."""
     for one in running:
         one.process.terminate()
     for one in running:

@@ -1,4 +1,4 @@
-"""What all rows of an ablation have in common: the data, and what the command line sets."""
+"""The data of an ablation, which all rows share."""
 
 import os
 from collections.abc import Sequence
@@ -7,21 +7,21 @@ from dataclasses import replace
 from yolojax.config import Config
 from yolojax.data.sources.load import FORMS, JOIN, SPLIT, load_source
 
-SPLITS = ("train", "test")  # trained on and evaluated on, of a SOURCE that has splits
+SPLITS = ("train", "test")  # default splits of a SOURCE: for training and for evaluation
 
 
 def two_sources(
     data: str, test: str | None = None, splits: Sequence[str] = SPLITS
 ) -> tuple[str, str]:
-    """The SOURCE that is trained on and the one that is evaluated.
+    """Return the SOURCE for training and the SOURCE for evaluation.
 
     Args:
-        data: with `test` the first of the two; without, a SOURCE whose `splits` are the two.
-        test: the second, as it stands.
-        splits: names of the two.
+        data: the training SOURCE if `test` is given, else a SOURCE that has both `splits`.
+        test: the evaluation SOURCE.
+        splits: names of the training and the evaluation split.
 
     Raises:
-        ValueError: `data` stands alone and has no splits, or names one; or not two splits.
+        ValueError: `data` has no splits or already names one, or `splits` are not two.
     """
     if test is not None:
         return data, test
@@ -30,25 +30,25 @@ def two_sources(
     scheme, _, rest = data.partition(":")
     way_out = "name both parts, --data=TRAIN_SOURCE --test=TEST_SOURCE"
     if len(JOIN.split(data)) > 1 or "SPLIT" not in FORMS.get(scheme, "SPLIT"):
-        raise ValueError(f"--data={data}: has no splits to take; {way_out}.")
+        raise ValueError(f"--data={data}: has no splits; {way_out}.")
     given = rest if scheme == "shapes" else rest.partition(":")[2]
     if given and SPLIT.fullmatch(given):
-        raise ValueError(f"--data={data}: leave :{given} out (see --splits), or {way_out}.")
+        raise ValueError(f"--data={data}: remove :{given} (see --splits), or {way_out}.")
     train, test = (f"{data.rstrip(':')}:{split}" for split in splits)
     return train, test
 
 
 def with_data(config: Config, train: str, test: str, dir: str = "") -> Config:
-    """`config` that is trained on the SOURCE `train` and evaluated, at its end, on `test`.
+    """Return `config` with training on the SOURCE `train` and evaluation on `test` at the end.
 
-    Its classes are those of `train`, in the order of config.model.classes where these are the same
-    ones; the nodes of a tree stay. config.data.dir is `dir` or what it was, as an absolute path.
+    The classes become those of `train`; config.model.classes stays if it has the same names. The
+    nodes of a tree stay. config.data.dir becomes an absolute path.
 
     Raises:
         FileNotFoundError, ValueError, BadRecord: as `load_source`.
     """
     place = os.path.expanduser(dir or config.data.dir)
-    # TFDS looks in a folder of its own where it is given none.
+    # Without a folder TFDS uses its default folder.
     place = os.path.abspath(place) if place or "tfds:" not in f"{train} {test}" else ""
     how = {"dir": place, "on_bad_record": config.data.on_bad_record}
     model, classes = config.model, load_source(train, **how).classes

@@ -1,4 +1,4 @@
-"""The numbers of the rows as a table, a plot and JSON."""
+"""Write the numbers of the rows as a table, a plot and JSON."""
 
 import json
 from collections.abc import Sequence
@@ -14,26 +14,26 @@ NOTHING = "–"
 
 
 class About(NamedTuple):
-    """What an ablation is, for the head of its table."""
+    """Description of an ablation, for the head of its page."""
 
     overlays: str  # FOLDER[:arg]
     train: str  # SOURCE
     test: str  # SOURCE
     seeds: int
-    command: str  # that makes the table again
+    command: str  # that reproduces the table
 
 
 def write_table(workdir: Path, about: About, entries: list[dict], runs: Sequence[Run]) -> str:
-    """Write ablation.md, ablation.json and, where there are scores, ablation.png to `workdir`.
+    """Write ablation.md, ablation.json and, if there are scores, ablation.png to `workdir`.
 
     Args:
         workdir: the folder of the ablation.
-        about: what it is.
-        entries: as `results.read_results` returns them.
-        runs: all of the ablation; what their environments were is told.
+        about: its description.
+        entries: from `results.read_results`.
+        runs: all runs of the ablation; their environments are listed.
 
     Returns:
-        The table in Markdown alone.
+        The table in Markdown.
     """
     scored = [entry for entry in entries if "scores" in entry]
     if scored:
@@ -48,7 +48,7 @@ def write_table(workdir: Path, about: About, entries: list[dict], runs: Sequence
 
 
 def environments(runs: Sequence[Run]) -> list[str]:
-    """Versions and machine of the runs that have ended, once each; as train.py has noted them."""
+    """List the distinct versions and machines of the finished runs, from their env.json."""
     found = {}
     for run in filter(is_complete, runs):
         about = json.loads((run.workdir / "env.json").read_text())
@@ -59,10 +59,10 @@ def environments(runs: Sequence[Run]) -> list[str]:
 
 
 def format_table(entries: list[dict], seeds: int) -> str:
-    """The rows in Markdown, of an ablation with so many `seeds`."""
+    """Format the rows of an ablation with `seeds` seeds in Markdown."""
     metric = next((entry["metric"] for entry in entries if "metric" in entry), "score")
     head = [
-        "row", f"{metric}, %", "seeds", "difference to the row before [95 %]", "images/s",
+        "row", f"{metric}, %", "seeds", "difference to the previous row [95 %]", "images/s",
         "parameters", "BFLOPs", "training, s",
     ]  # fmt: skip
     return text_table(head, (_cells(entry, seeds) for entry in entries), markdown=True)
@@ -96,7 +96,7 @@ def _difference(found: dict | None) -> str:
 
 
 def format_page(table: str, about: About, scored: list[dict], where: list[str]) -> str:
-    """`table` with what is behind it, in Markdown."""
+    """Format the page: `table`, notes, command and environments, in Markdown."""
     picture = ["![the scores of each row](ablation.png)", ""] if scored else []
     parts = [
         f"# Ablation {about.overlays}",
@@ -108,14 +108,14 @@ def format_page(table: str, about: About, scored: list[dict], where: list[str]) 
         *picture,
         *(f"* {note}" for note in _notes(scored)),
         "",
-        "Made by",
+        "Command:",
         "",
         f"    {about.command}",
         "",
         "with a run of `yolojax train --workdir=ROW/seedN` for each row and seed, from the "
         "config.json there. The runs were made with",
         "",
-        *(f"* {line}" for line in where or ["nothing yet: none has ended"]),
+        *(f"* {line}" for line in where or ["nothing yet: no run has finished"]),
     ]
     return "\n".join(parts) + "\n"
 
@@ -124,7 +124,7 @@ def _notes(scored: list[dict]) -> list[str]:
     covers = sorted({e["difference"]["covers"] for e in scored if e["difference"]})
     difference = (
         "Difference: in points, over the seeds that both rows have, to the nearest row above that "
-        f"has a result; its 95 % interval is a paired bootstrap that covers {', or '.join(covers)}."
+        f"has a result. The 95 % interval is a paired bootstrap that covers {', or '.join(covers)}."
     )
     return [
         "Score: mean ± standard deviation (n - 1) over seeds, evaluated at the end of each run.",

@@ -1,4 +1,4 @@
-"""The programs of a config, compiled for TPUs that are not there: whether they fit, what they cost.
+"""Compile the programs of a config for TPUs without having one, and report memory and cost.
 
-Everything here is an estimate of the compiler; nothing runs on hardware.
+All figures are estimates of the compiler. Nothing runs on hardware.
 """

@@ -1,4 +1,4 @@
-"""All programs of a config on all topologies: compiled or from the cache -> rows of a report."""
+"""Compile the programs of a config for a topology, or read earlier results from the cache."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from yolojax.tasks import Task, build
 
 
 class Row(NamedTuple):
-    """One program on one topology; every figure is of one run on each chip."""
+    """One program on one topology. Figures are per chip and per run of the program."""
 
     topology: Topology
     program: Program
@@ -27,17 +27,17 @@ class Row(NamedTuple):
 
     @property
     def fits(self) -> bool:
-        """Whether the chip has so much."""
+        """Whether the program fits the memory of the chip."""
         return not self.facts.refused and self.facts.used <= self.topology.chip.hbm_bytes
 
     @property
     def peak(self) -> float:
-        """Operations a second of a chip at most."""
+        """Peak operations per second of a chip."""
         return peak_flops(self.topology.chip, self.config.model.dtype)
 
     @property
     def times(self) -> Times:
-        """How long a run takes."""
+        """Estimated durations of one run."""
         facts = self.facts
         return times(
             self.topology.chip,
@@ -51,7 +51,7 @@ class Row(NamedTuple):
 
 
 def for_topology(config: Config, topology: Topology, batch_per_device: int | None) -> Config:
-    """`config` with `batch_per_device` images for each chip of `topology`, if that is given."""
+    """Return `config` with `batch_per_device` images per chip of `topology`, if it is given."""
     if batch_per_device is None:
         return config
     batch = batch_per_device * topology.mesh.size
@@ -61,7 +61,7 @@ def for_topology(config: Config, topology: Topology, batch_per_device: int | Non
 def programs_of(
     config: Config, task: Task, topology: Topology, parts: Sequence[str], sizes: Sequence[Size]
 ) -> Iterator[Program]:
-    """Those of training ("train" in `parts`) at each of `sizes`, of evaluation ("eval")."""
+    """Yield the train step at each of `sizes` ("train" in `parts`) and the evaluation ("eval")."""
     if "train" in parts:
         _check_batch(config, topology)
         yield from train_programs(config, task, topology.mesh, sizes)
@@ -70,13 +70,13 @@ def programs_of(
 
 
 def _check_batch(config: Config, topology: Topology) -> None:
-    """Raises ValueError unless the chips of `topology` can share every sub-batch equally."""
+    """Raise ValueError unless every sub-batch can be split equally over the chips."""
     batch, chips = config.optimizer.batch_size, topology.mesh.size
     if batch % (chips * config.optimizer.subdivisions):
         raise ValueError(
             f"config.optimizer.batch_size is {batch}, with subdivisions "
-            f"{config.optimizer.subdivisions}; the {chips} chips of {topology.name} cannot share "
-            "that equally. Give --batch-per-device N, a multiple of the subdivisions."
+            f"{config.optimizer.subdivisions}; it cannot be split equally over the {chips} chips "
+            f"of {topology.name}. Give --batch-per-device N, a multiple of the subdivisions."
         )
 
 
@@ -89,20 +89,20 @@ def check(
     cache: Path | None,
     force: bool = False,
 ) -> Iterator[Row]:
-    """A row for each program of `config` on `topology`; what is going on is said on stderr.
+    """Yield a row for each program of `config` on `topology`; progress is printed to stderr.
 
-    With `force` nothing is read from `cache`, the folder of earlier results.
+    `cache` is the folder of earlier results; with `force` they are not read.
     """
     task = build(config)
     for program in programs_of(config, task, topology, parts, sizes):
         say(f"{topology.name} {program.name}: ", end="")
         lowered = program.lower()
         path = cache and cache / f"{compiler.key_of(lowered, topology.name)}.json"
-        facts = None if force else compiler.cached(path)
+        facts = None if force else compiler.read_cache(path)
         if facts is None:
             say("compiling, which may take minutes ... ", end="")
             facts = compiler.compile_for(lowered, topology.mesh.size)
-            compiler.keep(path, facts)
+            compiler.write_cache(path, facts)
             say(f"{facts.seconds:.0f} s")
         else:
             say(f"from the cache (it took {facts.seconds:.0f} s)")
@@ -110,15 +110,15 @@ def check(
 
 
 def say(text: str, end: str = "\n") -> None:
-    """Tell on stderr what is going on."""
+    """Print progress to stderr."""
     print(text, end=end, file=sys.stderr, flush=True)
 
 
 def advice(row: Row) -> str:
-    """What to do about a program that does not fit, in one paragraph."""
+    """Explain in one paragraph how to make a program fit that does not."""
     chip, settings = row.topology.chip, row.config.optimizer
     limit, used = min(chip.hbm_bytes, row.facts.available), row.facts.used
-    head = f"{row.program.name} does not fit a chip of {row.topology.name}"
+    head = f"{row.program.name} does not fit the memory of a chip of {row.topology.name}"
     if used is None:
         return f"{head}: {row.facts.refused}. Try a smaller --batch-per-device."
     head += f": it needs {used / 2**30:.2f} GiB of {limit / 2**30:.2f}"

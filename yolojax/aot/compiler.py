@@ -1,4 +1,4 @@
-"""Compile a program for a TPU that is not there, or take from the cache what was said of it."""
+"""Compile a program for an absent TPU, and cache what the compiler reports."""
 
 import hashlib
 import json
@@ -16,43 +16,43 @@ from yolojax.aot.hlo import Collective, Costs, read_costs
 from yolojax.distributed.xla_flags import tpu_options
 from yolojax.files import read_text, write_text
 
-FORMAT = 2  # of what is kept; another one makes the old results unknown
+FORMAT = 2  # of the cached results; results in another format are not read
 MEMORY = {  # of jax.stages.Compiled.memory_analysis, in bytes
     "arguments": "argument_size_in_bytes",
     "outputs": "output_size_in_bytes",
-    "shared": "alias_size_in_bytes",  # outputs that take the place of arguments
+    "shared": "alias_size_in_bytes",  # outputs that reuse the memory of arguments
     "temporary": "temp_size_in_bytes",
     "code": "generated_code_size_in_bytes",
     "peak": "peak_memory_in_bytes",
 }
 _SIZE = r"([\d.]+[KMGT]?)"
-REFUSALS = (  # the words of libtpu: arguments, results, code and temporaries; of what there is
+REFUSALS = (  # messages of libtpu: (needed, available)
     rf"\({_SIZE}\) exceeds available HBM \({_SIZE}\)",
-    rf"Used {_SIZE} of {_SIZE} hbm",  # older ones
+    rf"Used {_SIZE} of {_SIZE} hbm",  # older versions
 )
 
 
 class Facts(NamedTuple):
-    """What the compiler says of a program, of one run on each device."""
+    """What the compiler reports about a program, per device and run."""
 
-    seconds: float  # that it took to compile
+    seconds: float  # of compilation
     memory: dict[str, int]  # bytes, by the keys of MEMORY; none where refused
-    flops: float = 0.0  # with the bodies of loops counted once, as the bytes
-    bytes_accessed: float = 0.0  # of HBM and, to some part, of the memory on the chip
+    flops: float = 0.0  # loop bodies count once; likewise bytes_accessed
+    bytes_accessed: float = 0.0  # of HBM, and partly of on-chip memory
     costs: Costs = Costs(0, 0, 0, 0, ())
-    refused: str = ""  # why it does not fit, in the compiler's words
+    refused: str = ""  # the compiler's reason why it does not fit
 
     @property
     def loops(self) -> float:
-        """What to multiply flops and bytes with, for bodies that run several times."""
+        """Factor on flops and bytes that accounts for repeated loop bodies."""
         once = self.costs.cycles_once
         return self.costs.cycles / once if once else 1.0
 
     @property
     def used(self) -> float | None:
-        """HBM that the program takes, its arguments too; None: the compiler refused and kept still.
+        """HBM of the program and its arguments, in bytes; None if the compiler does not report it.
 
-        Its own peak may be less than the sum of the parts, as it leaves gaps out.
+        The reported peak can be less than the sum of the parts, since it omits gaps.
         """
         if self.refused:
             return _refusal(self.refused)[0]
@@ -62,7 +62,7 @@ class Facts(NamedTuple):
 
     @property
     def available(self) -> float:
-        """HBM that the compiler may use, if it says so, less than the chip has; else infinity."""
+        """HBM available to the compiler, in bytes; infinity if it does not report it."""
         return _refusal(self.refused)[1] or math.inf
 
 
@@ -76,22 +76,22 @@ def _refusal(text: str) -> tuple[float | None, float | None]:
 
 
 def cache_dir() -> Path | None:
-    """Where results are kept: beside the programs of other runs; None: nowhere."""
+    """Return the folder of cached results; None if caching is off."""
     default = str(Path.home() / ".cache" / "yolojax")
     root = os.environ.get("JAX_COMPILATION_CACHE_DIR", default)
     return Path(root) / "compile" if root else None
 
 
 def key_of(lowered: jax.stages.Lowered, topology: str) -> str:
-    """A name for the result: the same program, topology, compiler and its flags have the same."""
+    """Return the cache key of a program, topology, compiler version and compiler flags."""
     versions = [metadata.version(name) for name in ("jax", "jaxlib", "libtpu")]
     flags = [os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")]
     parts = [FORMAT, lowered.as_text(), topology, versions, flags, tpu_options(os.environ)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def cached(path: Path | None) -> Facts | None:
-    """What an earlier call has kept in `path`, or None; a damaged file counts as none."""
+def read_cache(path: Path | None) -> Facts | None:
+    """Read an earlier result from `path`; None if it is missing or damaged."""
     if path is None or not path.is_file():
         return None
     try:
@@ -103,14 +103,14 @@ def cached(path: Path | None) -> Facts | None:
         return None
 
 
-def keep(path: Path | None, facts: Facts) -> None:
-    """Write `facts` for `cached`; nothing without a path."""
+def write_cache(path: Path | None, facts: Facts) -> None:
+    """Write `facts` to `path`, if there is one."""
     if path is not None:
         write_text(path, json.dumps(facts._asdict() | {"costs": facts.costs._asdict()}, indent=1))
 
 
 def compile_for(lowered: jax.stages.Lowered, devices: int) -> Facts:
-    """Compile; where the program needs more memory than a chip has, `refused` says so.
+    """Compile a program. If it exceeds the memory of a chip, set `refused`.
 
     Raises:
         ValueError: the compiler failed otherwise.
@@ -134,7 +134,7 @@ def compile_for(lowered: jax.stages.Lowered, devices: int) -> Facts:
 
 
 def reason(error: str) -> str:
-    """Of a RESOURCE_EXHAUSTED, "needs 17.00G of 15.75G" of HBM; else its beginning."""
+    """Extract "needs 17.00G of 15.75G" from a RESOURCE_EXHAUSTED error, or its beginning."""
     for pattern in REFUSALS:
         if found := re.search(pattern, error):
             return f"needs {found[1]} of {found[2]}"

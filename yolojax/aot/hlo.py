@@ -1,7 +1,7 @@
-"""The text of a compiled TPU program -> the numbers in it.
+"""Read the costs in the text of a compiled TPU program.
 
-Cycles are the compiler's own "estimated_cycles", which stand at each operation but three kinds:
-select-and-scatter (XLA's gradient of a max-pool), collectives, and what only moves memory.
+Cycles are the compiler's "estimated_cycles". Three kinds of operations have none:
+select-and-scatter (XLA's gradient of a max-pool), collectives, and pure memory movement.
 """
 
 import math
@@ -27,7 +27,7 @@ class Operation(NamedTuple):
     """One line of a program."""
 
     name: str
-    shape: str  # as HLO writes it, of a tuple in brackets
+    shape: str  # as in HLO; a tuple has brackets
     kind: str  # fusion, all-reduce, while, ...
     rest: str  # operands and attributes
 
@@ -37,22 +37,22 @@ class Collective(NamedTuple):
 
     kind: str  # of COLLECTIVES
     group: int  # devices that take part in one
-    count: int  # how often in one run of the program
-    bytes: int  # of the whole arrays, in all: what is summed, gathered, scattered or moved
+    count: int  # in one run of the program
+    bytes: int  # of all arrays that are summed, gathered, scattered or moved
 
 
 class Costs(NamedTuple):
-    """What the text of a program says of one run of it, on each device."""
+    """Costs of one run of a program, per device."""
 
-    cycles: int  # the estimated ones, bodies of loops times their trips
-    cycles_once: int  # the same with every body counted once
+    cycles: int  # estimated; loop bodies times their trip counts
+    cycles_once: int  # the same with every loop body counted once
     scatter_bytes: int  # read and written by select-and-scatter, which has no estimate
-    open_loops: int  # loops of a length not known before they run, counted once
+    open_loops: int  # loops of unknown length, counted once
     collectives: tuple[Collective, ...]
 
 
 def read_costs(text: str, devices: int) -> Costs:
-    """The costs in `text`, the HLO of a program compiled for `devices`."""
+    """Read the costs from `text`, the HLO of a program compiled for `devices`."""
     computations, entry = parse(text)
     runs, once = Counter(), Counter()
     _count_runs(computations, entry, 1, runs)
@@ -78,7 +78,7 @@ def read_costs(text: str, devices: int) -> Costs:
 
 
 def parse(text: str) -> tuple[dict[str, list[Operation]], str]:
-    """HLO -> the operations of each computation, and the name of the one that starts."""
+    """Parse HLO into the operations of each computation and the name of the entry computation."""
     computations, entry, current = {}, "", []
     for line in text.splitlines():
         if head := _HEAD.match(line):
@@ -90,14 +90,14 @@ def parse(text: str) -> tuple[dict[str, list[Operation]], str]:
 
 
 def _count_runs(computations, name: str, times: int, runs: Counter, *, loops=True) -> None:
-    """Add to `runs` how often `name`, and all that it calls, runs in `times` runs of it.
+    """Add to `runs` how often `name` and the computations it calls run.
 
-    Of a conditional every branch counts; the functions of reductions do not. Without `loops` the
+    Every branch of a conditional counts; the functions of reductions do not. Without `loops` the
     body of a loop counts once.
     """
     runs[name] += times
     for op in computations[name]:
-        if op.kind.endswith(("-done", "-update")):  # they repeat what their -start calls
+        if op.kind.endswith(("-done", "-update")):  # they repeat the calls of their -start
             continue
         times_here = times * ((loops and trips(op, computations)) or 1)
         for called in _called(op):
@@ -106,10 +106,10 @@ def _count_runs(computations, name: str, times: int, runs: Counter, *, loops=Tru
 
 
 def trips(op: Operation, computations: dict[str, list[Operation]]) -> int | None:
-    """How often the body of a loop runs; None where that depends on the data, or `op` is none.
+    """Return the trip count of a loop; None if it depends on the data or `op` is not a loop.
 
-    Where the compiler does not write it down, a condition "counter < constant" tells: counters of
-    `lax.scan` and of our loops go up from 0 by one.
+    If the compiler does not state it, it is read from a condition "counter < constant", since the
+    counters of `lax.scan` and of our loops go up from 0 by one.
     """
     if op.kind != "while":
         return None
@@ -130,7 +130,7 @@ def _called(op: Operation) -> list[str]:
 
 
 def size_in_bytes(shape: str) -> int:
-    """The bytes of an array, or of a tuple in all: "(f32[2,3]{1,0}, bf16[4])" -> 32."""
+    """Bytes of an array or of a whole tuple: "(f32[2,3]{1,0}, bf16[4])" -> 32."""
     return sum(
         WIDTHS.get(element, 0) * math.prod(map(int, filter(None, lengths.split(","))))
         for element, lengths in _ARRAY.findall(shape)
@@ -138,7 +138,7 @@ def size_in_bytes(shape: str) -> int:
 
 
 def payload(op: Operation, group: int) -> int:
-    """The bytes of the whole arrays that a collective sums, gathers, scatters or moves."""
+    """Bytes of the whole arrays that a collective sums, gathers, scatters or moves."""
     total = size_in_bytes(op.shape)
     kind, started = op.kind.removesuffix("-start"), op.kind.endswith("-start")
     if kind == "all-gather" and started:  # (part, whole): the whole is `group` parts
@@ -149,7 +149,7 @@ def payload(op: Operation, group: int) -> int:
 
 
 def group_size(rest: str, devices: int) -> int:
-    """How many devices take part in a collective with the attributes `rest`.
+    """Return the number of devices in a collective with the attributes `rest`.
 
     The forms of XLA: {{0,1},{2,3}}, [2,4]<=[8] (groups, size) and mesh['data'=8] {'data'}.
     """
@@ -164,7 +164,7 @@ def group_size(rest: str, devices: int) -> int:
 
 
 def _touched(op: Operation, shapes: dict[str, str]) -> int:
-    """Bytes that an operation reads and writes, without the padding of tiles."""
+    """Bytes that an operation reads and writes, without tile padding."""
     return sum(size_in_bytes(shapes.get(n, "")) for n in [*_operands(op), op.name])
 
 

@@ -1,4 +1,4 @@
-"""The programs of a run, ready to be compiled for any mesh: those of train.py and eval.py."""
+"""The programs of training and evaluation, ready to be compiled for any mesh."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -21,7 +21,7 @@ from yolojax.training.state import TrainState, abstract_state, inference_variabl
 from yolojax.training.step import jit_train_step, make_train_step
 
 Size = tuple[int, int]
-ON_IMAGES = ("network", "top")  # the other programs of an evaluation begin with `raw`
+ON_IMAGES = ("network", "top")  # the other programs of an evaluation take `raw`
 
 
 class Program(NamedTuple):
@@ -29,19 +29,19 @@ class Program(NamedTuple):
 
     name: str  # "train 416x416"
     lower: Callable[[], jax.stages.Lowered]
-    images: int  # that one device handles in one run of it
-    model_flops: float  # of the network itself on those images: products and sums of its layers
+    images: int  # per device and run
+    model_flops: float  # of the network on these images: products and sums of its layers
 
 
 def state_on(config: Config, task: Task, mesh: Mesh) -> TrainState:
-    """Shapes and places of the state that train.py makes for `config` on `mesh`."""
+    """Shapes and shardings of the train state for `config` on `mesh`."""
     return abstract_state(task, make_optimizer(config.optimizer), config, mesh)
 
 
 def train_programs(
     config: Config, task: Task, mesh: Mesh, sizes: Sequence[Size]
 ) -> Iterator[Program]:
-    """The train step for each image size.
+    """Yield the train step for each image size.
 
     Raises:
         ValueError: the batch does not suit the mesh, or a size the network.
@@ -58,10 +58,10 @@ def train_programs(
 
 
 def eval_programs(config: Config, task: Task, mesh: Mesh) -> Iterator[Program]:
-    """The programs of an evaluation, `network` and `detect` apart, or `top` of a classifier.
+    """Yield the programs of an evaluation: `network` and `detect`, or `top` of a classifier.
 
-    Of a tree of classes it is the one that goes down the tree: which nodes a data set tells apart
-    is not known without it. `raw` lies on the devices as the images that it comes from.
+    For a WordTree this is the program that descends the tree, since the nodes of a data set are not
+    known here. `raw` is sharded like the images.
     """
     programs = evaluation_of(task).make_programs(task, config.eval)._asdict()
     size, place = tuple(config.data.image_size), batch_sharding(mesh)

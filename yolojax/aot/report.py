@@ -1,4 +1,4 @@
-"""Rows of a check -> tables in Markdown, or JSON."""
+"""Format the rows of a check as Markdown tables or JSON."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,7 +8,7 @@ from yolojax.aot.roofline import SCATTER_BYTES_PER_CYCLE, adjusted, utilisation
 from yolojax.text_table import text_table
 
 MS = 1e3
-NOTE = "Estimates of the compiler and of arithmetic on them; nothing here ran on hardware."
+NOTE = "Estimates of the compiler and arithmetic on them; nothing ran on hardware."
 NEEDS = ("topology", "program", "images/chip", "HBM GiB", "of chip", "TFLOP", "GB", "Mcycles")
 NEEDS += ("scatter GB", "kcycles/image", "collectives", "their MB")
 TIMES = ("topology", "program", "compute", "HBM", "links", "cycles", "bound by")
@@ -17,7 +17,7 @@ SCALING = ("chips", "images", "ms", "collectives ms", "of the step", "images/s",
 
 
 def as_text(rows: Sequence[Row]) -> str:
-    """Tables of what each program needs and of how long it takes, and how to read them."""
+    """Format tables of memory, cost and duration of each program, with notes."""
     table = partial(text_table, align="<<>", markdown=True)
     fitting = [row for row in rows if not row.facts.refused]
     lines = ["Needs of one run on each chip:", "", table(NEEDS, map(needs, rows))]
@@ -32,7 +32,7 @@ def as_text(rows: Sequence[Row]) -> str:
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """What the tables cannot say."""
+    """Notes below the tables."""
     lines = [
         f"{NOTE} Mcycles are the compiler's; those of an image and milliseconds have a guess of "
         f"{SCATTER_BYTES_PER_CYCLE} bytes a cycle for select-and-scatter, which it does not "
@@ -41,7 +41,9 @@ def notes(rows: Sequence[Row]) -> list[str]:
         "compute, HBM and links). Bytes that stay on the chip count as HBM.",
     ]
     if any(row.facts.costs.open_loops for row in rows):
-        lines.append("* has a loop whose length depends on the data; the figures count one trip.")
+        lines.append(
+            "* contains a loop whose length depends on the data; the figures count one iteration."
+        )
     return lines
 
 
@@ -104,7 +106,7 @@ def scaling(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def title(row: Row) -> str:
-    """The name of the program, with a star where it has a loop of unknown length."""
+    """The name of the program, with a star if it has a loop of unknown length."""
     return row.program.name + "*" * bool(row.facts.costs.open_loops)
 
 
@@ -115,7 +117,7 @@ def mfu(row: Row) -> tuple[float, float]:
 
 
 def as_json(rows: Sequence[Row]) -> dict:
-    """All that is known, in bytes, seconds and operations of one run on each chip."""
+    """All figures as JSON, in bytes, seconds and operations per chip and run."""
     return {"note": NOTE, "rows": [_fields(row) for row in rows]}
 
 

@@ -1,4 +1,4 @@
-"""What a program costs -> how long a run of it takes on a chip, at best and as compiled."""
+"""Estimate the duration of a program on a chip from its costs: roofline and as compiled."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -11,26 +11,26 @@ SCATTER_BYTES_PER_CYCLE = 240
 
 
 class Times(NamedTuple):
-    """Seconds of one run on every device, and what follows from them."""
+    """Seconds of one run on every device."""
 
     compute: float  # operations at the peak rate
     hbm: float  # bytes at the peak bandwidth
     link: float  # collectives at the bandwidth of all links of a chip, latency left out
-    cycles: float  # the compiler's estimate, with a guess for select-and-scatter; no collectives
+    cycles: float  # the compiler's estimate plus select-and-scatter; no collectives
 
     @property
     def best(self) -> float:
-        """The roofline: the longest of the three, the others hidden behind it."""
+        """The roofline: the longest of the three; the others overlap with it."""
         return max(self.compute, self.hbm, self.link)
 
     @property
     def compiled(self) -> float:
-        """The estimated cycles, then the collectives: nothing is hidden."""
+        """The estimated cycles plus the collectives, without overlap."""
         return self.cycles + self.link
 
     @property
     def limit(self) -> str:
-        """What `best` is spent on: "compute", "HBM" or "links"."""
+        """What bounds `best`: "compute", "HBM" or "links"."""
         return {self.compute: "compute", self.hbm: "HBM", self.link: "links"}[self.best]
 
 
@@ -44,7 +44,7 @@ def times(
     scatter_bytes: float,
     collectives: Iterable[Collective],
 ) -> Times:
-    """The times of what one device does; `peak` is its operations a second at most."""
+    """Compute the times of one device; `peak` is its peak operations per second."""
     return Times(
         compute=flops / peak,
         hbm=bytes_accessed / chip.hbm_bandwidth,
@@ -54,12 +54,12 @@ def times(
 
 
 def adjusted(cycles: float, scatter_bytes: float) -> float:
-    """`cycles`, the compiler's estimate, with a guess for select-and-scatter, which has none."""
+    """Add a guess for select-and-scatter to `cycles`, as the compiler does not estimate it."""
     return cycles + scatter_bytes / SCATTER_BYTES_PER_CYCLE
 
 
 def sent_bytes(collective: Collective) -> float:
-    """Bytes that each device of a ring sends in `collective`, by the bandwidth-optimal algorithm.
+    """Bytes that each device of a ring sends in `collective` with the optimal algorithm.
 
     Of an array of B bytes over n devices: 2 B (n - 1) / n for an all-reduce, half of that for its
     halves, reduce-scatter and all-gather, and for an all-to-all (Thakur, Rabenseifner, Gropp 2005,
@@ -72,7 +72,7 @@ def sent_bytes(collective: Collective) -> float:
 
 
 def utilisation(model_flops: float, seconds: float, peak: float) -> float:
-    """MFU, model FLOPs utilisation: the share of the peak rate that the network itself uses.
+    """MFU, model FLOPs utilisation: the share of the peak rate that the network uses.
 
     Chowdhery et al. 2022 (PaLM), appendix B: recomputation and padding do not count as use.
     """

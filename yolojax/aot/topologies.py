@@ -1,4 +1,4 @@
-"""Slices of TPU pods by name, without hardware: libtpu knows how each is wired."""
+"""Describe slices of TPU pods by name, without hardware, through libtpu."""
 
 import importlib.util
 import math
@@ -16,12 +16,12 @@ FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 DEEP = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8")
 SHAPES = {"v5e": FLAT, "v6e": FLAT, "v5p": DEEP, "v4": DEEP, "v3": FLAT}
 SETTINGS = {"v4": {"chip_config_name": "megacore"}}  # a device is a chip, not one of its cores
-ENVIRONMENT = {  # libtpu asks no metadata server about a machine that is not there
+ENVIRONMENT = {  # keep libtpu from querying a metadata server
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_ACCELERATOR_TYPE": "v5litepod-1",
 }
-LOCK = "/tmp/libtpu_lockfile"  # of libtpu itself
+LOCK = "/tmp/libtpu_lockfile"  # written by libtpu
 
 
 class Topology(NamedTuple):
@@ -33,9 +33,9 @@ class Topology(NamedTuple):
 
 
 def prepare() -> None:
-    """Keep JAX on the CPU, and libtpu from looking for a TPU; to be called before JAX is used.
+    """Keep JAX on the CPU and libtpu from looking for a TPU. Call this before JAX is used.
 
-    JAX's own cache is left out: what comes out of it was not compiled, and says nothing of itself.
+    JAX's compilation cache is disabled, since cached programs do not report their costs.
     """
     os.environ.update(ENVIRONMENT)
     jax.config.update("jax_platforms", "cpu")
@@ -43,7 +43,7 @@ def prepare() -> None:
 
 
 def expand(text: str) -> list[str]:
-    """The topologies in KIND:PART,PART,...: "v5e:1,16,8x8" -> v5e:1x1, v5e:4x4, v5e:8x8.
+    """Expand the topologies in KIND:PART,PART,...: "v5e:1,16,8x8" -> v5e:1x1, v5e:4x4, v5e:8x8.
 
     Raises:
         ValueError: a part is neither a known shape nor the number of chips of one.
@@ -59,7 +59,7 @@ def _shape(text: str, kind: str, part: str) -> str:
     known = {kind: SHAPES[kind]} if kind in SHAPES else SHAPES
     lists = "; ".join(f"{kind}: {', '.join(shapes)}" for kind, shapes in known.items())
     raise ValueError(
-        f"--topology {text}: there is no {kind}:{part}; give a shape, or its number of chips, of "
+        f"--topology {text}: {kind}:{part} is unknown; give a shape or a number of chips of "
         f"{lists}."
     )
 
@@ -70,10 +70,10 @@ def chips_in(shape: str) -> int:
 
 
 def describe(name: str) -> Topology:
-    """The topology `name`, KIND:SHAPE.
+    """Describe the topology `name`, KIND:SHAPE.
 
     Raises:
-        ValueError: libtpu is not installed, does not know `name`, or serves another process.
+        ValueError: libtpu is not installed, does not know `name`, or is in use.
     """
     if importlib.util.find_spec("libtpu") is None:
         raise ValueError("libtpu, the TPU compiler, is missing: pip install 'yolojax[tpu]'.")
@@ -90,7 +90,7 @@ def describe(name: str) -> Topology:
 def _explain(name: str, error: str) -> str:
     if "lockfile" in error:
         return (
-            "libtpu serves one process at a time and another one has it: try again when that has "
-            f"ended. If there is none, {LOCK} is another user's; have it removed."
+            "libtpu serves one process at a time, and another process uses it: try again when that "
+            f"has ended. If there is none, remove {LOCK}."
         )
     return f"libtpu cannot describe {name}: {error}"

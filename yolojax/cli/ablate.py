@@ -1,9 +1,9 @@
-"""Train a row of configs, each a few lines on the one before, and tell what every step brings.
+"""Train a series of configs, each a small change of the previous one, and compare the results.
 
-FOLDER holds overlays, taken in the order of their names: the first has get_config(arg), each later
-one change(config), and the first line of its docstring is its label in the table. Every row is
-trained with every seed, one process each, in WORKDIR/ROW/seedN. The same command resumes what was
-stopped, and adds more seeds or rows. --config.FIELD=VALUE changes the config of the first row.
+FOLDER contains overlays, sorted by name: the first defines get_config(arg), each later one
+change(config). The first line of an overlay's docstring is its label in the table. Every row is
+trained with every seed, one process each, in WORKDIR/ROW/seedN. The same command resumes a stopped
+ablation and adds seeds or rows. --config.FIELD=VALUE changes the config of the first row.
 Writes WORKDIR/ablation.md, .json and .png. The exit status is 1 if a run has failed.
 
 examples:
@@ -22,20 +22,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from yolojax.cli.flags import allow_overrides
 
     add = parser.add_argument
-    add("overlays", metavar="FOLDER[:arg]", help="the overlays, and what get_config is given")
-    add("--data", required=True, metavar="SOURCE", help="with splits, or to train on with --test")
-    add("--test", metavar="SOURCE", help="what is evaluated, where --data has no splits")
+    add("overlays", metavar="FOLDER[:arg]", help="the overlays, and the argument of get_config")
+    add(
+        "--data",
+        required=True,
+        metavar="SOURCE",
+        help="with splits, or for training together with --test",
+    )
+    add("--test", metavar="SOURCE", help="for evaluation, if --data has no splits")
     add("--splits", metavar="TRAIN,TEST", help="of --data (default: train,test)")
     add("--dir", default="", help="folder that relative paths in SOURCE start from")
-    add("--workdir", required=True, help="where runs and table go")
+    add("--workdir", required=True, help="folder for runs and table")
     add("--seeds", type=int, default=3, help="runs of each row (default: %(default)s)")
-    add("--jobs", type=int, default=1, help="runs at a time, which slow one another (default: 1)")
+    add(
+        "--jobs",
+        type=int,
+        default=1,
+        help="runs at a time, which slow each other down (default: 1)",
+    )
     add("--only", metavar="ROW,ROW", help="the rows to run now, by the names of their files")
     allow_overrides(parser)
 
 
 def run(args) -> int:
-    """Run what is not done yet, write the table -> 1 if a run has failed."""
+    """Run what is not finished and write the table; return 1 if a run has failed."""
     import shlex
     import sys
     from pathlib import Path
@@ -50,7 +60,7 @@ def run(args) -> int:
     from yolojax.cli.flags import overridden
 
     _check(args)
-    jax.config.update("jax_platforms", "cpu")  # of this process; the devices are for the runs
+    jax.config.update("jax_platforms", "cpu")  # the devices are for the runs
     splits = args.splits.split(",") if args.splits else SPLITS
     train, test = two_sources(args.data, args.test, splits)
 
@@ -67,9 +77,9 @@ def run(args) -> int:
     try:
         failures = execute([r for r in runs if r.workdir.parent.name in chosen], jobs=args.jobs)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
+        print("stopped; the same command resumes", file=sys.stderr)
         raise
-    finally:  # what has ended counts, also when the rest was stopped
+    finally:  # finished runs count, even if the others were stopped
         print(write_table(workdir, about, read_results(rows, args.seeds, workdir), runs))
         print(f"written: {workdir / 'ablation.md'}")
     if failures:
@@ -83,7 +93,7 @@ def _check(args) -> None:
         if getattr(args, name) < 1:
             raise argparse.ArgumentError(None, f"--{name} must be 1 or more.")
     if args.test and args.splits:
-        raise argparse.ArgumentError(None, "--test says what is evaluated; leave --splits out.")
+        raise argparse.ArgumentError(None, "--test names the evaluation data; remove --splits.")
 
 
 def _chosen(rows, only: str | None) -> list[str]:
@@ -99,5 +109,5 @@ def _chosen(rows, only: str | None) -> list[str]:
     for name in chosen:
         if name not in known:
             hint = did_you_mean(name, known)
-            raise ValueError(f"--only: there is no row {name!r}; known: {', '.join(known)}.{hint}")
+            raise ValueError(f"--only: row {name!r} is unknown; known: {', '.join(known)}.{hint}")
     return chosen

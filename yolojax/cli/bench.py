@@ -1,11 +1,11 @@
-"""How long the programs of a config take on the devices at hand, as a table of step times.
+"""Time the programs of a config on the present devices and print a table of step times.
 
-Compiled and timed are the train step at each of its image sizes, the network and what follows it
-in evaluation, on made-up pictures; and the input, from config.data.train or, where that is not on
-this machine, from drawn scenes. GB is what the compiler plans of each device's memory. MFU is the
-share of the devices' peak that the products in the layers need, for chips that are known. Each call
-is waited for, so a run, which waits for nothing, can be a little faster. Programs that are in the
-cache ($JAX_COMPILATION_CACHE_DIR, ~/.cache/yolojax) are read, not compiled.
+The train step at each image size and the programs of the evaluation are timed on random pictures,
+the input pipeline on config.data.train or, if that is not on this machine, on drawn shapes. GB is
+the memory per device that the compiler plans. MFU is the share of the peak rate that the layers
+need, for known chips. Each call is timed until its result is ready; a training run, which does not
+wait, can be slightly faster. Programs are read from the cache ($JAX_COMPILATION_CACHE_DIR,
+~/.cache/yolojax) if they are there.
 
 examples:
   yolojax bench --config=yolov2_voc

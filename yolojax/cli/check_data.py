@@ -9,7 +9,7 @@ only one is trained on.
 
 examples:
   yolojax check-data voc:VOCdevkit/VOC2007:trainval
-  yolojax check-data voc:bccd:train --config=configs/bccd.py --plot bccd.png
+  yolojax check-data voc:bccd:train --config=bccd --plot bccd.png
   yolojax check-data coco:annotations/train.json:train2017 --dir coco --json
 """
 
@@ -23,9 +23,16 @@ MAX_MESSAGES = 3  # of each kind; --json has all
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `yolojax check-data`."""
+    from yolojax.cli.flags import CONFIG_METAVAR, allow_overrides
+
+    allow_overrides(parser)
     add = parser.add_argument
     add("source", help="the data set, as in config.data.train")
-    add("--config", metavar="FILE", help="a config: classes, input, anchors, side, max_boxes, dir")
+    add(
+        "--config",
+        metavar=CONFIG_METAVAR,
+        help="for its classes, input, anchors, side, max_boxes, dir",
+    )
     add("--dir", help="folder that relative paths in SOURCE start from")
     add(
         "--plot",
@@ -37,12 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args) -> int:
     """Check, print and plot -> 1 if there are errors."""
+    from yolojax.cli.flags import overridden
     from yolojax.config import Config, read_config
     from yolojax.data.inspect.check import check_source
     from yolojax.data.sources.load import load_source
     from yolojax.ops.anchors import PUBLISHED_PRIORS
 
-    config = read_config(args.config) if args.config else Config()
+    config = overridden(read_config(args.config) if args.config else Config(), args)
     data, model = config.data, config.model
     place = data.dir if args.dir is None else args.dir
     source = load_source(args.source, dir=place, on_bad_record="skip", classes=model.classes)

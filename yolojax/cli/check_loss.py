@@ -1,6 +1,6 @@
-"""Try a loss on small problems: whether it keeps what every loss must keep.
+"""Check a loss on small problems: finite values, a right gradient, no effect of padding, and more.
 
-LOSS is FILE.py:FUNCTION, a loss of your own as in docs/losses.md, or the name of one of ours. The
+LOSS is FILE.py:FUNCTION, your own loss as in docs/losses.md, or the name of a loss of yolojax. The
 exit status is 1 if a check fails.
 
 examples:
@@ -25,8 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add = parser.add_argument
     add("loss", metavar="LOSS", help="FILE.py:FUNCTION, or a name such as region")
-    add("--head", choices=HEADS, help="whose raw output it takes; that of our loss, or region")
-    add("--config", metavar=CONFIG_METAVAR, help="for its model, and its settings of a loss")
+    add(
+        "--head",
+        choices=HEADS,
+        help="the head whose raw output the loss takes (default: that of LOSS, or region)",
+    )
+    add(
+        "--config",
+        metavar=CONFIG_METAVAR,
+        help="the config with the model and the settings of the loss",
+    )
     allow_overrides(parser)
 
 
@@ -37,7 +45,7 @@ def run(args) -> int:
     from yolojax.tasks import make_loss
 
     if is_in_file(args.loss):
-        load_maker(args.loss)  # raises where there is none; `make_loss` waits for the first batch
+        load_maker(args.loss)  # raises if it is missing; `make_loss` does not
     config, head = _config(args)
     checks = check_loss(make_loss(config, head), _problem(config.model, head))
     for check in checks:
@@ -48,14 +56,14 @@ def run(args) -> int:
 
 
 def _config(args):
-    """The config that `args` describe, and its head."""
+    """Return the config that `args` describe, and its head."""
     from yolojax.cli.flags import overridden
     from yolojax.config import checked, read_config
     from yolojax.data.from_config import with_tree
     from yolojax.tasks import build_model
 
     if args.config and args.head:
-        raise argparse.ArgumentError(None, "a --config has its own head; leave out --head.")
+        raise argparse.ArgumentError(None, "--config sets the head; leave out --head.")
     if args.config:
         config = with_tree(read_config(args.config))
         head = build_model(config.model)[1]
@@ -67,10 +75,10 @@ def _config(args):
 
 
 def _head_of(loss: str) -> str:
-    """The head of one of our losses; region of others."""
-    from yolojax.tasks import OWN_LOSS, TREE_LOSS
+    """Return the head of a loss of yolojax, "region" for others."""
+    from yolojax.tasks import HEAD_LOSS, TREE_LOSS
 
-    heads = {own[head]: head for own in (OWN_LOSS, TREE_LOSS) for head in own}
+    heads = {own[head]: head for own in (HEAD_LOSS, TREE_LOSS) for head in own}
     return heads.get(loss, "region")
 
 
@@ -85,7 +93,7 @@ def _small_config(loss: str):
 
 
 def _problem(model, head: str):
-    """The problem of a head, as large as `model` says."""
+    """Return the problem of a head, with the sizes of `model`."""
     from yolojax.losses.testing import problems
 
     classes = len(model.classes)

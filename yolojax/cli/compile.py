@@ -1,12 +1,13 @@
-"""Compile the programs of a config for TPUs that are not there: do they fit, what do they cost?
+"""Compile the programs of a config for TPUs, without having one: do they fit, what do they cost?
 
-The train step of every image size and the programs of the evaluation go through the TPU compiler on
-this machine's CPU. Printed are the memory of each chip, operations, bytes, collectives and cycles,
-and what they allow in images a second; nothing runs on hardware. A step takes minutes to compile;
-results are kept in ~/.cache/yolojax/compile. The exit status is 1 if a program does not fit.
+The TPU compiler compiles the train step of every image size and the programs of the evaluation on
+this machine's CPU. The report lists memory per chip, operations, bytes, collectives, cycles and the
+resulting images per second. All are estimates; nothing runs on hardware. A step takes minutes to
+compile; results are cached in ~/.cache/yolojax/compile. The exit status is 1 if a program does not
+fit.
 
-TOPOLOGY is KIND:SHAPE or KIND:CHIPS, of one kind also several: v5e:1,16,256. libtpu must be there,
-pip install 'yolojax[tpu]', and not in use by another process.
+TOPOLOGY is KIND:SHAPE or KIND:CHIPS; several of one kind are joined: v5e:1,16,256. libtpu must be
+installed (pip install 'yolojax[tpu]') and not in use by another process.
 
 examples:
   yolojax compile --config yolov2_voc --topology v5e:4x4 --batch-per-device 64
@@ -36,11 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--sizes", type=_sizes, metavar="SIZES", help=sizes)
     add("--programs", nargs="+", choices=PARTS, default=PARTS, help="default: both")
     add("--json", action="store_true", help="print JSON instead of tables")
-    add("--force", action="store_true", help="compile again what has been compiled before")
+    add("--force", action="store_true", help="compile again instead of reading the cache")
 
 
 def run(args) -> int:
-    """Print the report -> 1 where a program does not fit."""
+    """Print the report; return 1 if a program does not fit."""
     from yolojax.aot import report, topologies
     from yolojax.aot.check import advice, check, for_topology
     from yolojax.aot.compiler import cache_dir

@@ -1,9 +1,8 @@
-"""What the loss of a run does to one picture, as one figure.
+"""Draw the loss of one picture: assigned anchors, detections, and each term in each cell.
 
-IMAGE is an image id, a file or an index in the data that the run is trained on, or in --data. Drawn
-are the truths, the cells and anchors that answer for them, what is detected, and of each term of
-the loss what each cell costs. The best checkpoint is used; nothing is augmented. During training
---config.explain_every=N draws such a figure every N steps, for TensorBoard and plots/explain.png.
+IMAGE is an image id, a file or an index in the training data of the run, or in --data. The best
+checkpoint is used, without augmentation. In training, --config.explain_every=N draws the figure
+every N steps, for TensorBoard and plots/explain.png.
 
 examples:
   yolojax explain 000005 --workdir runs/voc
@@ -14,7 +13,7 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `yolojax explain`."""
+    """Add the options of `yolojax explain`."""
     add = parser.add_argument
     add("image", metavar="IMAGE")
     add("--workdir", required=True, help="folder of a training run")
@@ -23,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args) -> int:
-    """Explain, write the figure, print its numbers."""
+    """Write the figure and print its numbers."""
     from pathlib import Path
 
     from yolojax.distributed import xla_flags
@@ -31,11 +30,11 @@ def run(args) -> int:
     from yolojax.visual.draw import save_image
 
     xla_flags.set_up()
-    found = explain_picture(args.workdir, args.image, data=args.data)
-    name = found.image_id.replace("/", "_")
+    explained = explain_picture(args.workdir, args.image, data=args.data)
+    name = explained.image_id.replace("/", "_")
     target = Path(args.out or Path(args.workdir) / "plots" / f"explain_{name}.png")
-    save_image(target, found.figure)
-    terms = ", ".join(f"{name} {value:.4g}" for name, value in found.terms.items())
-    print(f"{found.image_id}: loss {found.loss:.4g}" + (f" ({terms})" if terms else ""))
+    save_image(target, explained.figure)
+    terms = ", ".join(f"{name} {value:.4g}" for name, value in explained.terms.items())
+    print(f"{explained.image_id}: loss {explained.loss:.4g}" + (f" ({terms})" if terms else ""))
     print(f"{target}: the figure")
     return 0

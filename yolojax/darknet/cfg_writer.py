@@ -7,7 +7,7 @@ from yolojax.config import Config, DataConfig, LossConfig, OptimizerConfig
 from yolojax.darknet.cfg import parse_cfg
 from yolojax.darknet.cfg_heads import Classes
 from yolojax.models.layers import Crop, Table
-from yolojax.tasks import LOSSES, OWN_LOSS, build_model
+from yolojax.tasks import HEAD_LOSS, LOSSES, build_model
 
 PARTS = ("object", "noobject", "class", "coord")  # terms of a detector's loss
 POLICIES = ("constant", "steps", "poly")  # learning rate policies that can be written
@@ -147,7 +147,7 @@ def _detection(config: Config) -> dict:
 
 
 def _shared(config: Config, head: str) -> dict:
-    loss, make_loss = config.loss, LOSSES[OWN_LOSS[head]]
+    loss, make_loss = config.loss, LOSSES[HEAD_LOSS[head]].make
     return {
         "classes": len(config.model.classes),
         "coords": 4,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 VERSION = (0, 2, 0)  # what Darknet writes since 2017: `seen` has 64 bits
-MAX_VERSION = 100_000  # above it the first bytes are text or another format's; Darknet's are small
+MAX_VERSION = 100_000  # larger numbers are the start of text or of another format
 
 
 class Header(NamedTuple):
@@ -17,13 +17,13 @@ class Header(NamedTuple):
 
     @property
     def has_long_seen(self) -> bool:
-        """Whether `seen` has 64 bits, not 32."""
+        """Whether `seen` has 64 bits instead of 32."""
         major, minor, _ = self.version
         return major * 10 + minor >= 2 and major < 1000 and minor < 1000
 
     @property
     def size(self) -> int:
-        """Its bytes."""
+        """The number of bytes."""
         return 20 if self.has_long_seen else 16
 
     @property
@@ -33,13 +33,13 @@ class Header(NamedTuple):
 
     @property
     def is_sound(self) -> bool:
-        """Whether Darknet may have written it."""
+        """Whether Darknet can have written these values."""
         bits = 63 if self.has_long_seen else 31
         return all(0 <= n <= MAX_VERSION for n in self.version) and 0 <= self.seen < 2**bits
 
 
 def read_header(path: str | Path) -> Header:
-    """The header of a .weights file.
+    """Read the header of a .weights file.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -66,10 +66,10 @@ def read_header(path: str | Path) -> Header:
 
 
 def header_bytes(version: tuple[int, int, int], seen: int) -> bytes:
-    """What a file with these values begins with.
+    """Encode a header.
 
     Raises:
-        ValueError: `version` is none, or has no room for `seen`.
+        ValueError: `version` is not one, or `seen` does not fit.
     """
     header = Header(version, seen)
     if len(version) != 3 or not header.is_sound:

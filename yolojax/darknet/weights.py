@@ -16,9 +16,8 @@ from yolojax.models.layers import (
     Connected,
     Table,
     count_outputs_of_last,
-    leaf_shapes,
 )
-from yolojax.models.network import Network, check_image_size
+from yolojax.models.network import Network, variable_shapes
 
 CHUNK = 1 << 22  # floats (16 MB) checked or copied at a time
 
@@ -47,23 +46,19 @@ class Entry(NamedTuple):
         return leaf.transpose(np.argsort(self.axes))
 
 
-def entries(
-    table: Table, shapes: list[dict[str, tuple[int, ...]]], *, transposed: bool = False
-) -> Iterator[Entry]:
+def entries(table: Table, variables: dict, *, transposed: bool = False) -> Iterator[Entry]:
     """Yield the entries of a .weights file of `table`, in its order (parser.c, save_weights_upto).
 
-    Args:
-        table: the layers.
-        shapes: of the leaves of each layer.
-        transposed: Header.transposed of the file.
+    `variables` may be arrays or jax.ShapeDtypeStruct; `transposed` is Header.transposed.
     """
-    for index, (layer, leaves) in enumerate(zip(table, shapes, strict=True)):
+    for index, layer in enumerate(table):
         for leaf in layer.leaves:
-            shape = leaves[leaf]
+            collection = _collection(leaf)
+            shape = tuple(variables[collection][layer.name][leaf].shape)
             axes = layer.file_axes.get(leaf, tuple(range(len(shape))))
             if transposed and isinstance(layer, Connected):
                 axes = tuple(range(len(shape)))
-            yield Entry(index, _collection(leaf), layer.name, leaf, shape, axes)
+            yield Entry(index, collection, layer.name, leaf, shape, axes)
 
 
 def _collection(leaf: str) -> str:
@@ -136,11 +131,7 @@ def save_weights(
     start = header_bytes(version, int(seen))
     table = model.table[:upto]
     _check_variables(table, variables)
-    shapes = [
-        {leaf: variables[_collection(leaf)][layer.name][leaf].shape for leaf in layer.leaves}
-        for layer in table
-    ]
-    every = list(entries(table, shapes, transposed=Header(version, seen).transposed))
+    every = list(entries(table, variables, transposed=Header(version, seen).transposed))
     parts = _before(every, upto, model.table)
     with open_atomic(path) as file:
         file.write(start)
@@ -163,8 +154,7 @@ def prefix_of(path: str | Path, model: Network, *, image_size: tuple[int, int]) 
 
 
 def _every(model: Network, image_size: tuple[int, int], header: Header) -> list[Entry]:
-    check_image_size(image_size, model.table)
-    shapes = leaf_shapes(model.table, (*image_size, 3))
+    shapes = variable_shapes(model, image_size)
     return list(entries(model.table, shapes, transposed=header.transposed))
 
 

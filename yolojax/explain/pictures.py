@@ -1,4 +1,4 @@
-"""Which picture is meant, and the training batch that it makes by itself."""
+"""Find a picture in the data, and make a training batch of it."""
 
 import difflib
 from pathlib import Path
@@ -11,17 +11,17 @@ from yolojax.data.loader import Batch
 from yolojax.data.records import BadRecord, Record, Source, load_image
 from yolojax.data.transforms import boxes_to_input, fitter, pad_boxes
 
-NEAR = 3  # names that a message suggests
+NEAR = 3  # names suggested in an error
 Names = tuple[str | None, str | None, str | None]  # image id, resolved file, name of that file
 
 
 def find_record(source: Source, wanted: str) -> int:
-    """The index in `source` of the picture `wanted`: its image id, its file, or this index.
+    """Find the index in `source` of the picture `wanted`, an image id, a file or an index.
 
-    Of what could be several of them, it is the first; a file is known by its name alone, too.
+    They are tried in this order; a file also matches by its name alone.
 
     Raises:
-        ValueError: there is no such picture; the message has the nearest names.
+        ValueError: no picture matches; the message has the nearest names.
     """
     names = [_names(source, index) for index in range(len(source))]
     for kind, name in enumerate((wanted, str(Path(wanted).resolve()), wanted)):
@@ -50,10 +50,10 @@ def _names(source: Source, index: int) -> Names:
 
 
 def batch_of_one(record: Record, config: Config) -> Batch:
-    """`record` as a training batch of one picture, unchanged but for the network's size.
+    """Make a training batch of one picture, without augmentation.
 
-    It is fitted as in evaluation; its truths are those that are trained on, the first
-    config.data.max_boxes.
+    The picture is resized as in evaluation. Its boxes are those of training: not difficult, not
+    crowds, at most config.data.max_boxes.
 
     Raises:
         BadRecord: the picture cannot be read.
@@ -71,6 +71,6 @@ def batch_of_one(record: Record, config: Config) -> Batch:
 
 
 def one_of(batch: Batch) -> Batch:
-    """The first picture of a training batch, by itself: the first with truths, if there is one."""
+    """Return a batch of the first picture of `batch` that has boxes, or of the first."""
     index = int(np.asarray(batch["mask"]).any(axis=1).argmax())
     return {name: np.asarray(value)[index : index + 1] for name, value in batch.items()}

@@ -1,6 +1,6 @@
 """The decoders of the heads as ONNX nodes.
 
-HEADS has the decoders of tasks.DECODERS with the same arguments.
+The functions of HEADS take the arguments of the decoders that tasks.make_decoder returns.
 """
 
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""What the raw output of a network means."""
+"""Decode the raw output of a network to boxes and class probabilities."""

@@ -1,10 +1,10 @@
-"""What the raw output of a classifier means."""
+"""Decode the raw output of a classifier."""
 
 import jax
 
 
 def decode(raw):
-    """Class probabilities [B, C] of raw [B, 1, 1, C] or [B, C], the logits (softmax_layer.c).
+    """Compute class probabilities [B, C] from logits [B, 1, 1, C] or [B, C] (softmax_layer.c).
 
     Raises:
         ValueError: as `flat_logits`.
@@ -13,10 +13,10 @@ def decode(raw):
 
 
 def flat_logits(raw):
-    """The logits [B, C] of raw [B, 1, 1, C] or [B, C].
+    """Return the logits [B, C] of raw [B, 1, 1, C] or [B, C].
 
     Raises:
-        ValueError: raw has another shape, such as that of a map with several cells.
+        ValueError: raw has another shape, such as a map of several cells.
     """
     if raw.ndim == 2 or (raw.ndim == 4 and raw.shape[1:3] == (1, 1)):
         return raw.reshape(len(raw), -1)

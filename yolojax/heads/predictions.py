@@ -1,4 +1,4 @@
-"""What every detection head decodes to."""
+"""The decoded output of every detection head."""
 
 from typing import NamedTuple
 
@@ -6,14 +6,16 @@ import jax
 
 
 class Predictions(NamedTuple):
-    """Decoded boxes, ordered by (row, column, box of the cell); N of them per image."""
+    """N decoded boxes per image, ordered by (row, column, box of the cell)."""
 
     boxes: jax.Array  # [B, N, 4] xyxy, 0..1 of the network input, not clipped to it
-    objectness: jax.Array  # [B, N], 0..1; YOLOv1's are linear and may leave it
+    objectness: jax.Array  # [B, N], in 0..1; YOLOv1's are linear and may be outside
     class_probs: jax.Array  # [B, N, C], sum to 1 over C; YOLOv1's are linear
-    labels: jax.Array | None = None  # int32 [B, N, C], the classes these are; None: 0 to C - 1
+    labels: jax.Array | None = (
+        None  # int32 [B, N, C], the classes of class_probs; None means 0..C-1
+    )
 
 
 def scores(predictions: Predictions):
-    """Objectness times class probability, [B, N, C]: what detections are ranked by."""
+    """Compute objectness * class probability [B, N, C], the score of a detection."""
     return predictions.objectness[..., None] * predictions.class_probs

@@ -1,7 +1,7 @@
-"""What raw output means whose classes form a WordTree (YOLO9000 paper, section 4).
+"""Decode the raw output of networks whose classes form a WordTree (YOLO9000 paper, section 4).
 
-As in YOLOv2, but the class logits are in the order of `bucket_layout`, with a softmax for each set
-of siblings.
+As in YOLOv2, but the class logits are in the order of `bucket_layout`, with one softmax for each
+group of siblings.
 """
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from yolojax.heads.classes import flat_logits
 from yolojax.heads.predictions import Predictions
-from yolojax.heads.yolov2 import slot_boxes, split
+from yolojax.heads.yolov2 import decode_boxes, split
 from yolojax.wordtree.descent import check_descent, descend
 from yolojax.wordtree.softmax import absolute_log_probs, absolute_log_probs_of, group_log_softmax
 from yolojax.wordtree.tree import bucket_layout, check_nodes, leaves, make_tree
@@ -26,37 +26,36 @@ def decode(
     tree_semantics: str = "paper",
     max_slots: int = 300,
 ) -> Predictions:
-    """Predictions of a batch, at the `max_slots` slots of each image with the best objectness.
+    """Decode a batch at the `max_slots` anchor positions of each image with the best objectness.
 
-    With `nodes` these are told apart, in `labels`: class_probs [B, K, S] are their absolute
-    probabilities.
-    Without, each slot has one class, in `labels`: the node that `descend` reaches, with its
-    absolute probability; in Darknet's semantics that is 1, so that the score is the objectness
+    With `nodes` the classes are these nodes: class_probs [B, K, S] are their absolute
+    probabilities. Without, each box has one class, the node that `descend` reaches, with its
+    absolute probability. Darknet uses 1 instead, so that the score is the objectness
     (get_region_detections).
 
     Args:
         raw: [B, H, W, A * (5 + N)], the network's output.
         anchors: [A, 2], (w, h) in grid cells.
         tree: the parent of each node, -1 for a root.
-        location: where centres are, as in heads.yolov2.slot_boxes.
-        nodes: the nodes that are the classes of a data set, such as coco9k.map's.
+        location: as in heads.yolov2.decode_boxes.
+        nodes: the nodes of the classes of a data set, such as those of coco9k.map.
         tree_threshold: 0..1, see `descend`.
         tree_semantics: see `descend`.
-        max_slots: the best first; only for them the N probabilities are computed.
+        max_slots: number of boxes whose N probabilities are computed.
 
     Raises:
         ValueError: `raw` does not fit the number of anchors or of nodes; the tree, the nodes, the
-            threshold, the semantics or the location are none.
+            threshold, the semantics or the location are invalid.
     """
     check_descent(tree_threshold, tree_semantics)
     layout = bucket_layout(make_tree(tree))
     check_nodes(nodes, layout.tree)
-    slots = split(raw, len(anchors), location)
-    batch, *_, classes = slots.logits.shape
-    objectness = slots.objectness.reshape(batch, -1)
+    outputs = split(raw, len(anchors), location)
+    batch, *_, classes = outputs.logits.shape
+    objectness = outputs.objectness.reshape(batch, -1)
     objectness, best = jax.lax.top_k(objectness, min(max_slots, objectness.shape[1]))
     rows = jnp.take_along_axis(raw.reshape(batch, -1, 5 + classes), best[..., None], axis=1)
-    boxes = slot_boxes(slots, anchors, location).reshape(batch, -1, 4)
+    boxes = decode_boxes(outputs, anchors, location).reshape(batch, -1, 4)
     boxes = jnp.take_along_axis(boxes, best[..., None], axis=1)
     conditional = group_log_softmax(rows[..., 5:], layout)
     if len(nodes):
@@ -69,13 +68,13 @@ def decode(
 
 
 def decode_classes(raw, tree, *, nodes=()):
-    """Absolute probabilities [B, N] of a classifier's raw [B, 1, 1, N] or [B, N].
+    """Compute absolute probabilities [B, N] from a classifier's raw [B, 1, 1, N] or [B, N].
 
-    Only `nodes`, by default the leaves, have one; that of the others is 0, so that the best classes
-    are among them (tree.c, hierarchy_predictions with only_leaves).
+    They are 0 for all nodes but `nodes`, by default the leaves, so that the best classes are among
+    these (tree.c, hierarchy_predictions with only_leaves).
 
     Raises:
-        ValueError: raw has another shape; the tree or the nodes are none.
+        ValueError: raw has another shape; the tree or the nodes are invalid.
     """
     layout = bucket_layout(make_tree(tree))
     logits = flat_logits(raw)

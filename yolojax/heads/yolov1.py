@@ -1,7 +1,7 @@
-"""What the raw output of YOLOv1 means (paper, section 2; Darknet's detection_layer.c).
+"""Decode the raw output of YOLOv1 (paper, section 2; Darknet's detection_layer.c).
 
-The S x S cells share one vector: C class scores of each cell, then n confidences of each, then
-n times x, y, w, h of each. No activation is applied to any of them.
+The raw output of the S x S cells is one vector: C class scores of each cell, then n confidences of
+each cell, then n times x, y, w, h of each cell. None of them has an activation.
 """
 
 from typing import NamedTuple
@@ -13,16 +13,16 @@ from yolojax.heads.predictions import Predictions
 from yolojax.ops.boxes import cxcywh_to_xyxy
 
 
-class Cells(NamedTuple):
-    """The raw output taken apart; S is the side of the grid, n the number of boxes per cell."""
+class CellOutputs(NamedTuple):
+    """The parts of the raw output; S is the side of the grid, n the number of boxes per cell."""
 
-    logits: jax.Array  # [B, S, S, C] class scores; probabilities as they are, but for a softmax
-    confidence: jax.Array  # [B, S, S, n] probability of an object times IoU
-    shapes: jax.Array  # [B, S, S, n, 4] centre within the cell (x, y); w, h of the image, or roots
+    logits: jax.Array  # [B, S, S, C] class scores; probabilities unless a softmax follows
+    confidence: jax.Array  # [B, S, S, n] probability of an object * IoU
+    shapes: jax.Array  # [B, S, S, n, 4] x, y of the centre in the cell; w, h in 0..1, or roots
 
 
-def split(raw, side: int, boxes: int) -> Cells:
-    """Take `raw` [B, S * S * (C + 5 * n)] apart for S = `side` and n = `boxes`.
+def split(raw, side: int, boxes: int) -> CellOutputs:
+    """Split `raw` [B, S * S * (C + 5 * n)] into its parts, with S = `side` and n = `boxes`.
 
     Raises:
         ValueError: `raw` does not divide into cells of more than 5 * n values.
@@ -37,18 +37,18 @@ def split(raw, side: int, boxes: int) -> Cells:
     logits, confidence, shapes = jnp.split(
         raw, [side**2 * classes, side**2 * (classes + boxes)], axis=1
     )
-    return Cells(
+    return CellOutputs(
         logits=logits.reshape(*grid, classes),
         confidence=confidence.reshape(*grid, boxes),
         shapes=shapes.reshape(*grid, boxes, 4),
     )
 
 
-def cell_boxes(cells: Cells, square_root: bool):
-    """Boxes [B, S, S, n, 4] xyxy of the network input.
+def decode_boxes(cells: CellOutputs, square_root: bool):
+    """Return boxes [B, S, S, n, 4] xyxy of the network input.
 
-    `square_root`: the output is the root of width and height, of either sign; without it a
-    negative size turns the box inside out, as in Darknet.
+    With `square_root` the output is the root of width and height, of either sign. Without, a
+    negative size swaps the edges of the box, as in Darknet.
     """
     side = cells.shapes.shape[1]
     centre, size = jnp.split(cells.shapes, 2, axis=-1)
@@ -59,26 +59,26 @@ def cell_boxes(cells: Cells, square_root: bool):
 
 
 def cell_corners(side: int):
-    """Left top corners [S, S, 2] of the cells as (column, row)."""
+    """Return the left top corners [S, S, 2] of the cells as (column, row)."""
     return jnp.stack(jnp.meshgrid(jnp.arange(side), jnp.arange(side)), axis=-1)
 
 
-def class_probs(cells: Cells, class_softmax: bool):
-    """Class probabilities [B, S, S, C] of the cells: the output itself, but for a softmax."""
+def class_probs(cells: CellOutputs, class_softmax: bool):
+    """Return class probabilities [B, S, S, C]: the class scores, or their softmax."""
     return jax.nn.softmax(cells.logits) if class_softmax else cells.logits
 
 
 def decode(
     raw, side: int, boxes: int, square_root: bool = True, class_softmax: bool = False
 ) -> Predictions:
-    """Predictions of a batch; a cell's boxes share its class probabilities.
+    """Decode a batch; the boxes of a cell share its class probabilities.
 
     Args:
         raw: [B, S * S * (C + 5 * n)], the network's output.
         side: S, cells in a row.
         boxes: n, boxes per cell.
         square_root: the output is the root of width and height ([detection] sqrt).
-        class_softmax: class scores pass a softmax ([detection] softmax).
+        class_softmax: apply a softmax to class scores ([detection] softmax).
 
     Raises:
         ValueError: `raw` does not fit `side` and `boxes`.
@@ -87,7 +87,7 @@ def decode(
     probs = class_probs(cells, class_softmax)[:, :, :, None]
     probs = jnp.broadcast_to(probs, (*cells.confidence.shape, probs.shape[-1]))
     return Predictions(
-        boxes=cell_boxes(cells, square_root).reshape(len(raw), -1, 4),
+        boxes=decode_boxes(cells, square_root).reshape(len(raw), -1, 4),
         objectness=cells.confidence.reshape(len(raw), -1),
         class_probs=probs.reshape(len(raw), -1, probs.shape[-1]),
     )

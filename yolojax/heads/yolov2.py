@@ -1,4 +1,4 @@
-"""What the raw output of YOLOv2 means (YOLO9000 paper, section 2; Darknet's region_layer.c).
+"""Decode the raw output of YOLOv2 (YOLO9000 paper, section 2; Darknet's region_layer.c).
 
 The channels of a cell are, for each anchor in turn, t_x, t_y, t_w, t_h, t_o and C class logits.
 """
@@ -6,6 +6,7 @@ The channels of a cell are, for each anchor in turn, t_x, t_y, t_w, t_h, t_o and
 from collections.abc import Callable
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -15,17 +16,17 @@ from yolojax.suggestions import choose
 
 # exp overflows float32 at 88, and the area of such a box at 44. A box of exp(10) = 22026 times its
 # prior already overlaps nothing inside the image (IoU < 1e-6 for a prior of one cell in a grid of
-# 19), so this bound moves no assignment and no kept detection.
+# 19), so this bound changes no assignment and no detection.
 MAX_LOG_SCALE = 10.0
-# The same for unbounded centres, in anchors: so far away a box overlaps nothing inside the image,
-# and float32 still tells its left edge from its right one.
+# The same bound for centres, in anchors: a box this far away overlaps nothing inside the image, and
+# its left and right edge still differ in float32.
 MAX_OFFSET = 1000.0
 
 
-class Slots(NamedTuple):
-    """The raw output taken apart, one slot for each cell and anchor."""
+class AnchorOutputs(NamedTuple):
+    """The parts of the raw output at each anchor position, one anchor of one cell."""
 
-    offset: jax.Array  # [B, H, W, A, 2] where the centre is, (x, y); see the model's location
+    offset: jax.Array  # [B, H, W, A, 2] (x, y) of the centre, in the units of the model's location
     log_scale: jax.Array  # [B, H, W, A, 2] log of (w, h) over the anchor's
     objectness: jax.Array  # [B, H, W, A] in 0..1
     objectness_logit: jax.Array  # [B, H, W, A] before the sigmoid
@@ -33,22 +34,22 @@ class Slots(NamedTuple):
 
 
 class Location(NamedTuple):
-    """How a box gets its centre."""
+    """How the raw output encodes the centre of a box."""
 
-    offset: Callable  # raw (t_x, t_y) -> Slots.offset
+    offset: Callable  # raw (t_x, t_y) -> AnchorOutputs.offset
     inside: Callable  # (offset, anchors [A, 2]) -> centre minus its cell's corner, in cells
     target: Callable  # (centre minus corner, anchors [A, 2]) -> offset: the inverse of `inside`
 
 
 LOCATIONS = {
-    # "Direct location prediction" (paper, section 2): the centre stays in its cell.
+    # "Direct location prediction" (paper, section 2): the centre cannot leave its cell.
     "sigmoid": Location(
         offset=jax.nn.sigmoid,
         inside=lambda offset, anchors: offset,
         target=lambda inside, anchors: inside,
     ),
-    # What the paper had before: x = t_x * w_a + x_a, with the anchor in the middle of the cell. The
-    # paper prints a minus; equation 2 of Faster R-CNN, which it quotes, has the plus.
+    # The paper's baseline: x = t_x * w_a + x_a, with the anchor at the centre of the cell. The
+    # paper prints a minus; equation 2 of Faster R-CNN, which it quotes, has a plus.
     "anchor": Location(
         offset=lambda raw: raw,
         inside=lambda offset, anchors: 0.5 + jnp.clip(offset, -MAX_OFFSET, MAX_OFFSET) * anchors,
@@ -58,14 +59,14 @@ LOCATIONS = {
 ACTIVATIONS = {"softmax": jax.nn.softmax, "sigmoid": jax.nn.sigmoid}  # of classes
 
 
-def split(raw, num_anchors: int, location: str = "sigmoid") -> Slots:
-    """Take `raw` [B, H, W, A * (5 + C)] apart and apply the sigmoids.
+def split(raw, num_anchors: int, location: str = "sigmoid") -> AnchorOutputs:
+    """Split `raw` [B, H, W, A * (5 + C)] into its parts and apply the sigmoids.
 
     Args:
         raw: the network's output.
         num_anchors: A.
-        location: a key of LOCATIONS; the offset is sigmoid(t_x), sigmoid(t_y) of "sigmoid", the
-            bare t_x, t_y of "anchor".
+        location: a key of LOCATIONS; with "sigmoid" the offset is sigmoid(t_x), sigmoid(t_y), with
+            "anchor" t_x, t_y.
 
     Raises:
         ValueError: the channels of `raw` do not divide into anchors of more than 5 values; the
@@ -78,7 +79,7 @@ def split(raw, num_anchors: int, location: str = "sigmoid") -> Slots:
             f"got shape {raw.shape}; do the anchors belong to this network?"
         )
     raw = raw.reshape(*raw.shape[:3], num_anchors, channels // num_anchors)
-    return Slots(
+    return AnchorOutputs(
         offset=choose("model.location", location, LOCATIONS).offset(raw[..., 0:2]),
         log_scale=raw[..., 2:4],
         objectness=jax.nn.sigmoid(raw[..., 4]),
@@ -87,33 +88,34 @@ def split(raw, num_anchors: int, location: str = "sigmoid") -> Slots:
     )
 
 
-def cell_corners(slots: Slots):
-    """Left top corners [H, W, 1, 2] of the cells as (column, row), and the grid's (W, H) [2]."""
-    rows, columns = slots.objectness.shape[1:3]
+def cell_corners(outputs: AnchorOutputs):
+    """Return the left top corners [H, W, 1, 2] of the cells as (column, row), and (W, H) [2]."""
+    rows, columns = outputs.objectness.shape[1:3]
     corners = jnp.stack(jnp.meshgrid(jnp.arange(columns), jnp.arange(rows)), axis=-1)
-    return corners[:, :, None, :], jnp.array([columns, rows], slots.offset.dtype)
+    return corners[:, :, None, :], jnp.array([columns, rows], outputs.offset.dtype)
 
 
-def slot_boxes(slots: Slots, anchors, location: str = "sigmoid"):
-    """Boxes [B, H, W, A, 4] xyxy of the network input; anchors [A, 2] (w, h) in grid cells.
+def decode_boxes(outputs: AnchorOutputs, anchors, location: str = "sigmoid"):
+    """Return boxes [B, H, W, A, 4] xyxy of the network input; anchors [A, 2] (w, h) in grid cells.
 
-    Their centre, in cells from the corner of the cell, is the offset of location "sigmoid" and
-    0.5 + offset * anchor of "anchor", where it may be outside of the cell and of the image.
+    The centre, in cells from the corner of the cell, is the offset with location "sigmoid". With
+    "anchor" it is 0.5 + offset * anchor, which may be outside of the cell and of the image.
 
     Raises:
         ValueError: the location is unknown.
     """
-    corners, grid = cell_corners(slots)
+    corners, grid = cell_corners(outputs)
     anchors = jnp.asarray(anchors, grid.dtype)
-    inside = choose("model.location", location, LOCATIONS).inside(slots.offset, anchors)
-    size = jnp.exp(jnp.minimum(slots.log_scale, MAX_LOG_SCALE)) * anchors / grid
+    chex.assert_shape(anchors, (outputs.offset.shape[3], 2))
+    inside = choose("model.location", location, LOCATIONS).inside(outputs.offset, anchors)
+    size = jnp.exp(jnp.minimum(outputs.log_scale, MAX_LOG_SCALE)) * anchors / grid
     return cxcywh_to_xyxy(jnp.concatenate([(inside + corners) / grid, size], axis=-1))
 
 
 def offset_target(inside, anchors, location: str = "sigmoid"):
-    """The offset that `slot_boxes` makes the centre `inside` of; both are [..., A, 2].
+    """Invert the centre of `decode_boxes`: centre `inside` its cell -> offset, [..., A, 2] both.
 
-    `inside` is the centre minus the corner of its cell, and anchors [A, 2] are (w, h), in cells.
+    `inside` is the centre minus the corner of its cell; anchors [A, 2] are (w, h). Both in cells.
 
     Raises:
         ValueError: the location is unknown.
@@ -122,7 +124,7 @@ def offset_target(inside, anchors, location: str = "sigmoid"):
 
 
 def class_probs(logits, activation: str = "softmax"):
-    """Probabilities [..., C] of class logits [..., C]: a softmax, or the sigmoid of each by itself.
+    """Return probabilities [..., C] of class logits [..., C]: a softmax, or independent sigmoids.
 
     Raises:
         ValueError: the activation is unknown.
@@ -133,23 +135,23 @@ def class_probs(logits, activation: str = "softmax"):
 def decode(
     raw, anchors, *, location: str = "sigmoid", class_activation: str = "softmax"
 ) -> Predictions:
-    """Predictions of a batch.
+    """Decode a batch.
 
     Args:
         raw: [B, H, W, A * (5 + C)], the network's output.
         anchors: [A, 2], (w, h) in grid cells (the paper's priors).
-        location: a key of LOCATIONS, as in `slot_boxes`.
-        class_activation: a key of ACTIVATIONS; with "sigmoid" a box may be of several classes, as
-            in region_layer.c without softmax.
+        location: a key of LOCATIONS, as in `decode_boxes`.
+        class_activation: a key of ACTIVATIONS; with "sigmoid" a box may have several classes, as in
+            region_layer.c without softmax.
 
     Raises:
         ValueError: `raw` does not fit the number of anchors; the location or the activation is
             unknown.
     """
-    slots = split(raw, len(anchors), location)
-    batch, *_, classes = slots.logits.shape
+    outputs = split(raw, len(anchors), location)
+    batch, *_, classes = outputs.logits.shape
     return Predictions(
-        boxes=slot_boxes(slots, anchors, location).reshape(batch, -1, 4),
-        objectness=slots.objectness.reshape(batch, -1),
-        class_probs=class_probs(slots.logits, class_activation).reshape(batch, -1, classes),
+        boxes=decode_boxes(outputs, anchors, location).reshape(batch, -1, 4),
+        objectness=outputs.objectness.reshape(batch, -1),
+        class_probs=class_probs(outputs.logits, class_activation).reshape(batch, -1, classes),
     )

@@ -8,18 +8,18 @@ from yolojax.losses.terms import cross_entropy
 
 
 def classification_loss(*, label_smoothing: float = 0.0):
-    """Make `loss(raw, batch, seen) -> (scalar, metrics)`: the mean softmax cross-entropy.
+    """Make `loss(raw, batch, seen) -> (scalar, metrics)`, the mean softmax cross-entropy.
 
     Args:
         label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2015,
-            section 7); 0 as in Darknet.
+            section 7); Darknet's is 0.
 
     `loss` takes raw [B, C] or [B, 1, 1, C], the logits; a batch with label int32 [B]; and `seen`,
-    which it has no use for. A label outside 0..C-1, such as the -1 of an image that fills up a
-    batch, counts for nothing. The metrics are scalars:
+    which is not used. Images with a label outside 0..C-1, such as the -1 of padding, are left out.
+    The metrics are scalars:
 
-    * loss: what Darknet prints, averaged over the labels;
-    * top1, top5: the share of labels among the one or five (all, of fewer) best logits;
+    * loss: the loss that Darknet prints, averaged over the labels;
+    * top1, top5: the share of labels among the one or five (at most all) largest logits;
     * count: the number of labels.
 
     Raises:
@@ -38,8 +38,8 @@ def classification_loss(*, label_smoothing: float = 0.0):
             return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(count, 1)
 
         spread = -jnp.mean(jax.nn.log_softmax(logits), axis=-1)
-        right = cross_entropy(logits, labels, 1 - label_smoothing)
-        total = mean(right + label_smoothing * spread)
+        cost = cross_entropy(logits, labels, 1 - label_smoothing)
+        total = mean(cost + label_smoothing * spread)
         ranked = jax.lax.top_k(logits, min(5, classes))[1] == labels[:, None]
         metrics = {
             "loss": total,

@@ -1,26 +1,28 @@
-"""A loss from a file of the user's own: config.loss.name = "FILE.py:FUNCTION"."""
+"""A loss from a user's file: config.loss.name = "FILE.py:FUNCTION"."""
 
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from yolojax.losses.terms import SumOfTerms
 from yolojax.suggestions import did_you_mean
 
 
 def is_in_file(name: str) -> bool:
-    """Whether the name of a loss is that of a function in a file."""
+    """Return whether the name of a loss is FILE.py:FUNCTION."""
     return ".py:" in name
 
 
 def load_maker(name: str) -> Callable:
-    """The function that FILE.py:FUNCTION names; it makes a loss from keyword arguments.
+    """Load the function FILE.py:FUNCTION, which makes a loss from keyword arguments.
 
-    FILE is relative to the current folder. Modules that it imports may lie beside it.
+    FILE is relative to the current folder. It may import modules of its own folder.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it has no such function.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file has no such function.
     """
     file, _, function = name.rpartition(":")
     path = Path(file)
@@ -37,7 +39,7 @@ def load_maker(name: str) -> Callable:
 
 
 def _run(path: Path) -> dict:
-    """The names that the file defines."""
+    """Execute the file and return the names it defines."""
     spec = importlib.util.spec_from_file_location(f"user_loss_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look for their annotations
@@ -50,12 +52,58 @@ def _run(path: Path) -> dict:
     return vars(module)
 
 
+def argument_names(make: Callable) -> tuple[str, ...]:
+    """Return the names of the keyword arguments of a maker."""
+    return tuple(inspect.signature(make).parameters)
+
+
+def make_loss(make: Callable, name: str, fields: dict, arguments: dict) -> Callable:
+    """Make the user's loss, with checks of what it returns.
+
+    Args:
+        make: from `load_maker`.
+        name: config.loss.name.
+        fields: of the config; `make` gets those that it has as arguments.
+        arguments: config.loss.arguments.
+
+    Raises:
+        ValueError: an argument is unknown or has no value, or `make` returns no function.
+    """
+    parameters = inspect.signature(make).parameters
+    check_arguments(arguments, name, fields, known=tuple(parameters))
+    given = {key: value for key, value in (fields | arguments).items() if key in parameters}
+    for key, parameter in parameters.items():
+        if key not in given and parameter.default is parameter.empty:
+            raise ValueError(
+                f"the loss {name} needs {key!r}: set it in config.loss.arguments, or give it a "
+                "default."
+            )
+    return checked(make(**given), name)
+
+
+def check_arguments(arguments: dict, name: str, fields: dict, known: tuple[str, ...]) -> None:
+    """Raise ValueError unless config.loss.arguments are `known` and none is a field."""
+    for key in arguments:
+        if key in fields:
+            raise ValueError(
+                f"config.loss.arguments has {key!r}, which is a field of config.model or "
+                "config.loss; set that."
+            )
+        if key not in known:
+            raise ValueError(
+                f"config.loss.arguments has {key!r}, but the loss {name} takes "
+                f"{', '.join(known) or 'none'}.{did_you_mean(key, known)}"
+            )
+
+
 def checked(loss: Callable, name: str) -> Callable:
-    """`loss` that raises ValueError where it returns no (scalar, {name: scalar}) with "loss".
+    """Make `loss` raise ValueError if it does not return (scalar, {name: scalar}) with "loss".
 
     Raises:
         ValueError: `loss` is no function.
     """
+    if isinstance(loss, SumOfTerms):
+        return loss
     if not callable(loss):
         raise ValueError(
             f"config.loss.name is {name!r}, which returned {type(loss).__name__}; it must return "
@@ -76,7 +124,7 @@ def checked(loss: Callable, name: str) -> Callable:
 
 
 def absent(error: FileNotFoundError) -> Callable:
-    """A loss that raises the `error` when it is called: whoever only predicts needs none."""
+    """Make a loss that raises `error` when it is called."""
 
     def loss(raw, batch, seen):
         raise FileNotFoundError(str(error))
@@ -85,7 +133,7 @@ def absent(error: FileNotFoundError) -> Callable:
 
 
 def _problem(returned) -> str:
-    """What is wrong with that which a loss `returned`, "" if nothing is."""
+    """Describe what is wrong with the value that a loss returned, "" if nothing is."""
     if not isinstance(returned, tuple) or len(returned) != 2:
         return f"it returned {type(returned).__name__}"
     scalar, metrics = returned

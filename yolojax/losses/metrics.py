@@ -1,28 +1,28 @@
-"""How well the slots that truths fell on do: metrics, no part of the loss."""
+"""Metrics of the predictions at the positions of the ground-truth boxes; no part of the loss."""
 
 import jax.numpy as jnp
 
-from yolojax.heads.yolov2 import Slots
-from yolojax.losses.assign import Assignment
+from yolojax.heads.yolov2 import AnchorOutputs
+from yolojax.losses.matcher import Assignment
 
 
-def slot_quality(slots: Slots, found: Assignment, class_prob) -> dict:
-    """avg_iou, recall50, recall75, objectness_on, class_prob, objectness_off and count.
+def detection_metrics(outputs: AnchorOutputs, assignment: Assignment, class_prob) -> dict:
+    """Compute avg_iou, recall50, recall75, objectness_on, objectness_off, class_prob and count.
 
-    All but the last two are averaged over the truths, each at its own slot; 0 without any.
-    class_prob is [B, M].
+    All but objectness_off and count are means over the ground-truth boxes, each at its main
+    position; 0 without any. class_prob is [B, M].
     """
-    objectness = slots.objectness.reshape(len(slots.objectness), -1)
-    count = jnp.sum(found.truth_mask)
+    objectness = outputs.objectness.reshape(len(outputs.objectness), -1)
+    count = jnp.sum(assignment.gt_mask)
 
     def mean(values):
-        return jnp.sum(jnp.where(found.truth_mask, values, 0)) / jnp.maximum(count, 1)
+        return jnp.sum(jnp.where(assignment.gt_mask, values, 0)) / jnp.maximum(count, 1)
 
     return {
-        "avg_iou": mean(found.truth_iou),
-        "recall50": mean(found.truth_iou > 0.5),
-        "recall75": mean(found.truth_iou > 0.75),
-        "objectness_on": mean(jnp.take_along_axis(objectness, found.truth_slot, axis=1)),
+        "avg_iou": mean(assignment.gt_iou),
+        "recall50": mean(assignment.gt_iou > 0.5),
+        "recall75": mean(assignment.gt_iou > 0.75),
+        "objectness_on": mean(jnp.take_along_axis(objectness, assignment.gt_position, axis=1)),
         "objectness_off": jnp.mean(objectness),
         "class_prob": mean(class_prob),
         "count": count,

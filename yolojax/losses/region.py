@@ -1,30 +1,38 @@
 """The loss of YOLOv2 and YOLO9000 (Darknet's region_layer.c; the paper gives no formula).
 
-Four terms over all slots (a slot is one anchor of one cell): coord, object, noobject and class.
-With the variants that are the defaults their gradient with respect to `raw` is Darknet's delta,
-negated and divided by the batch size. docs/losses.md has the formulas of all.
+It has four terms over all anchor positions: coord, object, noobject and class. With the default
+variants its gradient with respect to `raw` is Darknet's delta, negated and divided by the batch
+size. docs/losses.md has all formulas.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from yolojax.heads.yolov2 import Slots, slot_boxes, split
-from yolojax.losses import targets as aiming
-from yolojax.losses.assign import Assignment, assign
-from yolojax.losses.boxes import BOX_TERMS
-from yolojax.losses.candidates import ASSIGNMENTS
-from yolojax.losses.classes import ClassTerm, flat_classes
-from yolojax.losses.hierarchical import tree_classes
-from yolojax.losses.metrics import slot_quality
-from yolojax.losses.targets import Aims
+from yolojax.heads.yolov2 import AnchorOutputs, decode_boxes, split
+from yolojax.losses.hierarchical import tree_class_term
+from yolojax.losses.matcher import ASSIGNMENTS, Assignment, assign
+from yolojax.losses.metrics import detection_metrics
+from yolojax.losses.targets import (
+    IGNORES,
+    PRIOR_WEIGHT,
+    Targets,
+    box_targets,
+    box_values,
+    ignored,
+    prior_boxes,
+    prior_targets,
+    small_box_factor,
+)
 from yolojax.losses.terms import (
+    BOX_TERMS,
     OBJECTNESS_TERMS,
+    ClassTerm,
+    LossTerms,
     Square,
+    SumOfTerms,
     check_gamma,
     darknet_cost,
-    keep,
-    reduce_terms,
+    flat_class_term,
     squared_error,
 )
 from yolojax.ops.boxes import xyxy_to_cxcywh
@@ -54,57 +62,58 @@ def region_loss(
     location: str = "sigmoid",
     class_activation: str = "softmax",
     tree=(),
-    nodes=(),
     image_semantics: str = "darknet9000",
-):
+) -> SumOfTerms:
     """Make `loss(raw, batch, seen) -> (scalar, metrics)`; the defaults are yolov2-voc.cfg's.
 
     Args:
         anchors: [A, 2], (w, h) in grid cells.
-        coord_weight: of the boxes of responsible slots.
-        object_weight: of the objectness of responsible slots.
-        noobject_weight: of the objectness of the others, which is drawn to 0.
-        class_weight: of the classes of responsible slots.
-        box_loss: a key of BOX_TERMS, what a box costs.
-        objectness_loss: a key of OBJECTNESS_TERMS, what an objectness costs.
-        class_loss: a key of CLASS_TERMS, what the classes cost.
-        assignment: a key of ASSIGNMENTS, which slots are responsible for a truth.
-        assign_threshold: IoU of shapes above which "priors_above" takes one prior more.
-        ignore: "prediction", a box with a larger IoU than ignore_threshold with any truth keeps its
-            objectness; "prior", a slot whose prior has it (SSD, Liu et al. 2016, "hard negatives"
-            aside); "none", only responsible slots do.
-        ignore_threshold: that of `ignore`.
-        warmup_images: until so many were seen, boxes without a truth are drawn to their priors.
-        rescore: the objectness target is the IoU of box and truth; False = 1.
-        small_box_weight: weigh boxes by (2 - w * h); Darknet since 2018, not in the paper.
-        focal_gamma: of objectness_loss "focal" and "quality_focal".
+        coord_weight: weight of the boxes of responsible positions.
+        object_weight: weight of the objectness of responsible positions.
+        noobject_weight: weight of the objectness of the others, whose target is 0.
+        class_weight: weight of the classes of responsible positions.
+        box_loss: a key of BOX_TERMS.
+        objectness_loss: a key of OBJECTNESS_TERMS.
+        class_loss: a key of CLASS_TERMS.
+        assignment: a key of ASSIGNMENTS, the positions that are responsible for a box.
+        assign_threshold: IoU of shapes above which "priors_above" takes a further prior.
+        ignore: which positions have no objectness target besides the responsible ones:
+            "prediction", those whose predicted box has an IoU above ignore_threshold with a
+            ground-truth box; "prior", those whose prior has (SSD, Liu et al. 2016, without its
+            hard negative mining); "none".
+        ignore_threshold: threshold of `ignore`.
+        warmup_images: until this many are seen, boxes of other positions are pulled to their
+            priors.
+        rescore: the objectness target is the IoU of predicted and ground-truth box; False: 1.
+        small_box_weight: weight boxes by 2 - w * h; Darknet since 2018, not in the paper.
+        focal_gamma: exponent of the "focal" and "quality_focal" objectness.
         label_smoothing: share of the class target that is spread over all classes.
-        class_weights: a factor on the class term for each class; () = 1.
-        location: a key of heads.yolov2.LOCATIONS, the model's.
-        class_activation: a key of heads.yolov2.ACTIVATIONS, the model's.
-        tree: the parent of each class, -1 for a root; () = the classes form no tree.
-        nodes, image_semantics: of a tree, see `losses.hierarchical.tree_classes`.
+        class_weights: a factor on the class term for each class; () means 1.
+        location: a key of heads.yolov2.LOCATIONS, as in the model.
+        class_activation: a key of heads.yolov2.ACTIVATIONS, as in the model.
+        tree: the parent of each class, -1 for a root; () if the classes form no tree.
+        image_semantics: with a tree, see `losses.hierarchical.tree_class_term`.
 
     `loss` takes raw [B, H, W, A * (5 + C)]; a batch with boxes [B, M, 4] xyxy, labels [B, M] and
-    mask [B, M]; and `seen`, the number of images trained on *including* this batch. The scalar is
+    mask [B, M]; and `seen`, the number of training images *including* this batch. The scalar is
     averaged over B. The metrics are scalars:
 
     * loss, loss_coord, loss_object, loss_noobject, loss_class: averaged over B;
-    * darknet_cost: what Darknet prints as loss, sum(delta**2), averaged over B; where it has the
-      terms;
-    * avg_iou, recall50, recall75, objectness_on, class_prob: averaged over truths, 0 without any;
-    * objectness_off: averaged over all slots (Darknet's "No Obj");
-    * count: the number of truths;
-    * with a tree, those of `tree_classes`.
+    * darknet_cost: the loss that Darknet prints, sum(delta**2) / B, if Darknet has these terms;
+    * avg_iou, recall50, recall75, objectness_on, class_prob: means over ground-truth boxes, 0
+      without any;
+    * objectness_off: mean over all positions (Darknet's "No Obj");
+    * count: the number of ground-truth boxes;
+    * with a tree, those of `tree_class_term`.
 
     Raises:
-        ValueError: an argument is unknown or out of its range.
+        ValueError: an argument is unknown or out of range.
     """
     anchors = _checked_anchors(anchors)
     box_cost = choose("loss.box_loss", box_loss, BOX_TERMS)
     object_cost = choose("loss.objectness_loss", objectness_loss, OBJECTNESS_TERMS)
     choose("loss.assignment", assignment, ASSIGNMENTS)
-    choose("loss.ignore", ignore, aiming.IGNORES)
+    choose("loss.ignore", ignore, IGNORES)
     check_gamma(objectness_loss, focal_gamma)
     flat = {
         "class_loss": class_loss,
@@ -113,80 +122,84 @@ def region_loss(
     }
     if len(tree):
         _check_no_variant(flat)
-        lesson = tree_classes(tree, nodes, image_semantics, class_weight, object_weight)
+        class_term = tree_class_term(tree, image_semantics, class_weight, object_weight)
     else:
-        lesson = flat_classes(class_weight, class_activation, **flat)
+        class_term = flat_class_term(class_weight, class_activation, **flat)
+    rule, rule_threshold = assignment, assign_threshold
 
-    def loss(raw, batch, seen):
-        slots = split(raw, len(anchors), location)
-        boxes = slot_boxes(slots, anchors, location)
-        compared = aiming.prior_boxes(slots, anchors) if ignore == "prior" else None
-        rule = {"rule": assignment, "threshold": assign_threshold}
-        found = assign(boxes, anchors, batch, **rule, compared=compared)
-        keep("found", found)
-
-        on = found.responsible
-        scale = coord_weight * (aiming.small_box_factor(found) if small_box_weight else 1.0)
-        warm = jnp.where(seen < warmup_images, aiming.PRIOR_WEIGHT, 0.0)
-        aims = Aims(
-            box=scale * on,
-            box_target=aiming.box_targets(slots, found, anchors, location),
-            prior=warm * ~on,
-            prior_target=aiming.prior_targets(anchors, location),
-            object=object_weight * on,
-            object_target=found.iou if rescore else jnp.ones_like(found.iou),
-            noobject=noobject_weight * ~aiming.ignored(found, ignore, ignore_threshold),
+    def terms(raw, batch, seen) -> LossTerms:
+        outputs = split(raw, len(anchors), location)
+        boxes = decode_boxes(outputs, anchors, location)
+        compared = prior_boxes(outputs, anchors) if ignore == "prior" else None
+        assignment = assign(
+            boxes, anchors, batch, rule=rule, threshold=rule_threshold, compared=compared
         )
-        aims, learnt, more = lesson(raw, slots, found, aims, batch)
 
-        logit = slots.objectness_logit
-        scalar, means = reduce_terms(
+        responsible = assignment.responsible
+        scale = coord_weight * (small_box_factor(assignment) if small_box_weight else 1.0)
+        warmup = jnp.where(seen < warmup_images, PRIOR_WEIGHT, 0.0)
+        targets = Targets(
+            box=scale * responsible,
+            box_target=box_targets(outputs, assignment, anchors, location),
+            prior=warmup * ~responsible,
+            prior_target=prior_targets(anchors, location),
+            object=object_weight * responsible,
+            object_target=assignment.iou if rescore else jnp.ones_like(assignment.iou),
+            noobject=noobject_weight * ~ignored(assignment, ignore, ignore_threshold),
+        )
+        targets, classes, tree_metrics = class_term(raw, outputs, assignment, targets, batch)
+
+        logit = outputs.objectness_logit
+        metrics = {}
+        if box_loss == objectness_loss == "squared" and classes.darknet_cost is not None:
+            metrics["darknet_cost"] = _darknet_cost(outputs, assignment, targets, classes)
+        metrics |= detection_metrics(outputs, assignment, classes.class_prob) | tree_metrics
+        return LossTerms(
             {
-                "coord": _coord(slots, boxes, found, aims, box_cost),
-                "object": aims.object * object_cost(logit, aims.object_target, focal_gamma),
-                "noobject": aims.noobject * object_cost(logit, 0.0, focal_gamma),
-                "class": learnt.cost,
-            }
+                "coord": _coord(outputs, boxes, assignment, targets, box_cost),
+                "object": targets.object * object_cost(logit, targets.object_target, focal_gamma),
+                "noobject": targets.noobject * object_cost(logit, 0.0, focal_gamma),
+                "class": classes.cost,
+            },
+            metrics,
+            assignment,
         )
-        metrics = {"loss": scalar} | {f"loss_{name}": mean for name, mean in means.items()}
-        if box_loss == objectness_loss == "squared" and learnt.darknet_cost is not None:
-            metrics["darknet_cost"] = _darknet_cost(slots, found, aims, learnt)
-        metrics |= slot_quality(slots, found, learnt.class_prob) | more
-        return scalar, jax.lax.stop_gradient(metrics)
 
-    return loss
+    return SumOfTerms(terms)
 
 
-def _coord(slots: Slots, boxes, found: Assignment, aims: Aims, box_cost):
-    """The box term of slots with a truth and the pull of the others to their priors, [B,H,W,A]."""
-    on, values = found.responsible[..., None], aiming.box_values(slots)
-    # Where nothing is to be learnt a box costs what its truth would, so that no value is too large.
+def _coord(outputs: AnchorOutputs, boxes, assignment: Assignment, targets: Targets, box_cost):
+    """Compute the box term of responsible positions and the pull of the others, [B, H, W, A]."""
+    responsible, values = assignment.responsible[..., None], box_values(outputs)
+    # Other positions get the cost of a perfect box: 0 * a value that is too large would be NaN.
     cost = box_cost(
-        jnp.where(on, values, aims.box_target),
-        aims.box_target,
-        jnp.where(on, xyxy_to_cxcywh(boxes), found.boxes_cxcywh),
-        found.boxes_cxcywh,
+        jnp.where(responsible, values, targets.box_target),
+        targets.box_target,
+        jnp.where(responsible, xyxy_to_cxcywh(boxes), assignment.boxes_cxcywh),
+        assignment.boxes_cxcywh,
     )
-    pull = squared_error(values, aims.prior_target, aims.prior[..., None])
-    return aims.box * cost + jnp.sum(pull, axis=-1)
+    pull = squared_error(values, targets.prior_target, targets.prior[..., None])
+    return targets.box * cost + jnp.sum(pull, axis=-1)
 
 
-def _darknet_cost(slots: Slots, found: Assignment, aims: Aims, learnt: ClassTerm):
-    on, values = found.responsible[..., None], aiming.box_values(slots)
+def _darknet_cost(
+    outputs: AnchorOutputs, assignment: Assignment, targets: Targets, classes: ClassTerm
+):
+    responsible, values = assignment.responsible[..., None], box_values(outputs)
     squares = [
         Square(
             values,
-            jnp.where(on, aims.box_target, aims.prior_target),
-            jnp.where(on, aims.box[..., None], aims.prior[..., None]),
+            jnp.where(responsible, targets.box_target, targets.prior_target),
+            jnp.where(responsible, targets.box[..., None], targets.prior[..., None]),
         ),
-        Square(slots.objectness, aims.object_target, aims.object),
-        Square(slots.objectness, 0.0, aims.noobject),
+        Square(outputs.objectness, targets.object_target, targets.object),
+        Square(outputs.objectness, 0.0, targets.noobject),
     ]
-    return darknet_cost(squares) + learnt.darknet_cost
+    return darknet_cost(squares) + classes.darknet_cost
 
 
 def _checked_anchors(anchors) -> np.ndarray:
-    """`anchors` as float32 [A, 2]; ValueError unless they are positive pairs."""
+    """Return `anchors` as float32 [A, 2]; raise ValueError unless they are positive pairs."""
     anchors = np.asarray(anchors, np.float32)
     if anchors.ndim != 2 or anchors.shape[1] != 2 or not (anchors > 0).all():
         raise ValueError(
@@ -197,11 +210,11 @@ def _checked_anchors(anchors) -> np.ndarray:
 
 
 def _check_no_variant(flat: dict) -> None:
-    """Raises ValueError where a variant is chosen that classes of a tree do not have."""
-    usual = {"class_loss": "cross_entropy", "label_smoothing": 0.0, "class_weights": ()}
+    """Raise ValueError if a variant is chosen that the classes of a tree do not have."""
+    defaults = {"class_loss": "cross_entropy", "label_smoothing": 0.0, "class_weights": ()}
     for name, value in flat.items():
-        if value != usual[name]:
+        if value != defaults[name]:
             raise ValueError(
                 f"config.loss.{name} is {value!r}, but the classes of a tree have no such variant; "
-                f"leave it at {usual[name]!r}."
+                f"leave it at {defaults[name]!r}."
             )

@@ -1,5 +1,6 @@
 """The loss of a classifier whose classes form a WordTree (YOLO9000 paper, section 4)."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,34 +13,34 @@ from yolojax.wordtree.softmax import (
     groups_on_path,
     path_log_prob,
 )
-from yolojax.wordtree.tree import Layout, bucket_layout, check_nodes, leaves, make_tree
+from yolojax.wordtree.tree import Layout, bucket_layout, leaves, make_tree
 
 
-def tree_classification_loss(*, tree, nodes=(), label_smoothing: float = 0.0):
-    """Make `loss(raw, batch, seen) -> (scalar, metrics)`: the mean of -log(probability of label).
+def tree_classification_loss(*, tree, label_smoothing: float = 0.0):
+    """Make `loss(raw, batch, seen) -> (scalar, metrics)`, the mean of -log(probability of label).
 
     Args:
         tree: the parent of each node, -1 for a root.
-        nodes: those that are classes; () = the leaves, as the paper counts. The others never win,
-            so an accuracy over the 1000 of ImageNet is one over 1000 and not over 1369.
-        label_smoothing: share of the target that is spread over the group, in each on the path.
+        label_smoothing: share of the target that is spread over each group on the path.
 
     `loss` takes raw [B, N] or [B, 1, 1, N], the logits in the order of `bucket_layout`; a batch
-    with label int32 [B], a node; and `seen`, which it has no use for. A label outside 0..N-1, such
-    as the -1 of an image that fills up a batch, counts for nothing. The metrics are scalars:
+    with label int32 [B], a node; and `seen`, which is not used. Images with a label outside
+    0..N-1, such as the -1 of padding, are left out. The metrics are scalars:
 
     * loss: the scalar;
-    * top1, top5: the share of labels among the one or five (all, of fewer) likeliest `nodes`;
-    * path: the share of the nodes from the root to the label that lie on the path to the likeliest;
+    * top1, top5: the share of labels among the one or five (at most all) most probable leaves; the
+      paper counts leaves only, so that the accuracy on ImageNet is over 1000 and not 1369 classes;
+    * path: the share of the nodes from the root to the label that are on the path to the most
+      probable leaf;
     * count: the number of labels.
 
     Raises:
-        ValueError: the tree or the nodes are none, or label_smoothing is not in 0..1, 1 excluded.
+        ValueError: the tree is invalid, or label_smoothing is not in 0..1, 1 excluded.
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing must be in 0..1, 1 excluded, got {label_smoothing}.")
     layout = bucket_layout(make_tree(tree))
-    classes = check_nodes(nodes, layout.tree) if len(nodes) else leaves(layout.tree)
+    classes = leaves(layout.tree)
 
     def loss(raw, batch, seen):
         logits, labels = flat_logits(raw), batch["label"]
@@ -49,12 +50,12 @@ def tree_classification_loss(*, tree, nodes=(), label_smoothing: float = 0.0):
         def mean(values):
             return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(count, 1)
 
-        right = -path_log_prob(logits, labels, layout)
-        total = mean(right)
+        cost = -path_log_prob(logits, labels, layout)
+        total = mean(cost)
         if label_smoothing:
             spread = mean(_spread(logits, labels, layout))
             total = (1 - label_smoothing) * total + label_smoothing * spread
-        ranked = likeliest(logits, classes, layout)
+        ranked = top_classes(logits, classes, layout)
         hits = ranked == labels[:, None]
         metrics = {
             "loss": total,
@@ -68,21 +69,22 @@ def tree_classification_loss(*, tree, nodes=(), label_smoothing: float = 0.0):
     return loss
 
 
-def likeliest(logits, classes: np.ndarray, layout: Layout):
-    """The five (all, of fewer) likeliest of the nodes `classes`, int32 [B, 5], the best first."""
+def top_classes(logits, classes: np.ndarray, layout: Layout):
+    """Return the five (at most all) most probable of the nodes `classes`, int32 [B, 5]."""
     log_probs = absolute_log_probs(group_log_softmax(logits, layout), layout)[:, classes]
     return jnp.asarray(classes)[jax.lax.top_k(log_probs, min(5, len(classes)))[1]]
 
 
-def shared_path(found, labels, layout: Layout):
-    """The share [B] of the path to each of `labels` that `found` [B] has too; ancestors count."""
+def shared_path(predicted, labels, layout: Layout):
+    """Compute the share [B] of the nodes on the path to each label that `predicted` [B] shares."""
+    chex.assert_equal_shape([predicted, labels])
     path = jnp.asarray(layout.path)
     on = path[labels] >= 0
-    return jnp.sum(on & (path[labels] == path[found]), axis=-1) / jnp.sum(on, axis=-1)
+    return jnp.sum(on & (path[labels] == path[predicted]), axis=-1) / jnp.sum(on, axis=-1)
 
 
 def _spread(logits, labels, layout: Layout):
-    """-log of the probabilities of siblings, averaged over each group on the path, summed [B]."""
+    """Average -log(probability) over each group on the path, and sum over the path, [B]."""
     conditional = group_log_softmax(logits, layout)
     sizes = jnp.asarray(layout.tree.group_size[np.argsort(layout.rank)])
     means = group_sum(conditional, layout) / sizes

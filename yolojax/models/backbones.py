@@ -4,7 +4,7 @@ from yolojax.models.layers import Conv, MaxPool, Table
 
 
 def stage(number: int, *shapes: tuple[int, ...], batch_norm: bool = True) -> Table:
-    """Convolutions of (filters, size[, stride]) `shapes`, named stage{number}_conv1 and on."""
+    """Return convolutions of (filters, size[, stride]), named stage{number}_conv1, _conv2, ..."""
     return tuple(
         Conv(*shape, batch_norm=batch_norm, name=f"stage{number}_conv{i}")
         for i, shape in enumerate(shapes, 1)
@@ -45,7 +45,7 @@ TINY: Table = (
 
 
 def extraction_backbone(batch_norm: bool = True) -> Table:
-    """The first 20 convolutions of YOLOv1 (paper, figure 3), pretrained as a classifier."""
+    """Return the first 20 convolutions of YOLOv1 (paper, figure 3), pretrained as a classifier."""
     shapes = (
         ((64, 7, 2),),
         ((192, 3),),
@@ -58,9 +58,9 @@ def extraction_backbone(batch_norm: bool = True) -> Table:
 
 
 def tiny_v1_backbone(batch_norm: bool = True) -> Table:
-    """Six convolutions of 16 to 512 filters, each followed by a pool, then one of 1024.
+    """Return six convolutions of 16 to 512 filters, each followed by a pool, then one of 1024.
 
-    The start of Fast YOLO and of yolov1-tiny.cfg, and the whole of darknet.cfg, the reference net.
+    Fast YOLO and yolov1-tiny.cfg start with them; darknet.cfg, the reference network, is them.
     """
     stages = [stage(i, (8 * 2**i, 3), batch_norm=batch_norm) for i in range(1, 8)]
     return sum(((MaxPool(), *convolutions) for convolutions in stages[1:]), stages[0])

@@ -65,6 +65,7 @@ def batch_norm(x, scale, bias):
     as in batchnorm_layer.c, with which published weights were trained. No gradient flows through
     the returned statistics.
     """
+    chex.assert_equal_shape([scale, bias])
     return _batch_norm_forward(x, scale, bias)[0]
 
 
@@ -109,6 +110,7 @@ batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
 
 def convolve(x, kernel, stride=1, padding=None, groups=1):
     """Cross-correlate x with kernel [k, k, in / groups, out]; `padding` zeros, or k // 2."""
+    chex.assert_rank([x, kernel], 4)
     padding = kernel.shape[0] // 2 if padding is None else padding
     return lax.conv_general_dilated(
         x,

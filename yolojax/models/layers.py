@@ -535,12 +535,6 @@ def output_shapes(table: Table, image: Shape) -> list[Shape]:
     return shapes
 
 
-def leaf_shapes(table: Table, image: Shape) -> list[dict[str, Shape]]:
-    """Return Layer.leaf_shapes of every layer, for images of (height, width, channels)."""
-    inputs = [image, *output_shapes(table, image)[:-1]]
-    return [layer.leaf_shapes(before) for layer, before in zip(table, inputs, strict=True)]
-
-
 def count_parameters(layer: Layer, before: Shape) -> int:
     """Return the number of floats of `layer` in a .weights file."""
     return sum(math.prod(shape) for shape in layer.leaf_shapes(before).values())

@@ -50,7 +50,7 @@ def fast_yolo(outputs: int) -> Table:
 
 
 def _detection_convolutions(batch_norm: bool = True) -> Table:
-    """The four convolutions that detection adds to the pretrained twenty (paper, section 2.2)."""
+    """Return the four convolutions added to the pretrained twenty (paper, section 2.2)."""
     shapes = ((1024, 3), (1024, 3, 2), (1024, 3), (1024, 3))
     return stage(6, *shapes, batch_norm=batch_norm)
 

@@ -1,4 +1,4 @@
-"""YOLOv2, its tiny forms and YOLO9000: images -> raw [B, h / 32, w / 32, A * (5 + C)]."""
+"""YOLOv2, its tiny versions and YOLO9000: images -> raw [B, h / 32, w / 32, A * (5 + C)]."""
 
 from yolojax.models.backbones import DARKNET19, TINY, extraction_backbone, stage
 from yolojax.models.layers import Conv, Reorg, Route, Table
@@ -7,8 +7,8 @@ from yolojax.models.layers import Conv, Reorg, Route, Table
 def yolov2(outputs: int) -> Table:
     """YOLOv2: Darknet-19, three 3x3 convolutions and the passthrough (yolov2-voc.cfg).
 
-    The paper (section 2, "Fine-Grained Features") stacks the 26x26x512 map as it is; the published
-    networks first squeeze it to 64 channels.
+    The paper (section 2, "Fine-Grained Features") stacks the 26x26x512 map unchanged; the published
+    networks first reduce it to 64 channels.
     """
     return (
         *DARKNET19,
@@ -29,11 +29,12 @@ def yolov2_plain(outputs: int) -> Table:
 
 
 def yolov2_extraction(outputs: int) -> Table:
-    """YOLOv1's convolutions and anchor boxes, the step before Darknet-19 (paper, table 2).
+    """YOLOv1's convolutions with anchor boxes, the step before Darknet-19 (paper, table 2).
 
     "We remove the fully connected layers" and "eliminate one pooling layer" (section 2): the 24
-    convolutions are those of YOLOv1, with batch normalisation. Which layer no longer halves the map
-    is not said; here it is the second that detection adds, so the classifier's 20 stay as they are.
+    convolutions are those of YOLOv1, with batch normalisation. The paper does not specify the layer
+    that no longer halves the map; here it is the second one added for detection, so the 20
+    pretrained ones are unchanged.
     """
     return (*extraction_backbone(), *stage(6, *[(1024, 3)] * 4), _output(outputs))
 
@@ -51,7 +52,7 @@ def yolov2_tiny_coco(outputs: int) -> Table:
 def yolo9000(outputs: int) -> Table:
     """YOLO9000: Darknet-19 and one 1x1 convolution, no passthrough (yolo9000.cfg).
 
-    The paper (section 4) speaks of the whole YOLOv2 with three priors; this is what was released.
+    The paper (section 4) describes the whole YOLOv2 with three priors; this is the released one.
     """
     return (*DARKNET19, _output(outputs))
 

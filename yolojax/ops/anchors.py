@@ -1,11 +1,13 @@
-"""Anchors from the boxes of a data set: k-means under IoU (YOLO9000 paper, section 2, "Dimension
-Clusters"). Plain numpy: it runs once, before training."""
+"""Anchors from the boxes of a data set: k-means with IoU (YOLO9000 paper, "Dimension Clusters").
+
+Plain NumPy: it runs once, before training.
+"""
 
 import numpy as np
 
 from yolojax.ops.boxes import shape_iou
 
-# (w, h) in cells of the /32 grid, from Darknet's .cfg files; *_2016 from those of the paper's time.
+# (w, h) in cells of the /32 grid, from Darknet's .cfg files; *_2016 from those of 2016.
 PUBLISHED_PRIORS = {
     "yolov2_voc": (
         (1.3221, 1.73145),
@@ -45,28 +47,29 @@ PUBLISHED_PRIORS["yolov2_tiny_voc"] = PUBLISHED_PRIORS["yolov2_voc_2016"]
 PUBLISHED_PRIORS["yolov2_tiny_coco"] = PUBLISHED_PRIORS["yolov2_coco"]
 
 CENTRES = {"mean": np.mean, "median": np.median}
-MAX_ROUNDS = 300  # the mean does not minimise 1 - IoU, so the rounds may end in a cycle
-MAX_SHAPES = 50_000  # that enter the clustering; a larger set is sampled
+MAX_ROUNDS = 300  # the mean does not minimise 1 - IoU, so rounds may cycle
+MAX_SHAPES = 50_000  # in the clustering; a larger set is sampled
 
 
 def best_ious(shapes, anchors):
-    """IoU of every shape [n, 2] with the anchor [k, 2] nearest to it -> [n]."""
+    """Compute the IoU [n] of every shape [n, 2] with the nearest anchor [k, 2]."""
     return shape_iou(shapes[:, None], np.asarray(anchors)[None]).max(axis=1)
 
 
 def mean_iou(shapes, anchors) -> float:
-    """Mean of the IoU of `shapes` [n, 2] with the nearest of `anchors` [k, 2] (paper, table 1)."""
+    """Average `best_ious` over the shapes (paper, table 1)."""
     return float(best_ious(shapes, anchors).mean())
 
 
 def kmeans(shapes, k, *, update="mean", restarts=10, seed=0):
-    """`k` anchors that stand for `shapes` [n, 2] (w, h; any unit) -> [k, 2], small to large.
+    """Cluster `shapes` [n, 2] (w, h; any unit) into `k` anchors [k, 2], small to large.
 
-    The best of `restarts` runs by mean IoU. `update` makes a centre of a cluster: "mean" as in
-    k-means, or "median", which outliers move less.
+    The result is the best of `restarts` runs by mean IoU. `update` is the centre of a cluster:
+    "mean" as in k-means, or "median", which is more robust to outliers.
 
     Raises:
-        ValueError: a shape is not positive, `update` is unknown or `k` exceeds what there is.
+        ValueError: a shape is not positive, `update` is unknown, `restarts` is below 1, or `k`
+            exceeds the number of distinct shapes.
     """
     if update not in CENTRES:
         raise ValueError(f"update must be one of {', '.join(CENTRES)}; got {update!r}.")
@@ -93,19 +96,19 @@ def _checked(shapes, k):
 
 
 def _spread(shapes, k, key):
-    """`k` of `shapes`, far apart: k-means++ (Arthur and Vassilvitskii 2007) with 1 - IoU."""
+    """Choose `k` distant `shapes`: k-means++ (Arthur and Vassilvitskii 2007) with 1 - IoU."""
     chosen = shapes[key.integers(len(shapes))][None]
     while len(chosen) < k:
         distance = 1 - best_ious(shapes, chosen)
         weight = np.square(np.where(distance > 1e-12, distance, 0))
-        if not weight.any():  # what is left equals the chosen but for rounding
+        if not weight.any():  # the rest equals the chosen up to rounding
             weight = np.ones(len(shapes))
         chosen = np.vstack([chosen, shapes[key.choice(len(shapes), p=weight / weight.sum())]])
     return chosen
 
 
 def _lloyd(shapes, anchors, centre):
-    """Rounds of assignment to the nearest anchor and centring, until nothing changes."""
+    """Alternate assignment to the nearest anchor and centring, until nothing changes."""
     nearest = None
     for _ in range(MAX_ROUNDS):
         previous, nearest = nearest, shape_iou(shapes[:, None], anchors[None]).argmax(axis=1)

@@ -1,8 +1,9 @@
-"""Boxes: changes of format and intersection over union.
+"""Formats of boxes, and intersection over union.
 
-NumPy arrays in, NumPy arrays out; as soon as one argument is a JAX array, so is the result.
+The result is a JAX array if an argument is one, else a NumPy array.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,25 +14,27 @@ def _numpy_like(*arrays):
 
 
 def cxcywh_to_xyxy(boxes_cxcywh):
-    """Boxes [..., 4] as (centre x, centre y, width, height) -> (left, top, right, bottom)."""
+    """Convert boxes [..., 4] from (centre x, y, width, height) to (left, top, right, bottom)."""
     centre, half = boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:] / 2
     return _numpy_like(boxes_cxcywh).concatenate([centre - half, centre + half], axis=-1)
 
 
 def xyxy_to_cxcywh(boxes):
-    """Boxes [..., 4] as (left, top, right, bottom) -> (centre x, centre y, width, height)."""
+    """Convert boxes [..., 4] from (left, top, right, bottom) to (centre x, y, width, height)."""
     low, high = boxes[..., :2], boxes[..., 2:]
     return _numpy_like(boxes).concatenate([(low + high) / 2, high - low], axis=-1)
 
 
 def area(boxes):
-    """Area of xyxy boxes [..., 4] -> [...]; a box turned inside out has none."""
+    """Compute the area [...] of xyxy boxes [..., 4]; 0 if right < left or bottom < top."""
     left, top, right, bottom = _coordinates(boxes)
     return _product_of_positive(right - left, bottom - top)
 
 
 def intersection(a, b):
-    """Area that xyxy boxes [..., 4] share, after broadcasting -> [...]."""
+    """Compute the area [...] that xyxy boxes [..., 4] share, with broadcasting."""
+    chex.assert_axis_dimension(a, -1, 4)
+    chex.assert_axis_dimension(b, -1, 4)
     xp = _numpy_like(a, b)
     a_left, a_top, a_right, a_bottom = _coordinates(a)
     b_left, b_top, b_right, b_bottom = _coordinates(b)
@@ -41,9 +44,9 @@ def intersection(a, b):
 
 
 def iou(a, b):
-    """Intersection over union of xyxy boxes [..., 4], after broadcasting -> [...] in 0..1.
+    """Compute the intersection over union [...] of xyxy boxes [..., 4], with broadcasting.
 
-    Two boxes without area have IoU 0, and a finite gradient.
+    Two boxes without area have IoU 0 and a finite gradient.
     """
     shared = intersection(a, b)
     union = area(a) + area(b) - shared
@@ -51,7 +54,7 @@ def iou(a, b):
 
 
 def _coordinates(boxes):
-    # One plane for each coordinate: on CPU, NMS is 5 times faster than with pairs of them.
+    # One array for each coordinate: NMS on CPU is 5 times as fast as with pairs.
     return tuple(boxes[..., i] for i in range(4))
 
 
@@ -61,15 +64,17 @@ def _product_of_positive(width, height):
 
 
 def pairwise_iou(a, b):
-    """IoU of every box in `a` [..., N, 4] with every box in `b` [..., M, 4] -> [..., N, M]."""
+    """Compute the IoU [..., N, M] of all pairs of boxes of `a` [..., N, 4] and `b` [..., M, 4]."""
     return iou(a[..., :, None, :], b[..., None, :, :])
 
 
 def shape_iou(a, b):
-    """IoU of sizes (w, h) [..., 2] laid over a common centre, after broadcasting -> [...].
+    """Compute the IoU [...] of boxes with sizes (w, h) [..., 2] and the same centre.
 
-    The measure of the paper's dimension clusters (YOLO9000, section 2).
+    It is the distance of the dimension clusters (YOLO9000, section 2). Arguments broadcast.
     """
+    chex.assert_axis_dimension(a, -1, 2)
+    chex.assert_axis_dimension(b, -1, 2)
     xp = _numpy_like(a, b)
     shared = xp.prod(xp.minimum(a, b), axis=-1)
     union = xp.prod(a, axis=-1) + xp.prod(b, axis=-1) - shared

@@ -1,8 +1,8 @@
-"""Images as networks take them."""
+"""Images as the networks expect them."""
 
 import jax.numpy as jnp
 
 
 def to_float(image):
-    """uint8 [..., 3] -> float32 in 0..1; floats pass."""
+    """Convert uint8 [..., 3] to float32 in 0..1; floats are returned unchanged."""
     return image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image

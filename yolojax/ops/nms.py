@@ -3,16 +3,17 @@
 from functools import partial
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
 from yolojax.ops.boxes import iou
 
-STRETCH = 256  # ranks; 128 run no faster on CPU and take a second longer to compile
+BLOCK = 256  # ranks; 128 run no faster on CPU and take a second longer to compile
 
 
 class Detections(NamedTuple):
-    """What is left of each image, best first; K is max_detections, unused places come last."""
+    """The K = max_detections detections of each image, best first; unused entries come last."""
 
     boxes: jax.Array  # [B, K, 4] xyxy, 0 where unused
     scores: jax.Array  # [B, K], 0 where unused
@@ -33,7 +34,7 @@ def nms(
     class_agnostic: bool = False,
     labels=None,
 ) -> Detections:
-    """Keep the best-scored of the boxes that overlap, as Darknet's do_nms_sort.
+    """Remove boxes that overlap a box with a better score, as Darknet's do_nms_sort.
 
     A candidate is a pair of a box and a class, so that a box may be detected as several classes.
     Equal scores rank by the index of the box, then of the class.
@@ -41,15 +42,15 @@ def nms(
     Args:
         boxes: [B, N, 4] xyxy.
         scores: [B, N, C], objectness times class probability.
-        iou_threshold: a candidate goes if its IoU with a better one is larger (not equal).
-        score_threshold: candidates must score more (not equal).
-        top_k: number of candidates, the best of the N * C, that take part.
-        max_detections: number of places in the result.
-        class_agnostic: candidates of other classes suppress too, also those of the same box.
-        labels: int32 [B, N, C], the class of each score; by default its place, 0 to C - 1.
+        iou_threshold: a candidate is removed if its IoU with a better one is larger (not equal).
+        score_threshold: a candidate needs a larger score (not equal).
+        top_k: number of candidates, the best of N * C, that are compared.
+        max_detections: number of entries in the result.
+        class_agnostic: candidates of other classes are removed too, also those of the same box.
+        labels: int32 [B, N, C], the class of each score; by default its index, 0..C-1.
 
     Raises:
-        ValueError: shapes that do not belong together; top_k or max_detections below 1.
+        ValueError: shapes do not match; top_k or max_detections below 1.
     """
     _check(boxes, scores, top_k, max_detections)
     batch, _, classes = scores.shape
@@ -67,31 +68,33 @@ def nms(
 
 
 def suppress(boxes, groups, valid, iou_threshold, *, enough: int | None = None):
-    """Greedy suppression among ranked boxes -> keep, bool [B, K].
+    """Suppress ranked boxes greedily -> keep, bool [B, K].
 
-    Going down the ranks, each box that is still kept removes the later ones of its group that
-    overlap it by more than iou_threshold.
+    From the best rank on, each box that is still kept removes the later ones of its group whose IoU
+    with it is above iou_threshold.
 
     Args:
         boxes: [B, K, 4] xyxy, best first.
-        groups: int [B, K]; boxes of different groups never meet.
-        valid: bool [B, K], the boxes that take part.
-        enough: how many of the kept boxes of an image matter; those that come after may be wrong.
+        groups: int [B, K]; boxes of different groups do not suppress each other.
+        valid: bool [B, K], False on boxes that are ignored.
+        enough: the number of kept boxes of an image that are needed; later ones may be wrong.
     """
-    done, found, keep = [], 0, valid
-    while keep.shape[1]:  # a stretch of ranks at a time: the earlier ones have nothing to lose
+    chex.assert_shape(boxes, (*valid.shape, 4))
+    chex.assert_equal_shape([groups, valid])
+    done, count, keep = [], 0, valid
+    while keep.shape[1]:  # a block of ranks at a time; earlier blocks are final
         open_ = valid[:, -keep.shape[1] :]
         if enough is not None:
-            open_ &= found < enough
+            open_ &= count < enough
         keep = _visit(boxes, groups, keep, open_, iou_threshold)
-        done.append(keep[:, :STRETCH])
-        found += jnp.sum(done[-1], axis=1, keepdims=True)
-        boxes, groups, keep = (array[:, STRETCH:] for array in (boxes, groups, keep))
+        done.append(keep[:, :BLOCK])
+        count += jnp.sum(done[-1], axis=1, keepdims=True)
+        boxes, groups, keep = (array[:, BLOCK:] for array in (boxes, groups, keep))
     return jnp.concatenate(done, axis=1) if done else valid
 
 
 def _visit(boxes, groups, keep, open_, iou_threshold):
-    """`keep` after the first STRETCH boxes, down to the last of any image that is `open_`."""
+    """Update `keep` by the first BLOCK boxes, up to the last one of any image that is `open_`."""
     ranks = jnp.arange(keep.shape[1])
 
     def visit(rank, keep):
@@ -101,13 +104,13 @@ def _visit(boxes, groups, keep, open_, iou_threshold):
         removed = (iou(box, boxes) > iou_threshold) & (group == groups) & (ranks > rank) & kept
         return keep & ~removed
 
-    # Past the last valid box of every image there is nothing to remove.
+    # No box after the last valid one of every image can remove another.
     stop = jnp.max(jnp.where(open_, ranks + 1, 0), initial=0)
-    return jax.lax.fori_loop(0, jnp.minimum(stop, STRETCH), visit, keep)
+    return jax.lax.fori_loop(0, jnp.minimum(stop, BLOCK), visit, keep)
 
 
 def _gather(boxes, scores, labels, keep, size):
-    """The first `size` of the candidates to `keep`, in order, as Detections."""
+    """Return the first `size` candidates of `keep`, in order."""
     ranks = jnp.arange(keep.shape[1])
     order = jnp.sort(jnp.where(keep, ranks, ranks + len(ranks)), axis=1)[:, :size]
     order = jnp.pad(order, ((0, 0), (0, size - order.shape[1])), constant_values=len(ranks))

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from yolojax.config import Config
 from yolojax.distributed.sharding import batch_sharding, constrain_state, platform_of, replicated
 from yolojax.distributed.xla_flags import tpu_options
-from yolojax.losses.kept import taken_apart
+from yolojax.losses.terms import SumOfTerms, mean_over_images
 from yolojax.ops.images import to_float
 from yolojax.tasks import Task, on_tpu
 from yolojax.training.optimizer import frozen, layer_factors, learning_rate
@@ -100,22 +100,20 @@ def make_train_step(
 
 
 def gradient_norms(loss: Callable, raw, batch: dict, seen) -> dict:
-    """How hard each term of `loss` pulls at the network: {"grad_NAME": norm}.
+    """Compute the L2 norm of the gradient of each term of `loss`: {"grad_NAME": norm}.
 
-    The norm is L2, of the gradient with respect to `raw`, the network's output [B, ...], of a term
-    that is averaged over B as the loss is. Nothing else is differentiated, so no gradient flows
-    through the result either.
-
-    Terms are those of `losses.kept.taken_apart`; a loss that shows none has none here: {}.
+    The gradient is with respect to `raw`, the network's output [B, ...], of the term averaged over
+    B as in the loss. Only terms of a SumOfTerms are known; for another loss the result is empty.
     """
+    if not isinstance(loss, SumOfTerms):
+        return {}
 
     @jax.jit  # traced once
     def means(raw):
-        terms = taken_apart(loss)(raw, batch, seen).terms
-        return {name: jnp.sum(term) / len(term) for name, term in terms.items()}
+        return mean_over_images(loss.compute(raw, batch, seen).terms)
 
     raw = jax.lax.stop_gradient(raw)
-    # One at a time: what does not touch a term is then not in its backward pass.
+    # One backward pass for each term, so that a pass holds only the operations of its term.
     return {
         f"grad_{name}": optax.global_norm(jax.grad(lambda raw, name=name: means(raw)[name])(raw))
         for name in jax.eval_shape(means, raw)

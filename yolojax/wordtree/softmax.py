@@ -1,7 +1,7 @@
-"""Probabilities of a WordTree from the logits of its nodes: one softmax for each set of siblings.
+"""Probabilities of a WordTree from the logits of its nodes: one softmax for each group of siblings.
 
-Logits and conditional probabilities are in the order of channels of a `Layout`, [..., N]; what
-there is one of for each group [..., G] in the order of ranks. Nodes are numbered as in the tree.
+Logits and conditional probabilities [..., N] are in the order of channels of a `Layout`, values of
+groups [..., G] in the order of ranks. Node numbers are those of the tree.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from yolojax.wordtree.tree import Bucket, Layout, check_nodes
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def group_logsumexp(logits, layout: Layout):
-    """log(sum(exp)) of the logits [..., N] of each group, [..., G]."""
+    """Compute log(sum(exp)) [..., G] of the logits [..., N] of each group."""
     return each_bucket(_bucket_logsumexp, logits, layout)
 
 
@@ -37,7 +37,7 @@ group_logsumexp.defvjp(_logsumexp_forward, _logsumexp_backward)
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def group_log_softmax(logits, layout: Layout):
-    """The log of the probability of each node given its parent, [..., N]; also of the logits."""
+    """Compute the log probability [..., N] of each node given its parent, from logits [..., N]."""
     return logits - to_channels(group_logsumexp(logits, layout), layout)
 
 
@@ -55,13 +55,13 @@ group_log_softmax.defvjp(_log_softmax_forward, _log_softmax_backward)
 
 
 def group_sum(values, layout: Layout):
-    """The sum of values [..., N] over each group, [..., G]."""
+    """Sum values [..., N] over each group, [..., G]."""
     return each_bucket(_bucket_sum, values, layout)
 
 
 def to_channels(values, layout: Layout):
-    """Give every channel what belongs to its group: [..., G] -> [..., N]."""
-    # On CPU three to four times as fast; elsewhere a gather along the lanes is what is slow.
+    """Copy values of groups [..., G] to the channels of each group [..., N]."""
+    # A gather is 3 to 4 times as fast on CPU, but slow along the lanes of a TPU.
     return by_platform(
         values,
         cpu=lambda v: jnp.take(v, layout.channel_rank, axis=-1),
@@ -70,14 +70,14 @@ def to_channels(values, layout: Layout):
 
 
 def path_log_probs(logits, nodes, layout: Layout):
-    """The conditional log probabilities along the paths to `nodes`, from the root down.
+    """Compute the conditional log probabilities on the paths to `nodes`, from the root down.
 
     Args:
         logits: [..., N].
-        nodes: int [...], of the same shape or one that broadcasts to it.
+        nodes: int [...], broadcast against the logits.
 
     Returns:
-        [..., D], 0 below the node; their sum is the log probability of the node.
+        [..., D], 0 below the node. The sum is the log probability of the node.
     """
     path = jnp.asarray(layout.path)[nodes]
     channel = jnp.asarray(layout.position)[path]
@@ -87,21 +87,21 @@ def path_log_probs(logits, nodes, layout: Layout):
 
 
 def groups_on_path(values, nodes, layout: Layout):
-    """Of values [..., G] those of the groups on the paths to `nodes`, [..., D], 0 below."""
+    """Select values [..., G] of the groups on the paths to `nodes`, [..., D], 0 below."""
     path = jnp.asarray(layout.path)[nodes]
     rank = jnp.asarray(layout.rank[layout.tree.group])[path]
     return jnp.where(path >= 0, jnp.take_along_axis(values, rank, axis=-1), 0)
 
 
 def path_log_prob(logits, nodes, layout: Layout):
-    """The log probabilities [...] of `nodes` int [...], from logits [..., N]."""
+    """Compute the log probabilities [...] of `nodes` int [...], from logits [..., N]."""
     return jnp.sum(path_log_probs(logits, nodes, layout), axis=-1)
 
 
 def absolute_log_probs(conditional, layout: Layout):
-    """The log probability of every node, [..., N] in the order of *nodes*.
+    """Compute the log probability of every node, [..., N] in the order of *nodes*.
 
-    The probabilities of siblings sum to their parent's, those of all leaves to 1.
+    The probabilities of siblings sum to that of their parent, those of all leaves to 1.
 
     Args:
         conditional: [..., N], from `group_log_softmax`.
@@ -110,16 +110,17 @@ def absolute_log_probs(conditional, layout: Layout):
     above = tree.parent[tree.group_start][np.argsort(layout.rank)]  # the parent of each rank
     jump = np.where(above < 0, layout.rank[0], layout.rank[tree.group[above]])
     total = jnp.where(above < 0, 0, jnp.take(conditional, layout.position[above], axis=-1))
-    for _ in range(int(tree.depth.max()).bit_length()):  # each round doubles the stretch of path
+    for _ in range(int(tree.depth.max()).bit_length()):  # each round doubles the length
         total = total + jnp.take(total, jump, axis=-1)
         jump = jump[jump]
     return jnp.take(conditional + to_channels(total, layout), layout.position, axis=-1)
 
 
 def absolute_log_probs_of(conditional, nodes: Sequence[int], layout: Layout):
-    """The log probabilities [..., S] of S `nodes` known beforehand, from conditional [..., N].
+    """Compute the log probabilities [..., S] of S static `nodes`, from conditional [..., N].
 
-    A product with a matrix of zeros and ones: fast for hundreds of nodes in thousands of rows.
+    It is a product with a matrix of zeros and ones, fast for hundreds of nodes in thousands of
+    rows.
 
     Raises:
         ValueError: one is not a node of the tree.
@@ -133,10 +134,10 @@ def absolute_log_probs_of(conditional, nodes: Sequence[int], layout: Layout):
 
 
 def each_bucket(function: Callable, values, layout: Layout):
-    """function(values [..., N], bucket) -> [..., groups], for all buckets in a row [..., G].
+    """Concatenate function(values [..., N], bucket) -> [..., groups] of all buckets, [..., G].
 
     Raises:
-        ValueError: the tree has not N nodes.
+        ValueError: the tree does not have N nodes.
     """
     if values.shape[-1] != len(layout.node):
         raise ValueError(
@@ -147,13 +148,13 @@ def each_bucket(function: Callable, values, layout: Layout):
 
 
 def _members(values, bucket: Bucket) -> list:
-    """The first members of all groups of a member-major bucket, the second ones, ...."""
+    """Split a member-major bucket into the first members of all groups, the second members, ..."""
     ends = range(bucket.start, bucket.start + bucket.size * bucket.groups, bucket.groups)
     return [values[..., i : i + bucket.groups] for i in ends]
 
 
 def square(values, bucket: Bucket):
-    """The channels of a bucket as [..., size, groups] or, group-major, [..., groups, size]."""
+    """Return the channels of a bucket [..., size, groups] or, group-major, [..., groups, size]."""
     part = values[..., bucket.start : bucket.start + bucket.size * bucket.groups]
     return part.reshape(*values.shape[:-1], *_sides(bucket))
 
@@ -166,7 +167,7 @@ def _sides(bucket: Bucket) -> tuple[int, int]:
 def _bucket_logsumexp(logits, bucket: Bucket):
     if not bucket.member_major:
         return jax.nn.logsumexp(square(logits, bucket), axis=-1)
-    members = _members(logits, bucket)  # XLA makes one loop of the chain and copies nothing
+    members = _members(logits, bucket)  # XLA fuses this chain without copies
     top = reduce(jnp.maximum, members)
     return top + jnp.log(sum(jnp.exp(member - top) for member in members))
 
@@ -178,7 +179,7 @@ def _bucket_sum(values, bucket: Bucket):
 
 
 def _repeat(values, layout: Layout):
-    """`to_channels` by broadcasting each bucket."""
+    """Compute `to_channels` by broadcasting in each bucket."""
     groups = [bucket.groups for bucket in layout.buckets]
     parts = []
     for part, bucket in zip(lax.split(values, groups, axis=-1), layout.buckets, strict=True):

@@ -1,7 +1,7 @@
-"""A tree of classes as plain arrays, and the order of its channels in a network's output.
+"""A tree of classes as arrays, and the order of its channels in a network's output.
 
-YOLO9000 paper, section 4: every set of siblings has its own softmax, and the probability of a node
-is the product of the conditional ones on its path. `wordtree_softmax` computes with it.
+YOLO9000 paper, section 4: every group of siblings has a softmax, and the probability of a node is
+the product of the conditional probabilities on its path; see `wordtree.softmax`.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ import numpy as np
 
 
 class WordTree(NamedTuple):
-    """N nodes in G groups of siblings; parents stand before children, siblings side by side.
+    """N nodes in G groups of siblings; parents come before children, siblings are contiguous.
 
-    The nodes without a parent are group 0. The groups are in the order of their first nodes.
+    Roots are group 0. Groups are in the order of their first nodes.
     """
 
     parent: np.ndarray  # int32 [N], -1 for a root
@@ -25,9 +25,9 @@ class WordTree(NamedTuple):
 
 
 class Bucket(NamedTuple):
-    """All groups of one size; their channels are size * groups in a row.
+    """All groups of one size; their size * groups channels are contiguous.
 
-    Member-major: the first members of all groups, then the second ones, ...; group-major: one
+    Member-major: the first members of all groups, then the second members, ...; group-major: one
     group after the other.
     """
 
@@ -38,10 +38,10 @@ class Bucket(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where the channels of a tree lie.
+    """The order of the channels of a tree.
 
-    Groups have a rank: by size, among equals by number. What there is one of for each group
-    [..., G] is in the order of ranks.
+    The rank of a group is its index when sorted by size, then by number. Values of groups [..., G]
+    are in the order of ranks.
     """
 
     tree: WordTree
@@ -54,19 +54,19 @@ class Layout(NamedTuple):
 
 
 def make_tree(parents: Sequence[int]) -> WordTree:
-    """The tree of nodes with these parents, -1 for a root.
+    """Make the tree of nodes with these parents, -1 for a root.
 
     Raises:
-        ValueError: there are no nodes, a parent does not stand before its child (so in a cycle), or
-            other nodes stand between siblings.
+        ValueError: there are no nodes, a parent does not come before its child (as in a cycle), or
+            siblings are not contiguous.
     """
     parent = np.array(parents, np.int32)
     if parent.ndim != 1 or not parent.size:
         raise ValueError(
-            f"a tree needs the parent of each node, a list of one or more, got {parent.shape}."
+            f"a tree needs the parent of each node, a list of at least one, got {parent.shape}."
         )
     _check_order(parent)
-    first = np.flatnonzero(np.diff(parent, prepend=-2))  # where a run of equal parents begins
+    first = np.flatnonzero(np.diff(parent, prepend=-2))  # first of each run of equal parents
     _check_siblings(parent, first)
     size = np.diff(first, append=len(parent))
     child_group = np.full(len(parent), -1, np.int32)
@@ -90,7 +90,7 @@ def _check_order(parent):
         node = wrong[0]
         raise ValueError(
             f"node {node} has parent {parent[node]}; a parent is -1 or a node before its child. "
-            "List every node after its parent; in a cycle no order does."
+            "List every node after its parent; a cycle is no tree."
         )
 
 
@@ -99,13 +99,13 @@ def _check_siblings(parent, first):
     if again.size:
         node = again[0]
         raise ValueError(
-            f"node {node} is a child of {parent[node]}, but other nodes stand between it and its "
+            f"node {node} is a child of {parent[node]}, but other nodes are between it and its "
             "siblings; list all children of a node one after the other."
         )
 
 
 def paths(tree: WordTree) -> np.ndarray:
-    """The nodes from the root to each node, int32 [N, D]; then -1. D is the number of levels."""
+    """Return the nodes from the root to each node, int32 [N, D], then -1; D levels."""
     path = np.full((len(tree.parent), tree.depth.max() + 1), -1, np.int32)
     nodes = ancestors = np.arange(len(path), dtype=np.int32)
     while nodes.size:
@@ -116,12 +116,12 @@ def paths(tree: WordTree) -> np.ndarray:
 
 
 def leaves(tree: WordTree) -> np.ndarray:
-    """The nodes without children, int32."""
+    """Return the nodes without children, int32."""
     return np.flatnonzero(tree.child_group < 0).astype(np.int32)
 
 
 def check_nodes(nodes: Sequence[int], tree: WordTree) -> np.ndarray:
-    """`nodes` as int32 [S].
+    """Return `nodes` as int32 [S].
 
     Raises:
         ValueError: one is not a node of `tree`.
@@ -136,17 +136,17 @@ def check_nodes(nodes: Sequence[int], tree: WordTree) -> np.ndarray:
 
 
 def bucket_layout(tree: WordTree) -> Layout:
-    """The order of channels in which siblings of all groups of a size are a slice and a reshape.
+    """Order the channels so that all groups of one size are a slice and a reshape.
 
-    A permutation, without padding. The weights of a trained network are in this order, so another
-    rule here would make them useless.
+    It is a permutation, without padding. The weights of trained networks have this order, so the
+    rule must not change.
     """
     by_rank = np.argsort(tree.group_size, kind="stable")
     buckets, channels, start = [], [], 0
     for size in np.unique(tree.group_size):
         groups = by_rank[tree.group_size[by_rank] == size]
         nodes = tree.group_start[groups, None] + np.arange(size)  # [groups, size]
-        # The longer of both sides is innermost, where a processor works on many values at once.
+        # The longer side is innermost, for vector units.
         member_major = bool(len(groups) >= size)
         channels.append((nodes.T if member_major else nodes).ravel())
         buckets.append(Bucket(start, int(size), len(groups), member_major))

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolojax.data.inspect.statistics import anchor_positions, cells, recall_bound
-from yolojax.losses.assign import assign
+from yolojax.losses.matcher import assign
 from yolojax.ops.anchors import PUBLISHED_PRIORS
 
 
@@ -60,5 +60,5 @@ def test_positions_are_those_that_the_loss_assigns(seed):
     predicted = np.zeros((1, rows, columns, len(anchors), 4), np.float32)
     assigned = jax.jit(assign)(predicted, anchors, batch)
     positions = anchor_positions(boxes, (rows, columns), anchors)
-    np.testing.assert_array_equal(positions, assigned.truth_slot[0])
+    np.testing.assert_array_equal(positions, assigned.gt_position[0])
     assert recall_bound(np.zeros(count, int), positions)["assigned"] == assigned.responsible.sum()

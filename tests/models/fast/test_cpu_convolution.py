@@ -44,13 +44,13 @@ def test_blocks_of_any_size_give_the_same_gradient(block):
     near(kernel_gradient(x, gradient, block), wanted)
 
 
-def test_rows_are_shared_out_evenly():
+def test_rows_are_divided_evenly():
     assert rows_of(13, row_bytes=10, block=100) == 7  # 7 and 6, not 10 and 3
     assert rows_of(13, row_bytes=10, block=1000) == 13
     assert rows_of(13, row_bytes=10, block=5) == 1
 
 
-def test_shape_and_type_say_which_form():
+def test_form_by_shape_and_type():
     kernel = jnp.zeros((3, 3, 512, 128))
     large, small = jax.ShapeDtypeStruct((1, 52, 52, 512), jnp.float32), jnp.zeros((1, 13, 13, 512))
     assert cpu_form(large, kernel) is cpu_form(small, kernel) is winograd.convolve_in_training
@@ -62,7 +62,7 @@ def test_shape_and_type_say_which_form():
 
 
 @pytest.mark.parametrize("side", [13, 52])
-def test_each_platform_gets_its_own_form(side):
+def test_form_of_each_platform(side):
     def gradient(platform):
         function = jax.jit(jax.grad(lambda x, k: convolve(x, k).sum(), (0, 1)))
         shapes = (1, side, side, 128), (3, 3, 128, 512)

@@ -34,9 +34,10 @@ def make_case(name, epsilon="gpu", dtype=jnp.float32):
     return model, variables, jnp.asarray(rng.uniform(size=(2, *SIZE, 3)), jnp.float32)
 
 
-@pytest.mark.parametrize("least_channels", [1, 10**6])  # every kernel transformed, or none
-@pytest.mark.parametrize("epsilon", ["gpu", "cpu"])
-@pytest.mark.parametrize("name", ["yolov2", "yolov2_tiny_voc", "darknet19", "extraction"])
+@pytest.mark.parametrize(
+    ("name", "epsilon", "least_channels"),  # every kernel transformed, or none
+    [("yolov2", "gpu", 1), ("yolov2_tiny_voc", "cpu", 10**6), ("extraction", "cpu", 1)],
+)
 def test_folded_network_is_the_network(name, epsilon, least_channels):
     model, variables, images = make_case(name, epsilon)
     wanted = jax.jit(model.apply)(variables, images)
@@ -97,7 +98,7 @@ def test_pooled_convolution_is_both_layers(shape):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.std(wanted))
 
 
-def test_only_a_pool_that_alone_reads_the_convolution_is_taken_with_it():
+def test_before_pool_needs_a_pool_as_the_only_reader():
     pair = Conv(8), MaxPool()
     assert before_pool((*pair, Conv(8), Conv(8), MaxPool())) == {0, 3}
     assert before_pool((*pair, Conv(8), Route((-3,)))) == set()
@@ -108,7 +109,7 @@ def test_only_a_pool_that_alone_reads_the_convolution_is_taken_with_it():
     assert not any(before_pool((Conv(8), pool)) for pool in (MaxPool(2, 1), MaxPool(3, 2)))
 
 
-def test_what_has_no_such_form_stays_as_it_is():
+def test_other_models_are_not_folded():
     other, variables = object(), {"params": {}}
     assert fold(other, variables) == (other, variables)
     model, variables, _ = make_case("yolov2", dtype=jnp.bfloat16)

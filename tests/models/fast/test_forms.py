@@ -1,6 +1,7 @@
 """The plain layers and the fast forms of one network compute the same."""
 
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -78,3 +79,11 @@ def test_a_training_step_and_inference_are_those_of_the_plain_layers():
         assert np.linalg.norm(a - b) <= 1e-3 * np.linalg.norm(b - start) + 1e-7
     for a, b in zip(*map(jax.tree.leaves, (fast_statistics, statistics)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_plain_layers_import_no_fast_form():
+    folder = Path(functional.__file__).parent
+    texts = {path.name: path.read_text() for path in folder.glob("*.py")}
+    users = {name for name, text in texts.items() if "models.fast" in text}
+    assert users == {"network.py"}
+    assert texts["network.py"].count("models.fast") == 1  # choose_forms

@@ -57,7 +57,7 @@ def test_values_and_gradients_are_those_of_the_plain_form(dtype, tolerance, whol
 @pytest.mark.parametrize("block", [1, 1 << 20])  # a pair of rows at a time, or all
 @pytest.mark.parametrize("whole", [False, True])
 @PRECISIONS
-def test_so_are_those_of_the_first_unit_on_cpu(dtype, tolerance, whole, block, monkeypatch):
+def test_values_and_gradients_of_the_first_unit_on_cpu(dtype, tolerance, whole, block, monkeypatch):
     monkeypatch.setattr(pooled_convolution, "BLOCK", block)
     with jax.enable_x64(dtype == np.float64):
         check_against_plain(stem_unit, arguments(dtype, whole=whole), tolerance)
@@ -71,7 +71,7 @@ def check_against_plain(function, values, tolerance):
 
 @pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("unit", [unit, stem_unit])
-def test_a_scale_of_zero_differs_in_its_own_gradient_alone(unit):
+def test_a_scale_of_zero_differs_only_in_its_gradient(unit):
     """There the maxima of the plain form all tie; this one takes the derivative from above."""
     with jax.enable_x64(True):
         at, above = arguments(np.float64, np.zeros(5)), arguments(np.float64, np.full(5, 1e-9))
@@ -103,7 +103,7 @@ def test_units_are_convolutions_with_a_pool_that_nothing_else_reads():
     assert pooled((Conv(2), MaxPool(), Route((1,)))) == {0}
 
 
-def test_each_platform_gets_its_own_form():
+def test_form_of_each_platform():
     def gradient(platform, size):
         def loss(*values):
             return pool_unit.pool_unit(*values)[0].sum()

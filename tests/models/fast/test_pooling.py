@@ -28,7 +28,7 @@ def test_max_pool_equals_the_c_program(case):
         (2, [[1, 3, 5], [11, 13, 15]]),  # all round
     ],
 )
-def test_padding_is_counted_in_all(padding, wanted):
+def test_padding_counts_both_sides(padding, wanted):
     x = jnp.arange(1.0, 16).reshape(1, 3, 5, 1)
     np.testing.assert_array_equal(max_pool(x, 2, 2, padding)[0, ..., 0], wanted)
 
@@ -47,7 +47,7 @@ def test_both_forms_agree_to_the_bit_with_ties(shape):
         np.testing.assert_array_equal(a, b)
 
 
-def test_each_platform_gets_its_own_form():
+def test_form_of_each_platform():
     def gradient(platform):
         function = jax.jit(jax.grad(lambda x: max_pool(x, 2, 2).sum()))
         lowered = function.trace(jnp.ones((1, 4, 4, 1))).lower(lowering_platforms=(platform,))

@@ -24,7 +24,7 @@ def test_strips_fill_the_lanes(images, wanted):
     assert strips_for(images) == wanted
 
 
-def test_sizes_and_tables_that_cannot_be_cut_are_not():
+def test_strips_by_size_and_table():
     def count(size, table=TABLE):
         found = units_for(table, size, 8)
         return getattr(found[0], "keywords", {"strips": 1})["strips"]
@@ -43,7 +43,7 @@ def test_sizes_and_tables_that_cannot_be_cut_are_not():
     assert count((96, 96), (*pairs, Route((1,)))) == 1  # it would get strips
 
 
-def test_strips_see_the_rows_next_to_them():
+def test_strips_include_the_rows_next_to_them():
     x = jnp.arange(1.0, 17).reshape(2, 8, 1, 1)
     rows = cut(x, 2)[..., 0, 0]
     assert rows.tolist() == [
@@ -90,7 +90,7 @@ def test_the_whole_network_is_that_of_the_plain_form(monkeypatch):
                 assert np.linalg.norm(ours - wanted) <= 1e-11 * np.linalg.norm(wanted)
 
 
-def test_nothing_is_sent_but_sums():
+def test_devices_exchange_sums_only():
     mesh = make_mesh(jax.devices())
     model = Network(TABLE, strips=4, mesh=mesh)
     place = NamedSharding(mesh, PartitionSpec("data"))

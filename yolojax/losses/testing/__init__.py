@@ -1,1 +1,1 @@
-"""The checks that every loss must pass; `yolojax check-loss` runs them."""
+"""Checks that every loss must pass; `yolojax check-loss` runs them."""

@@ -1,4 +1,4 @@
-"""What every loss keeps, ours or a user's: `check_loss` tries one on a small problem."""
+"""Check a loss, of yolojax or a user's, on a small problem."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,11 +11,11 @@ import numpy as np
 from yolojax.losses.testing.derivative import derivatives
 from yolojax.losses.testing.problems import Problem
 
-LATE = 10**9  # images seen: past every warm-up
-LARGE = 50.0  # a logit of a network that diverges; not far from it exp is float32's infinity
-SAME = 1e-5  # sums of the same float32 numbers in another order differ by less, relatively
-DIRECTIONS = 8  # along which the derivative is measured
-STEPS, LENGTH = 50, 0.1  # of gradient descent on raw, whose numbers begin around 1
+LATE = 10**9  # training images: after every warm-up
+LARGE = 50.0  # a logit of a diverging network; exp overflows float32 at 88
+SAME = 1e-5  # relative tolerance of float32 sums in another order
+DIRECTIONS = 8  # of the central differences
+STEPS, LENGTH = 50, 0.1  # of gradient descent on raw with values around 1
 GARBAGE = ((0, 0, 0, 0), (0.9, 0.8, 0.1, 0.2), (-7, 3, 5, 9), (0.2, 0.2, 0.6, 0.6))  # xyxy
 DEGENERATE = (  # xyxy
     (0.4, 0.4, 0.4, 0.4),  # a point
@@ -28,24 +28,24 @@ DEGENERATE = (  # xyxy
 
 
 class Check(NamedTuple):
-    """One thing that a loss must keep."""
+    """The result of one check."""
 
     name: str
     passed: bool
-    detail: str  # what was found
+    detail: str  # the numbers, or the error
 
 
 class Trial(NamedTuple):
-    """A loss at work on its problem."""
+    """A loss and its problem."""
 
     loss: Callable
     problem: Problem
     run: Callable  # (raw, batch, seen) -> (scalar, metrics, gradient) on the host
-    raws: np.ndarray  # [4, ...], random ones
+    raws: np.ndarray  # [4, ...], random
     jit: Callable  # jax.jit
 
     def at(self, raw=None, seen=LATE, **changes):
-        """`run` at the first of `raws` or another one, with changes of the batch."""
+        """Call `run` with the first of `raws` or `raw`, and with changes of the batch."""
         raw = self.raws[0] if raw is None else raw
         return self.run(raw, self.problem.batch | changes, seen)
 
@@ -53,15 +53,14 @@ class Trial(NamedTuple):
 def check_loss(
     loss: Callable, problem: Problem, *, compiler_options: dict | None = None
 ) -> list[Check]:
-    """Try a loss on a problem of its head; docs/losses.md says what is checked.
+    """Check a loss on a problem of its head; docs/losses.md lists the checks.
 
     Args:
         loss: (raw, batch, seen) -> (scalar, {name: scalar}), as `region_loss` makes it.
-        problem: one of those that `problems` makes.
-        compiler_options: of jax.jit; most of the time is spent compiling.
+        problem: from `problems`.
+        compiler_options: of jax.jit; compilation takes most of the time.
 
-    A loss that raises fails the check that it raises in. If it cannot run at all, that check is
-    the only one.
+    A loss that raises fails the check. If it cannot run at all, no other check is made.
     """
     jit = partial(jax.jit, compiler_options=compiler_options)
     program = jit(jax.value_and_grad(loss, has_aux=True))
@@ -88,10 +87,10 @@ def _check(name: str, check: Callable, trial: Trial) -> Check:
 
 
 def _returns(trial: Trial):
-    """A float32 scalar, and a dict of scalars in which it is "loss"."""
+    """The loss returns a float32 scalar, and a dict of scalars with the scalar as "loss"."""
     scalar, metrics, _ = trial.at()
     if scalar.shape != () or scalar.dtype != np.float32:
-        return False, f"the first of what it returns is {scalar.dtype}{scalar.shape}, not float32()"
+        return False, f"the scalar is {scalar.dtype}{scalar.shape}, not float32()"
     wrong = [name for name, value in metrics.items() if np.shape(value) != ()]
     if wrong:
         return False, f"the metric {wrong[0]!r} has the shape {np.shape(metrics[wrong[0]])}, not ()"
@@ -101,7 +100,7 @@ def _returns(trial: Trial):
 
 
 def _finite(trial: Trial, change: Callable):
-    """Loss, metrics and gradient are finite with what `change` gives `Trial.at`."""
+    """Loss, metrics and gradient are finite with the arguments `change` of `Trial.at`."""
     scalar, metrics, gradient = trial.at(**change(trial.raws[0], trial.problem.batch))
     numbers = {"the loss": scalar, "the gradient": gradient, **metrics}
     wrong = [name for name, value in numbers.items() if not np.isfinite(value).all()]
@@ -111,33 +110,33 @@ def _finite(trial: Trial, change: Callable):
 
 
 def _repeats(trial: Trial):
-    """The same again is the same to the bit."""
+    """Two calls with equal input return equal bits."""
     (first, _, slope), (second, _, again) = trial.at(), trial.at()
     return bool(first == second and (slope == again).all()), f"{first:.9g}, then {second:.9g}"
 
 
 def _images_in_another_order(trial: Trial):
     batch = {name: value[::-1] for name, value in trial.problem.batch.items()}
-    turned, _, slope = trial.at(trial.raws[0][::-1], **batch)
-    return _same(trial.at(), (turned, None, slope[::-1]))
+    reversed_, _, slope = trial.at(trial.raws[0][::-1], **batch)
+    return _same(trial.at(), (reversed_, None, slope[::-1]))
 
 
 def _derivative(trial: Trial):
-    """The gradient is the slope of the value, in float64, with what stop_gradient holds held."""
+    """The gradient equals central differences in float64, with every stop_gradient held."""
     with jax.enable_x64(True):
         raw = jnp.asarray(trial.raws[0], jnp.float64)
         batch = {name: _precise(value) for name, value in trial.problem.batch.items()}
         directions = np.random.default_rng(1).standard_normal((DIRECTIONS, *raw.shape))
 
         def scalar(raw):
-            return trial.loss(raw, batch, jnp.int32(1))[0]  # seen is 1: with every warm-up
+            return trial.loss(raw, batch, jnp.int32(1))[0]  # seen = 1: with every warm-up
 
-        single = jax.eval_shape(scalar, raw).dtype != jnp.float64  # it casts what it is given
+        single = jax.eval_shape(scalar, raw).dtype != jnp.float64  # it casts to float32
         step, tolerance = (1e-2, 2e-2) if single else (1e-6, 1e-6)
         measure = trial.jit(lambda raw: derivatives(scalar, raw, directions, step))
         by_rule, measured = jax.device_get(measure(raw))
     gap, size = np.abs(by_rule - measured).max(), np.abs(by_rule).max()
-    return bool(gap <= tolerance * size), f"{gap:.1e} from the slope measured, of {size:.3g}"
+    return bool(gap <= tolerance * size), f"{gap:.1e} from the measured slope of {size:.3g}"
 
 
 def _precise(value):
@@ -145,7 +144,7 @@ def _precise(value):
 
 
 def _falls(trial: Trial):
-    """Steps along the gradient lead down."""
+    """Gradient descent decreases the loss."""
     raw = trial.raws[0]
     first, _, slope = trial.at(raw)
     for _ in range(STEPS):
@@ -155,7 +154,7 @@ def _falls(trial: Trial):
 
 
 def _right_answer(trial: Trial):
-    """A right answer costs less than any of the random ones."""
+    """A right answer has a smaller loss than all random ones."""
     right = min(trial.at(raw)[0] for raw in trial.problem.right)
     random = [trial.at(raw)[0] for raw in trial.raws]
     return bool(right < min(random)), f"{right:.4g}; random ones {min(random):.4g} or more"
@@ -166,35 +165,35 @@ def _garbage_in_padding(trial: Trial):
 
 
 def _more_padding(trial: Trial):
-    """The number of places for truths, most of them empty, is nothing to the loss."""
+    """More padding does not change the loss."""
     first, batch = trial.at()[0], trial.problem.batch
     more = trial.jit(trial.loss)(trial.raws[0], batch | _padded(batch, 3), LATE)[0]
     return bool(abs(first - more) <= SAME * abs(first)), f"{first:.7g} and {more:.7g}"
 
 
 def _padded(batch, more: int):
-    """`batch` with `more` places, and garbage in all that hold no truth."""
-    mask, places = (np.pad(batch[k], ((0, 0), (0, more))) for k in ("mask", "labels"))
+    """Append `more` padding, and fill all padding with garbage."""
+    mask, labels = (np.pad(batch[k], ((0, 0), (0, more))) for k in ("mask", "labels"))
     boxes = np.pad(batch["boxes"], ((0, 0), (0, more), (0, 0)))
     garbage = np.resize(np.array(GARBAGE, np.float32), boxes.shape)
     boxes = np.where(mask[..., None], boxes, garbage)
-    return {"boxes": boxes, "labels": np.where(mask, places, -1), "mask": mask}
+    return {"boxes": boxes, "labels": np.where(mask, labels, -1), "mask": mask}
 
 
-def _truths_in_another_order(trial: Trial):
-    turned = {name: trial.problem.batch[name][:, ::-1] for name in ("boxes", "labels", "mask")}
-    return _same(trial.at(), trial.at(**turned))
+def _boxes_in_another_order(trial: Trial):
+    reversed_ = {name: trial.problem.batch[name][:, ::-1] for name in ("boxes", "labels", "mask")}
+    return _same(trial.at(), trial.at(**reversed_))
 
 
 def _same(a, b):
-    """Whether loss and gradient are those of another trial, but for rounding."""
+    """Compare loss and gradient of two calls, up to rounding."""
     (first, _, slope), (second, _, other) = a, b
     apart = np.abs(slope - other).max()
     passed = abs(first - second) <= SAME * abs(first) and apart <= SAME * np.abs(slope).max()
     return bool(passed), f"{first:.7g} and {second:.7g}, gradients {apart:.1g} apart"
 
 
-def _no_truths(batch):
+def _no_boxes(batch):
     return {"mask": np.zeros_like(batch["mask"]), "boxes": np.zeros_like(batch["boxes"])}
 
 
@@ -215,11 +214,11 @@ EVERY = {
     "a right answer": _right_answer,
 }
 DETECTOR = {
-    "finite: no truths": partial(_finite, change=lambda raw, batch: _no_truths(batch)),
+    "finite: no boxes": partial(_finite, change=lambda raw, batch: _no_boxes(batch)),
     "finite: degenerate boxes": partial(_finite, change=lambda raw, batch: _degenerate(batch)),
     "garbage in the padding": _garbage_in_padding,
     "more padding": _more_padding,
-    "truths in another order": _truths_in_another_order,
+    "boxes in another order": _boxes_in_another_order,
 }
 CLASSIFIER = {
     "finite: no labels": partial(

@@ -1,8 +1,7 @@
-"""The derivative of a loss, by rule and by differences.
+"""Derivatives of a loss, by automatic differentiation and by central differences.
 
-A loss has constants on the way: targets such as the IoU of the box that is predicted now, and which
-slot answers for which truth. `jax.lax.stop_gradient` marks them, and they are none of the
-derivative's business; so the differences are taken with all of them held where they were.
+A loss has constants that depend on raw, such as the assignment and an IoU as target, marked by
+`jax.lax.stop_gradient`. The differences are computed with the values of all of them held.
 """
 
 from collections.abc import Callable
@@ -11,24 +10,24 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Literal
 
-# Primitives that stand for a program, and what it is called among their parameters.
+# Primitives that call a program, and the parameter that holds the program.
 CALLS = {"jit": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
 
 
 def derivatives(function: Callable, x, directions, step: float):
-    """The slopes of `function`, [...] -> scalar, at `x` along `directions` [N, ...].
+    """Compute the slopes of `function`, [...] -> scalar, at `x` along `directions` [N, ...].
 
     Returns:
-        by rule [N], by central differences of `step` [N].
+        By automatic differentiation [N], and by central differences of `step` [N].
     """
     program = jax.make_jaxpr(function)(x)
     constants = []
 
-    def note(value):
+    def record(value):
         constants.append(value)
         return value
 
-    run_with(program, x, note)
+    run_with(program, x, record)
 
     def held(point):
         values = iter(constants)
@@ -41,7 +40,7 @@ def derivatives(function: Callable, x, directions, step: float):
 
 
 def run_with(program: ClosedJaxpr, x, stop: Callable):
-    """`program` at `x`, with `stop` in the place of each stop_gradient that is not in a loop."""
+    """Run `program` at `x`, with `stop` instead of each stop_gradient outside of loops."""
     (out,) = _run(program, [x], stop)
     return out
 

@@ -1,4 +1,4 @@
-"""Small problems that a loss is tried on: a batch, and raw outputs that answer it rightly."""
+"""Small problems for the checks of a loss: a batch, and raw outputs that are right answers."""
 
 from typing import NamedTuple
 
@@ -9,34 +9,34 @@ from yolojax.ops.boxes import shape_iou
 from yolojax.wordtree.tree import bucket_layout, make_tree
 
 GRID = 3  # cells in a row
-PLACES = 6  # for truths, M
-SURE = (3.0, 10.0)  # logits of what is known: smoothed labels want probabilities of .95 at most
+PLACES = 6  # M, padded ground-truth boxes
+SURE = (3.0, 10.0)  # logits of right answers; smoothed labels have targets of at most .95
 ANCHORS = ((0.7, 0.9), (1.6, 1.3))
-# (x, y) of the centres in cells. No two truths of an image can share a slot, not even where the
-# neighbours of a truth's cell answer for it too.
+# (x, y) of the centres in cells. No two boxes of an image share an anchor position, whatever the
+# assignment rule.
 CENTRES = (((0.45, 0.6), (2.6, 2.3)), ((1.3, 1.6),))
 
 
 class Problem(NamedTuple):
-    """What losses of one head are tried on."""
+    """A problem for the losses of one head."""
 
     raw_shape: tuple[int, ...]
-    batch: dict  # without images; of detectors the truths come first, then padding
-    right: np.ndarray  # [n, *raw_shape], answers; there is little to say against one of them
+    batch: dict  # without images; detectors: boxes first, then padding
+    right: np.ndarray  # [n, *raw_shape], at least one has a small loss
 
 
 def region_problem(
     *, anchors=ANCHORS, classes: int = 3, location: str = "sigmoid", tree=()
 ) -> Problem:
-    """That of raw [2, 3, 3, A * (5 + C)] for anchors [A, 2] in cells and C = `classes`.
+    """Make a problem with raw [2, 3, 3, A * (5 + C)], anchors [A, 2] in cells and C = `classes`.
 
-    Its right answers: a truth is found by the slot of the best prior alone, by all slots of its
-    cell, or by that prior in its cell and in those beside it that are near the centre.
+    In its right answers a box is predicted at the best prior, at all priors of its cell, or at the
+    best prior of its cell and of the nearest cells.
 
-    Args: those of `region_loss`.
+    The arguments are those of `region_loss`.
     """
     anchors = np.asarray(anchors, np.float32)
-    batch = _truths(anchors / GRID, classes)
+    batch = _batch(anchors / GRID, classes)
     right = [_region_answers(batch, anchors, classes, location, tree, sure) for sure in SURE]
     shape = (2, GRID, GRID, len(anchors) * (5 + classes))
     return Problem(shape, batch, np.concatenate(right).reshape(-1, *shape))
@@ -50,13 +50,13 @@ def yolov1_problem(
     square_root: bool = True,
     class_softmax: bool = False,
 ) -> Problem:
-    """That of raw [2, S * S * (C + 5 * n)] for S = `side`, n = `boxes` and C = `classes`.
+    """Make a problem with raw [2, S * S * (C + 5 * n)], S = `side`, n = `boxes`, C = `classes`.
 
-    Its right answer: the first box of each cell with a truth finds it.
+    In its right answer the first box of a cell predicts the ground-truth box.
 
-    Args: those of `yolov1_loss`.
+    The arguments are those of `yolov1_loss`.
     """
-    batch = _truths(np.array(ANCHORS) / GRID, classes)
+    batch = _batch(np.array(ANCHORS) / GRID, classes)
     probs = np.zeros((2, side, side, classes), np.float32)
     confidence = np.zeros((2, side, side, boxes), np.float32)
     shapes = np.zeros((2, side, side, boxes, 4), np.float32)
@@ -73,35 +73,35 @@ def yolov1_problem(
 
 
 def classes_problem(*, classes: int = 3, tree=()) -> Problem:
-    """That of raw [4, C], the logits of C = `classes`; with a tree in the order of its layout."""
+    """Make a problem with logits [4, C], C = `classes`; with a tree in the order of its layout."""
     labels = np.arange(4, dtype=np.int32) % classes
     right = np.stack([[_logits(label, classes, sure, tree) for label in labels] for sure in SURE])
     return Problem(right.shape[1:], {"label": labels}, right)
 
 
 def _region_answers(batch, anchors, classes, location, tree, sure: float):
-    """Raw [3, 2, 3, 3, A, 5 + C] of the three answers that `region_problem` has."""
+    """Return raw [3, 2, 3, 3, A, 5 + C] of the three right answers of `region_problem`."""
     raw = np.zeros((3, len(CENTRES), GRID, GRID, len(anchors), 5 + classes), np.float32)
     raw[..., 4:] = -sure
     for image, place in np.argwhere(batch["mask"]):
         centre, size = _in_cells(batch["boxes"][image, place])
         best = np.argmax(shape_iou(size, anchors))
-        slots = np.full((len(anchors), 5 + classes), sure, np.float32)
-        slots[:, 2:4] = np.log(size / anchors)
-        slots[:, 5:] = _logits(batch["labels"][image, place], classes, sure, tree)
+        values = np.full((len(anchors), 5 + classes), sure, np.float32)
+        values[:, 2:4] = np.log(size / anchors)
+        values[:, 5:] = _logits(batch["labels"][image, place], classes, sure, tree)
         for row, column in np.ndindex(GRID, GRID):
             inside = centre - (column, row)
-            slots[:, :2] = _raw_offset(inside, anchors, location)
-            across, along = sorted(np.abs(inside - 0.5))  # from the middle of the cell
+            values[:, :2] = _raw_offset(inside, anchors, location)
+            across, along = sorted(np.abs(inside - 0.5))  # from the centre of the cell
             if along < 0.5:
-                raw[0, image, row, column, best], raw[1, image, row, column] = slots[best], slots
+                raw[0, image, row, column, best], raw[1, image, row, column] = values[best], values
             if across < 0.5 and along < 1:
-                raw[2, image, row, column, best] = slots[best]
+                raw[2, image, row, column, best] = values[best]
     return raw
 
 
-def _truths(sizes, classes: int) -> dict:
-    """A batch of the CENTRES with `sizes` [n, 2] of the image in turn, a little wider."""
+def _batch(sizes, classes: int) -> dict:
+    """Return a batch of boxes at CENTRES with a little more than `sizes` [n, 2] in turn."""
     batch = {
         "boxes": np.zeros((len(CENTRES), PLACES, 4), np.float32),
         "labels": np.zeros((len(CENTRES), PLACES), np.int32),
@@ -117,12 +117,12 @@ def _truths(sizes, classes: int) -> dict:
 
 
 def _in_cells(box, side: int = GRID):
-    """Centre and size, (x, y) each, of an xyxy box, in cells."""
+    """Return centre and size, (x, y) each, of an xyxy box, in cells."""
     return (box[:2] + box[2:]) / 2 * side, (box[2:] - box[:2]) * side
 
 
 def _raw_offset(inside, anchors, location: str):
-    """The t_x, t_y [A, 2] that put centres `inside` of their cell, or to the edge if they must."""
+    """Return the t_x, t_y [A, 2] of centres `inside` their cell, or at its edge if outside."""
     offset = np.asarray(offset_target(np.broadcast_to(inside, anchors.shape), anchors, location))
     if location != "sigmoid":
         return offset
@@ -131,7 +131,7 @@ def _raw_offset(inside, anchors, location: str):
 
 
 def _logits(label: int, classes: int, sure: float, tree=()):
-    """Logits [C] that are `sure` of the label, in a tree of the path to it."""
+    """Return logits [C] with `sure` at the label or, in a tree, at its path."""
     logits = np.full(classes, -sure, np.float32)
     if len(tree):
         layout = bucket_layout(make_tree(tree))

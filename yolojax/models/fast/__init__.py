@@ -1,1 +1,3 @@
-"""Faster forms of layers for one platform each; the plain layers are the definition."""
+"""Faster forms of layers for single platforms. forms.choose_forms selects them; folded.fold is for
+inference on CPU. The plain layers are the definition.
+"""

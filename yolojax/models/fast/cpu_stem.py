@@ -1,8 +1,8 @@
 """The first convolution in training on CPU, with its normalisation, leaky ReLU and max-pool.
 
-Its output z, the largest array of a network by far, is never written: a block of rows at a time it
-is made, pooled and summed up for the statistics, and made again where the gradient needs it, which
-takes less time than writing and reading it. On several CPU devices each block sends a sum.
+Its output z, by far the largest array of a network, is never written. Blocks of rows are computed,
+pooled and summed for the statistics, and computed again for the gradient, which takes less time
+than writing and reading z. On several CPU devices each block sends a sum.
 """
 
 import jax
@@ -20,18 +20,18 @@ from yolojax.models.fast.pooled_convolution import (
 from yolojax.models.fast.pooling import first_best
 from yolojax.models.functional import convolve, variance
 
-VALUES = 8  # numbers in windows for each in two rows of an image: 4x4 windows are 2 apart
+VALUES = 8  # values in windows per value of two image rows: 4x4 windows with stride 2
 
 
 def suits(x) -> bool:
-    """Whether `stem_unit` is quicker for x [B, H, W, in]: few channels; H and W are even."""
+    """Return whether `stem_unit` is faster for x [B, H, W, in], with even H and W."""
     return x.shape[-1] <= FEW and x.dtype == jnp.float32
 
 
 def stem_unit(x, kernel, scale, bias):
-    """x [B, H, W, in], kernel [3, 3, in, C] -> (y [B, H / 2, W / 2, C], mean [C], var [C]).
+    """Map x [B, H, W, in], kernel [3, 3, in, C] to (y [B, H / 2, W / 2, C], mean [C], var [C]).
 
-    It is pool_unit.plain_unit, its gradient too; see pool_rule.signed for scales of 0.
+    Values and gradients are those of pool_unit.plain_unit; see pool_rule.signed for scales of 0.
     """
 
     def unit(kernel, scale, bias):
@@ -43,7 +43,7 @@ def stem_unit(x, kernel, scale, bias):
 
 @jax.custom_vjp
 def _unit(x, kernel, scale, bias):
-    """`stem_unit` with kernel [16 * in, 4 * C], of the four places, and scale >= 0."""
+    """Compute `stem_unit` with kernel [16 * in, 4 * C], of the four positions, and scale >= 0."""
     return _forward(x, kernel, scale, bias)[0]
 
 
@@ -57,7 +57,7 @@ def _forward(x, kernel, scale, bias):
 
 
 def _pooled(x, kernel):
-    """Of z: the maxima, the place of each (int8), the sum and that of the squares [C]."""
+    """Return the maxima of z, their positions (int8), and the sums of z and z**2 [C]."""
     rows, blocks, padded = split_rows(x, VALUES)
     b, h, w, _ = x.shape
     shape = b, h // 2, w // 2, kernel.shape[1] // 4
@@ -79,7 +79,7 @@ def _pooled(x, kernel):
 
 
 def _block(padded, kernel, i, rows: int):
-    """(windows [B, rows, W / 2, 16 * in], z [B, rows, W / 2, 4, C]) of block `i`."""
+    """Return (windows [B, rows, W / 2, 16 * in], z [B, rows, W / 2, 4, C]) of block `i`."""
     seen = windows(seen_by(padded, i, rows), rows, padded.shape[2] // 2 - 1)
     return seen, (seen @ kernel).reshape(*seen.shape[:3], 4, -1)
 
@@ -111,7 +111,7 @@ def _kernel_gradient(x, kernel, won, own, of_z):
 
 
 def _image_gradient(x, kernel, won, own, of_z):
-    """Compiled only where something asks for it: images do not, a hidden layer does."""
+    """Compute the gradient of x. Unused for images, so not compiled then."""
     wider = kernel.reshape(4, 4, x.shape[-1], -1)
     z, convolution_pull = jax.vjp(lambda x: convolve(x, wider, 2, 1), x)
     gradient = of_z(z.reshape(*z.shape[:3], 4, -1), won, own)

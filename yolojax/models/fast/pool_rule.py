@@ -1,8 +1,9 @@
-"""Batch normalisation and leaky ReLU behind a max-pool: what all forms of a unit share.
+"""Batch normalisation and leaky ReLU behind a max-pool: the part that all units share.
 
-z is the output of the convolution, u the normalised maxima of z, y their leaky ReLU. The gradient
-of z is factor * (du where z is a maximum - (sum du + n * sum(du * n)) / count), n the normalised z:
-as in layers.batch_norm, du at the places that won, and a line in z.
+z is the output of the convolution, u the normalised maxima of z, y their leaky ReLU, n the
+normalised z. As in functional.batch_norm, the gradient of z is
+factor * (du where z is a maximum - (sum du + n * sum(du * n)) / count):
+du at the positions of the maxima, and a linear function of z.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from yolojax.models.functional import EPSILON, leaky, wide
 
 
 class Maxima(NamedTuple):
-    """The maxima of z [B, H / 2, W / 2, C], and of each channel what normalises them, float32."""
+    """The maxima of z [B, H / 2, W / 2, C], and the float32 normalisation of each channel."""
 
     best: jax.Array
     mean: jax.Array
@@ -26,7 +27,7 @@ class Maxima(NamedTuple):
 
 
 class Pulled(NamedTuple):
-    """The gradients: that of z is `own` where it won, and `slope` * z + `start` everywhere."""
+    """Gradients. That of z is `own` at the maxima, plus `slope` * z + `start` everywhere."""
 
     own: jax.Array  # [B, H / 2, W / 2, C]
     slope: jax.Array  # [C]
@@ -36,11 +37,11 @@ class Pulled(NamedTuple):
 
 
 def signed(unit: Callable, kernel, scale, bias):
-    """`unit` (kernel, scale, bias) -> (y, mean, var), which wants scales of at least 0, of any.
+    """Apply `unit` (kernel, scale, bias) -> (y, mean, var), which needs scales >= 0, to any scales.
 
-    y rises with z where the scale is positive, so the maximum may be taken of z; where it is
-    negative, the kernel is negated first. At 0 a window of the plain form is all ties; the gradient
-    of such a scale is the derivative from above, everything else as in the plain form.
+    Where the scale is positive, y increases with z, so the maximum may be taken of z. Where it is
+    negative, the kernel is negated first. Where it is 0, all values of a window tie in the plain
+    form; the gradient of that scale is then the derivative from above, all else is equal.
     """
     sign = jnp.where(scale < 0, -1.0, 1.0).astype(scale.dtype)
     y, mean, var = unit(kernel * sign.astype(kernel.dtype), scale * sign, bias)
@@ -48,7 +49,7 @@ def signed(unit: Callable, kernel, scale, bias):
 
 
 def activate(maxima: Maxima):
-    """y, in the type of z."""
+    """Compute y in the type of z."""
     return leaky(_normalised(maxima).astype(maxima.best.dtype))
 
 
@@ -59,7 +60,7 @@ def _normalised(maxima: Maxima):
 
 
 def pull(maxima: Maxima, gradient, count: int) -> Pulled:
-    """Of the gradient of y, where z has `count` values of each channel."""
+    """Compute the gradients from that of y; z has `count` values per channel."""
     root = lax.rsqrt(maxima.var + EPSILON)
     factor = maxima.scale * root
     du = wide(gradient) * jnp.where(_normalised(maxima) > 0, 1, 0.1)

@@ -1,23 +1,24 @@
 """Convolution, batch normalisation, leaky ReLU and 2x2 max-pool as one unit, in training.
 
-`plain_unit` is the definition. The maximum is taken of the output of the convolution, so that
-nothing else is ever written at full size (pool_rule.signed says why it may). Which place of a
-window won is kept for the backward pass: looked for again, by XLA's select-and-scatter, it costs
-more. docs/notes/performance_tpu.md and docs/notes/performance_cpu.md have the figures.
+`plain_unit` is the definition. The other forms take the maximum of the output of the convolution
+(see pool_rule.signed), so nothing else is written at full size. They save the position of each
+maximum for the backward pass, which costs less than XLA's select-and-scatter.
+docs/notes/performance_tpu.md and docs/notes/performance_cpu.md have the figures.
 
-In both forms the four places of a window are axes of a view of z, the output of the convolution:
+In both forms the four positions of a window are axes of a view of z, the output of the convolution:
 
-* BY_CHANNELS: z is computed with a 4x4 window and stride 2, the places as four times as many
-  channels. For images, whose few channels leave the multipliers idle anyway.
-* BY_HALVES: z is that of the 3x3 convolution, its rows and columns taken in pairs.
+* BY_CHANNELS: z has a 4x4 window, stride 2 and the positions as four times as many channels. It
+  is for images, whose few channels leave multipliers idle anyway.
+* BY_HALVES: z is that of the 3x3 convolution, with rows and columns in pairs.
 
-CPUs, in float32, take BY_HALVES where maps are large, and cpu_stem for images; GPUs the plain form.
+CPUs in float32 use BY_HALVES for large maps and cpu_stem for images. GPUs use the plain form.
 """
 
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -31,23 +32,24 @@ from yolojax.models.functional import batch_norm, leaky, variance, wide
 from yolojax.models.layers import Table
 from yolojax.ops.platforms import by_platform
 
-LARGE_SIDE = 40  # from it on, maps are large enough for a unit to pay on CPU
+LARGE_SIDE = 40  # side from which a unit is faster on CPU
 
 
 def pooled(table: Table) -> frozenset[int]:
-    """The places in `table` of convolutions that make a unit with the max-pool behind them."""
+    """Return the indices of convolutions that form a unit with the max-pool behind them."""
     kinds = {at: (table[at].batch_norm, table[at].activation) for at in before_pool(table)}
     return frozenset(at for at, kind in kinds.items() if kind == (True, "leaky"))
 
 
 def plain_unit(x, kernel, scale, bias):
-    """x [B, H, W, in], kernel [3, 3, in, C] -> (y [B, H / 2, W / 2, C], mean [C], var [C])."""
+    """Map x [B, H, W, in], kernel [3, 3, in, C] to (y [B, H / 2, W / 2, C], mean [C], var [C])."""
+    chex.assert_shape(kernel, (3, 3, x.shape[-1], len(scale)))
     y, mean, var = batch_norm(convolve(x, kernel), scale, bias)
     return max_pool(leaky(y), 2, 2), mean, var
 
 
 def pool_unit(x, kernel, scale, bias):
-    """`plain_unit`, in the form that suits the platform and the size."""
+    """Compute `plain_unit` in the form that suits platform and size."""
     x, (h, w) = x.astype(kernel.dtype), x.shape[1:3]
     if h % 2 or w % 2:
         return plain_unit(x, kernel, scale, bias)
@@ -57,7 +59,7 @@ def pool_unit(x, kernel, scale, bias):
 
 
 def unit(x, kernel, scale, bias, *, rows: int = 1):
-    """`plain_unit` for even H and W; x is padded with `rows` rows of zeros above and below."""
+    """Compute `plain_unit` for even H and W; x is padded by `rows` rows above and below."""
     form = BY_CHANNELS if x.shape[-1] <= FEW else BY_HALVES
     return signed(
         lambda k, *rest: _finish(form, form.convolve(x, k, rows), *rest), kernel, scale, bias
@@ -65,10 +67,10 @@ def unit(x, kernel, scale, bias, *, rows: int = 1):
 
 
 class Form(NamedTuple):
-    """How a form finds the places of the windows."""
+    """How a form accesses the positions of the windows."""
 
     convolve: Callable  # (x, kernel, rows of padding) -> z, rank 4
-    view: Callable  # z -> the same with axes for the places
+    view: Callable  # z -> the same with axes for the positions
     parts: Callable  # of a view -> for each of PLACES an array [B, H / 2, W / 2, C]
     spread: Callable  # such an array -> one that broadcasts against a view
     numbers: tuple[int, ...]  # the shape in which 0, 1, 2, 3 stand for PLACES of a view
@@ -76,7 +78,7 @@ class Form(NamedTuple):
 
 
 def convolve_rows(x, kernel, stride: int, rows: int):
-    """Cross-correlation, zero-padded by `rows` above and below and by 1 left and right."""
+    """Cross-correlate, zero-padded by `rows` above and below and by 1 left and right."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -87,7 +89,7 @@ def convolve_rows(x, kernel, stride: int, rows: int):
 
 
 def _convolve_places(x, kernel, rows: int):
-    """The output of the 3x3 convolution at each of PLACES: [B, H / 2, W / 2, 4 * C]."""
+    """Compute the 3x3 convolution at each of PLACES: [B, H / 2, W / 2, 4 * C]."""
     return convolve_rows(x, kernel_at_places(kernel), 2, rows)
 
 
@@ -114,40 +116,40 @@ BY_HALVES = Form(
     parts=lambda view: [view[:, :, i, :, j] for i, j in PLACES],
     spread=lambda a: a[:, :, None, :, None],
     numbers=(2, 1, 2, 1),
-    # Written once for both convolutions of the backward pass; XLA would else write the spread
-    # arrays, for each.
+    # Written once for both convolutions of the backward pass. Without the barrier XLA writes the
+    # spread arrays, once for each.
     back=lambda view, z: lax.optimization_barrier(view).reshape(z.shape),
 )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _finish(form: Form, z, scale, bias):
-    """z, scale >= 0 -> (y, mean, var); no gradient flows through the statistics."""
+    """Map z and scale >= 0 to (y, mean, var); no gradient flows through the statistics."""
     return _forward(form, z, scale, bias)[0]
 
 
 class Saved(NamedTuple):
-    """What the backward pass needs."""
+    """Residuals of the backward pass."""
 
     z: jax.Array
-    won: jax.Array  # the number of the place of each maximum
+    won: jax.Array  # the position of each maximum
     maxima: Maxima
 
 
 def _forward(form: Form, z, scale, bias):
-    """-> ((y, mean, var), Saved)"""
+    """Return ((y, mean, var), Saved)."""
     mean, var = _statistics(z, len(scale))
-    # The number is kept in the type of z: as int8 it costs more, as TPUs lay it out apart. Without
-    # a barrier XLA takes the maximum together with what follows, and reads z again for the number.
+    # Positions have the type of z: int8 has another layout on TPUs and costs more. Without the
+    # barrier XLA fuses the maximum with what follows, and reads z again for the position.
     best, won = lax.optimization_barrier(first_best(form.parts(form.view(z)), z.dtype))
     maxima = Maxima(best, mean, var, scale, bias)
     return (activate(maxima), mean, var), Saved(z, won, maxima)
 
 
 def _statistics(z, channels: int):
-    """Mean and unbiased variance of each channel, as in batch_norm; z may have several places.
+    """Compute mean and unbiased variance of each channel; z may hold several positions.
 
-    First over the axes that z has, so that XLA takes the sums while the convolution writes it.
+    The first sum is over the axes of z, so XLA fuses it with the convolution.
     """
     squares = jnp.square(wide(z))
     mean, mean_square = (
@@ -157,7 +159,7 @@ def _statistics(z, channels: int):
 
 
 def _backward(form: Form, saved: Saved, gradients):
-    """The gradient with respect to (z, scale, bias)."""
+    """Compute the gradients with respect to (z, scale, bias)."""
     z, won, maxima = saved
     pulled = pull(maxima, gradients[0], float(z.size // len(maxima.scale)))
     own = form.spread(pulled.own.astype(z.dtype))

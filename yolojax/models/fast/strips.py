@@ -1,9 +1,9 @@
-"""The first layers on strips of the images, where a TPU has few images at a time.
+"""The first layers on strips of the images, in training on TPUs with few images at a time.
 
-TPUs compute on 128 numbers side by side. Where these are channels, the 32 and 64 of the first
-layers leave most of the places empty; 128 images fill them. So fewer images are cut into strips of
-rows, strip s of image i at s + i * strips of the batch: a device that has an image has its strips,
-and nothing is sent. Every strip sees the rows next to it, so no number changes but by rounding.
+TPUs compute on 128 lanes. The 32 and 64 channels of the first layers leave most lanes empty; 128
+images fill them. Fewer images are cut into strips of rows. Strip s of image i is at s + i * strips
+of the batch, so each device has the strips of its own images and nothing is sent. Each strip
+includes the rows next to it, so values are equal up to rounding.
 """
 
 from collections.abc import Callable
@@ -20,25 +20,24 @@ from yolojax.models.functional import batch_norm, leaky
 from yolojax.models.layers import Conv, Table, read_elsewhere
 
 LANES = 128
-MOST = 8  # of an image
-POOLS = 3  # that strips go through at most; behind them channels fill the lanes
+MOST = 8  # strips of an image
+POOLS = 3  # max-pools on strips at most; behind them channels fill the lanes
 BATCH_LAST, CHANNELS_LAST = Layout((1, 2, 3, 0)), Layout((1, 2, 0, 3))  # of [B, H, W, C]
 
 
 def strips_for(images: int) -> int:
-    """How many strips of each of `images` fill the lanes, a power of 2; 1: none are needed."""
+    """Return the strips per image, a power of 2, with which `images` fill the lanes; 1: whole."""
     return max(n for n in (1, 2, 4, MOST) if n == 1 or n * images <= LANES)
 
 
 def units_for(
     table: Table, size: tuple[int, int], strips: int, mesh: Mesh | None = None
 ) -> dict[int, Callable]:
-    """A function (x, kernel, scale, bias) -> (y, mean, var) for convolutions of `table`, by place.
+    """Return functions (x, kernel, scale, bias) -> (y, mean, var) for convolutions, by index.
 
-    It normalises and activates too, and where `pooled` has the place it does the max-pool behind.
-    With `strips`, which are fewer if `size` (height, width) cannot be divided so, those of the
-    first layers are for TPUs alone; the others choose their form by the platform. `mesh` is what
-    the batch is split over, if it is.
+    They include normalisation and activation, and the max-pool where `pooled` has the index. Those
+    on strips are for TPUs only; the others choose a form by platform. `strips` is reduced until it
+    divides `size` (height, width). `mesh` is the mesh over which the batch is split, if it is.
     """
     units = dict.fromkeys(pooled(table), pool_unit)
     while strips > 1 and not (places := places_in_strips(table, size, strips)):
@@ -53,10 +52,9 @@ def units_for(
 
 
 def places_in_strips(table: Table, size: tuple[int, int], strips: int) -> list[int]:
-    """The places in `table` of the convolutions that `strips` of an image of `size` go through.
+    """Return the indices of the convolutions that run on `strips` of an image of `size`, or [].
 
-    The first one makes a unit; the last one is that before the POOLS-th max-pool, or else before
-    the second. [] if there are none such.
+    The first forms a unit; the last is the one before the POOLS-th max-pool, or before the second.
     """
     ends, (height, width) = sorted(pooled(table))[:POOLS], size
     if ends[:1] != [0]:
@@ -70,7 +68,7 @@ def places_in_strips(table: Table, size: tuple[int, int], strips: int) -> list[i
 
 
 def _suits(table: Table, at: int) -> bool:
-    """Whether strips can go through the layer at place `at`, where nothing else may read them."""
+    """Return whether layer `at` can run on strips, which no other layer may read."""
     if at in read_elsewhere(table):
         return False
     if {at, at - 1} & pooled(table):
@@ -83,23 +81,23 @@ def _suits(table: Table, at: int) -> bool:
 
 
 def first_unit(x, kernel, scale, bias, *, strips: int):
-    """Images [B, H, W, in] -> (strips [B * strips, H / strips / 2, W / 2, C], mean, var)."""
+    """Map images [B, H, W, in] to (strips [B * strips, H / strips / 2, W / 2, C], mean, var)."""
     return unit(cut(x, strips).astype(kernel.dtype), kernel, scale, bias, rows=0)
 
 
 def in_unit(x, kernel, scale, bias, *, strips: int):
-    """Strips [N, R, W, in] -> (strips [N, R / 2, W / 2, C], mean, var)."""
+    """Map strips [N, R, W, in] to (strips [N, R / 2, W / 2, C], mean, var)."""
     return unit(with_neighbours(x, strips), kernel, scale, bias, rows=0)
 
 
 def last_unit(x, kernel, scale, bias, *, strips: int, mesh: Mesh | None):
-    """Strips [N, R, W, in] -> (whole maps [N / strips, strips * R / 2, W / 2, C], mean, var)."""
+    """Map strips [N, R, W, in] to (maps [N / strips, strips * R / 2, W / 2, C], mean, var)."""
     y, mean, var = in_unit(x, kernel, scale, bias, strips=strips)
     return joined(y, strips, mesh), mean, var
 
 
 def in_layer(x, kernel, scale, bias, *, strips: int):
-    """Strips [N, R, W, in] -> (strips [N, R, W, C], mean, var), without a max-pool."""
+    """Map strips [N, R, W, in] to (strips [N, R, W, C], mean, var), without a max-pool."""
     if kernel.shape[0] == 1:
         z = convolve(x, kernel)
     else:
@@ -109,7 +107,7 @@ def in_layer(x, kernel, scale, bias, *, strips: int):
 
 
 def cut(x, strips: int):
-    """[B, H, W, C] -> [B * strips, H / strips + 2, W, C]: a row more on both sides, or zeros."""
+    """Cut [B, H, W, C] into [B * strips, H / strips + 2, W, C], with the rows next to them."""
     rows = x.shape[1] // strips
     x = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)))
     parts = [x[:, i * rows : (i + 1) * rows + 2] for i in range(strips)]
@@ -117,12 +115,11 @@ def cut(x, strips: int):
 
 
 def joined(y, strips: int, mesh: Mesh | None):
-    """Strips [B * strips, R, W, C] -> maps [B, strips * R, W, C], with channels in the lanes.
+    """Join strips [B * strips, R, W, C] to maps [B, strips * R, W, C], with channels in the lanes.
 
-    Their gradient goes the other way. Not told so, XLA has the channels in the lanes from the last
-    convolution on strips on, and rearranges its output, which is four times as large; where they
-    fill the lanes, they have been there. Each device joins its own: where the batch is split, XLA
-    would else gather what has a layout.
+    Without the constraints XLA moves the channels into the lanes one layer earlier, where the array
+    is four times as large. Where the batch is split, each device joins its own strips; XLA gathers
+    arrays with a layout constraint.
     """
 
     def join(y):
@@ -136,7 +133,7 @@ def joined(y, strips: int, mesh: Mesh | None):
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def with_neighbours(y, strips: int):
-    """Strips [N, R, W, C] -> [N, R + 2, W, C], with the rows next to them, or zeros."""
+    """Extend strips [N, R, W, C] to [N, R + 2, W, C] by the rows next to them, or zeros."""
     above, below = _shifted(y[:, -1:], 1, strips), _shifted(y[:, :1], -1, strips)
     return jnp.concatenate([above, y, below], 1)
 
@@ -146,10 +143,10 @@ def _neighbours_forward(y, strips):
 
 
 def _neighbours_backward(strips, _, gradient):
-    """Each row that was lent gives its gradient back.
+    """Add the gradients of the added rows to those of the rows they were copied from.
 
-    Sums with padded rows become part of what follows; a concatenation, and what JAX derives for
-    the slices, would each be a pass over memory.
+    XLA fuses sums with padded rows into the next operation. A concatenation, and JAX's gradient of
+    slices, would each be a pass over memory.
     """
     rows = gradient.shape[1] - 2
     first, last = _shifted(gradient[:, -1:], 1, strips), _shifted(gradient[:, :1], -1, strips)
@@ -160,7 +157,7 @@ with_neighbours.defvjp(_neighbours_forward, _neighbours_backward)
 
 
 def _shifted(rows, by: int, strips: int):
-    """Rows [N, 1, W, C] -> those of the strip before (`by` 1) or after (-1) of the same image."""
+    """Shift rows [N, 1, W, C] to the next strip (`by` 1) or the previous one (-1) of an image."""
     of_image = rows.reshape(-1, strips, *rows.shape[1:])
     none = jnp.zeros_like(of_image[:, :1])
     parts = [none, of_image[:, :-1]] if by == 1 else [of_image[:, 1:], none]

@@ -1,35 +1,37 @@
 """3x3 convolutions as 16 products of matrices: Winograd's F(2x2, 3x3).
 
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015), section 4.1: tiles of
-4x4 with a stride of 2 give 2x2 outputs each, with 16 products where the definition takes 36. Both
-gradients take 16 as well. docs/notes/performance_cpu.md has the figures.
+4x4 with a stride of 2 give 2x2 outputs each with 16 products, where the definition takes 36. Both
+gradients take 16 too. docs/notes/performance_cpu.md has the figures.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-LEAST_CHANNELS = 64  # of input and output: with fewer, tiles cost what they spare
-LARGE_SIDE = 20  # maps from it on are taken image by image: a batch of their tiles leaves caches
+LEAST_CHANNELS = 64  # of input and output; with fewer, computing tiles costs too much
+LARGE_SIDE = 20  # side from which maps run image by image, so that tiles stay in the caches
 _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
-_BOTH_WAYS = np.kron(_G, _G)  # [16, 9]: of a kernel as a column, G kernel G^T as another
+_BOTH_WAYS = np.kron(_G, _G)  # [16, 9]: flat kernel -> flat G kernel G^T
 
 
 def transform(kernel):
-    """Kernel [3, 3, in, out] -> G kernel G^T, [16, in, out]."""
+    """Map a kernel [3, 3, in, out] to G kernel G^T, [16, in, out]."""
+    chex.assert_shape(kernel, (3, 3, None, None))
     made = jnp.matmul(_BOTH_WAYS, kernel.reshape(9, -1), precision="highest")
     return made.reshape(16, *kernel.shape[2:])
 
 
 def _pull_transform(gradient):
-    """The gradient [16, in, out] of what `transform` made -> that of the kernel."""
+    """Map the gradient [16, in, out] of a transformed kernel to that of the kernel."""
     made = jnp.matmul(_BOTH_WAYS.T, gradient.reshape(16, -1), precision="highest")
     return made.reshape(3, 3, *gradient.shape[1:])
 
 
 def convolve(x, transformed):
-    """x [B, H, W, in] with what `transform` made of a kernel, one zero around -> [B, H, W, out]."""
+    """Convolve x [B, H, W, in], padded by 1, with a transformed kernel -> [B, H, W, out]."""
     if _at_once(x):
         return _convolve(x, transformed)
     return lax.map(lambda image: _convolve(image[None], transformed)[0], x)
@@ -37,7 +39,7 @@ def convolve(x, transformed):
 
 @jax.custom_vjp
 def convolve_in_training(x, kernel):
-    """x [B, H, W, in] with kernel [3, 3, in, out], one zero around -> [B, H, W, out]."""
+    """Convolve x [B, H, W, in], padded by 1, with kernel [3, 3, in, out] -> [B, H, W, out]."""
     return convolve(x, transform(kernel))
 
 
@@ -57,7 +59,7 @@ convolve_in_training.defvjp(_forward, _backward)
 
 
 def _at_once(x) -> bool:
-    """Whether a batch is taken whole; on several devices, as a loop over images would gather it."""
+    """Return whether the batch runs as a whole; with several devices a loop would gather it."""
     return min(x.shape[1:3]) < LARGE_SIDE or len(x) == 1 or jax.device_count() > 1
 
 
@@ -67,14 +69,14 @@ def _convolve(x, transformed):
 
 
 def _pull(x, transformed, gradient):
-    """The gradients of `_convolve`: that of x, and that of what `transform` made."""
+    """Compute the gradients of `_convolve`: of x and of the transformed kernel."""
     pulled = _pull_assemble(gradient)
     back = jnp.einsum("ato,aco->atc", pulled, transformed)
     return _pull_tiles(back, *x.shape[:3]), jnp.einsum("atc,ato->aco", _tiles(x), pulled)
 
 
 def _pull_by_image(x, transformed, gradient):
-    """`_pull`, for one image after the other."""
+    """Compute `_pull` image by image."""
 
     def add(total, pair):
         back, more = _pull(pair[0][None], transformed, pair[1][None])
@@ -85,13 +87,13 @@ def _pull_by_image(x, transformed, gradient):
 
 
 def _tiles(x):
-    """x [B, H, W, C] -> B^T d B of its tiles, [16, tiles, C]."""
+    """Compute B^T d B of the tiles of x [B, H, W, C]: [16, tiles, C]."""
     h, w = x.shape[1:3]
     return tiles_of(jnp.pad(x, ((0, 0), (1, 1 + h % 2), (1, 1 + w % 2), (0, 0))))
 
 
 def tiles_of(padded):
-    """Of x [B, 2 * rows + 2, 2 * columns + 2, C] the tiles, [16, B * rows * columns, C]."""
+    """Compute the tiles [16, B * rows * columns, C] of x [B, 2 * rows + 2, 2 * columns + 2, C]."""
     b, h, w, c = padded.shape
     x = padded.reshape(b, h // 2, 2, w // 2, 2, c)  # a tile is two pairs of rows, and of columns
     x = jnp.stack(_input([x[:, :-1, 0], x[:, :-1, 1], x[:, 1:, 0], x[:, 1:, 1]]))
@@ -100,7 +102,7 @@ def tiles_of(padded):
 
 
 def _pull_tiles(v, b: int, h: int, w: int):
-    """The gradient [16, tiles, C] of `_tiles` -> that of x [b, h, w, C]."""
+    """Map the gradient [16, tiles, C] of `_tiles` to that of x [b, h, w, C]."""
     v = v.reshape(4, 4, b, -(-h // 2), -(-w // 2), v.shape[-1])
     rows = _overlap(_pull_input(list(v)), 2)
     x = _overlap(_pull_input(list(rows)), 3)
@@ -108,9 +110,9 @@ def _pull_tiles(v, b: int, h: int, w: int):
 
 
 def _overlap(d, axis: int):
-    """Four arrays with tiles along `axis` -> their sums as pairs, along it and a new one after it.
+    """Sum four arrays with tiles along `axis` as pairs, along `axis` and a new axis after it.
 
-    The first two of a tile are the pair of its own number, the others belong to the next pair.
+    The first two arrays of a tile are the pair of its index, the others belong to the next pair.
     """
     ends, starts = ([(0, 0)] * d[0].ndim for _ in range(2))
     ends[axis], starts[axis] = (0, 1), (1, 0)
@@ -119,7 +121,7 @@ def _overlap(d, axis: int):
 
 
 def _assemble(m, b: int, h: int, w: int):
-    """m [16, tiles, C] -> A^T m A, the outputs [b, h, w, C]."""
+    """Compute A^T m A, the outputs [b, h, w, C], from m [16, tiles, C]."""
     rows, columns = -(-h // 2), -(-w // 2)
     y = jnp.stack([jnp.stack(line, 1) for line in zip(*outputs_of(m), strict=True)], 1)
     y = y.reshape(b, rows, columns, 2, 2, -1).transpose(0, 1, 3, 2, 4, 5)
@@ -127,13 +129,13 @@ def _assemble(m, b: int, h: int, w: int):
 
 
 def outputs_of(m):
-    """m [16, tiles, C] -> for both columns of a tile the outputs of both rows, [tiles, C] each."""
+    """Compute the outputs [tiles, C] of m [16, tiles, C]: for both columns those of both rows."""
     lines = zip(*(_output(list(line)) for line in m.reshape(4, 4, *m.shape[1:])), strict=True)
     return [_output(list(line)) for line in lines]
 
 
 def _pull_assemble(y):
-    """The gradient [B, H, W, C] of `_assemble` -> that of m [16, tiles, C]."""
+    """Map the gradient [B, H, W, C] of `_assemble` to that of m [16, tiles, C]."""
     b, h, w, c = y.shape
     y = jnp.pad(y, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)))
     y = y.reshape(b, -(-h // 2), 2, -(-w // 2), 2, c)
@@ -142,20 +144,20 @@ def _pull_assemble(y):
 
 
 def _input(d):
-    """B^T d of four arrays."""
+    """Compute B^T d of four arrays."""
     return [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]]
 
 
 def _pull_input(v):
-    """B v of four arrays."""
+    """Compute B v of four arrays."""
     return [v[0], v[1] - v[2] + v[3], v[1] + v[2] - v[0], -v[3]]
 
 
 def _output(m):
-    """A^T m of four arrays."""
+    """Compute A^T m of four arrays."""
     return [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
 
 
 def _pull_output(y):
-    """A y of two arrays."""
+    """Compute A y of two arrays."""
     return [y[0], y[0] + y[1], y[0] - y[1], -y[1]]

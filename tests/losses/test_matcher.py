@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from yolojax.losses.assign import assign
+from yolojax.losses.matcher import assign
 from yolojax.ops.boxes import cxcywh_to_xyxy, iou, shape_iou, xyxy_to_cxcywh
 
 ANCHORS = np.array([[1.0, 1.0], [2.0, 1.0], [1.0, 3.0]], np.float32)
@@ -34,26 +34,26 @@ def run(batch, predicted=None, anchors=ANCHORS, rule="prior"):
     return jax.device_get(jitted(predicted, anchors, batch, rule))
 
 
-def responsible(found):
-    return [tuple(index) for index in np.argwhere(found.responsible[0]).tolist()]
+def responsible(assignment):
+    return [tuple(index) for index in np.argwhere(assignment.responsible[0]).tolist()]
 
 
-def test_a_truth_gets_its_cell_and_the_anchor_of_its_shape():
+def test_a_box_is_assigned_to_its_cell_and_the_anchor_of_its_shape():
     # centre in row 1 of 2 and column 2 of 3; 2 cells wide and 1 high
-    found = run(one_image([[0.9, 0.6, 2 / 3, 1 / 2]], labels=[7]))
-    assert responsible(found) == [(1, 2, 1)]
-    assert found.labels[0, 1, 2, 1] == 7
-    assert found.truth_slot[0, 0] == (1 * 3 + 2) * 3 + 1
+    assignment = run(one_image([[0.9, 0.6, 2 / 3, 1 / 2]], labels=[7]))
+    assert responsible(assignment) == [(1, 2, 1)]
+    assert assignment.labels[0, 1, 2, 1] == 7
+    assert assignment.gt_position[0, 0] == (1 * 3 + 2) * 3 + 1
 
 
 def test_the_first_of_equally_good_anchors_is_chosen():
-    # A truth of 1x1 cells: half of the second, half of the third, less of the first.
+    # A box of 1x1 cells: IoU 1/2 with the second and third anchor, less with the first.
     anchors = np.array([[4.0, 4.0], [2.0, 1.0], [1.0, 2.0]], np.float32)
-    found = run(one_image([[0.1, 0.1, 1 / 3, 1 / 2]]), anchors=anchors)
-    assert responsible(found) == [(0, 0, 1)]
+    assignment = run(one_image([[0.1, 0.1, 1 / 3, 1 / 2]]), anchors=anchors)
+    assert responsible(assignment) == [(0, 0, 1)]
 
 
-def test_of_two_truths_on_one_slot_the_last_has_it():
+def test_the_last_of_two_boxes_is_assigned_to_a_shared_position():
     box = [0.1, 0.1, 0.3, 0.4]
     first = run(one_image([box, box], labels=[4, 5]))
     assert responsible(first) == [(0, 0, 0)]
@@ -63,40 +63,40 @@ def test_of_two_truths_on_one_slot_the_last_has_it():
 
 
 def test_a_centre_on_the_far_edge_belongs_to_the_last_cell():
-    found = run(one_image([[1.0, 1.0, 0.3, 0.4]]))
-    assert responsible(found) == [(1, 2, 0)]
+    assignment = run(one_image([[1.0, 1.0, 0.3, 0.4]]))
+    assert responsible(assignment) == [(1, 2, 0)]
 
 
-def test_truths_without_area_and_padding_count_for_nothing():
+def test_boxes_without_area_and_padding_are_left_out():
     batch = one_image([[0.1, 0.1, 0.0, 0.4], [0.5, 0.5, 0.3, -0.4], [0.5, 0.5, 0.3, 0.3]])
     batch["mask"][0, 2] = False
     batch["boxes"][0, 2] = np.nan
-    found = run(batch)
-    assert responsible(found) == []
-    assert not found.truth_mask.any()
-    assert not found.best_iou.any()
-    assert np.isfinite(found.boxes_cxcywh).all()
+    assignment = run(batch)
+    assert responsible(assignment) == []
+    assert not assignment.gt_mask.any()
+    assert not assignment.best_iou.any()
+    assert np.isfinite(assignment.boxes_cxcywh).all()
 
 
 def test_without_bias_match_the_predicted_shape_decides():
     predicted = np.tile(np.array([0, 0, 0.1, 0.1], np.float32), (1, ROWS, COLUMNS, 3, 1))
-    predicted[0, 0, 0, 2] = [0.5, 0.5, 0.8, 0.9]  # the truth's shape, elsewhere
+    predicted[0, 0, 0, 2] = [0.5, 0.5, 0.8, 0.9]  # the shape of the box, elsewhere
     batch = one_image([[0.15, 0.2, 0.3, 0.4]])
     assert responsible(run(batch, predicted)) == [(0, 0, 0)]
     assert responsible(run(batch, predicted, rule="predicted_shape")) == [(0, 0, 2)]
 
 
 def oracle(boxes, mask, predicted):
-    """One image of Darknet's loop over truths: {slot: truth}, later ones overwrite."""
+    """Darknet's loop over the boxes of one image: {position: index}, later ones overwrite."""
     owners = {}
-    for truth, box in enumerate(boxes):
+    for index, box in enumerate(boxes):
         x, y, w, h = xyxy_to_cxcywh(box)
-        if not mask[truth] or w <= 0 or h <= 0:
+        if not mask[index] or w <= 0 or h <= 0:
             continue
         column, row = min(int(x * COLUMNS), COLUMNS - 1), min(int(y * ROWS), ROWS - 1)
         size = np.array([w * COLUMNS, h * ROWS])
         fits = [shape_iou(size, anchor) for anchor in ANCHORS]
-        owners[row, column, int(np.argmax(fits))] = truth
+        owners[row, column, int(np.argmax(fits))] = index
     return owners
 
 
@@ -115,17 +115,21 @@ def test_a_batch_equals_darknets_loop(corners, mask, seed):
     predicted = np.sort(random.uniform(size=(2, ROWS, COLUMNS, 3, 2, 2)), axis=-2)
     predicted = predicted.reshape(2, ROWS, COLUMNS, 3, 4).astype(np.float32)
     labels = random.integers(0, 9, (2, 6)).astype(np.int32)
-    found = run({"boxes": boxes, "labels": labels, "mask": mask}, predicted)
+    assignment = run({"boxes": boxes, "labels": labels, "mask": mask}, predicted)
     for image in range(2):
         owners = oracle(boxes[image], mask[image], predicted[image])
-        assert {tuple(i) for i in np.argwhere(found.responsible[image]).tolist()} == set(owners)
-        for slot, truth in owners.items():
-            box = boxes[image, truth]
-            assert found.labels[image][slot] == labels[image, truth]
-            np.testing.assert_array_equal(found.boxes_cxcywh[image][slot], xyxy_to_cxcywh(box))
-            wanted = iou(predicted[image][slot], box)
-            assert found.iou[image][slot] == pytest.approx(wanted, rel=1e-5, abs=1e-7)
+        assert {tuple(i) for i in np.argwhere(assignment.responsible[image]).tolist()} == set(
+            owners
+        )
+        for position, index in owners.items():
+            box = boxes[image, index]
+            assert assignment.labels[image][position] == labels[image, index]
+            np.testing.assert_array_equal(
+                assignment.boxes_cxcywh[image][position], xyxy_to_cxcywh(box)
+            )
+            expected = iou(predicted[image][position], box)
+            assert assignment.iou[image][position] == pytest.approx(expected, rel=1e-5, abs=1e-7)
         real = boxes[image][mask[image]]
         ious = [iou(predicted[image], box) for box in real]
         best = np.max(ious, axis=0) if len(real) else np.zeros((ROWS, COLUMNS, 3))
-        np.testing.assert_allclose(found.best_iou[image], best, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(assignment.best_iou[image], best, rtol=1e-5, atol=1e-7)
