@@ -135,23 +135,23 @@ class LossConfig:
 
 @dataclass
 class OptimizerConfig:
-    """SGD as in Darknet, and its learning-rate policies, counted in images."""
+    """Darknet's SGD and learning-rate policies; schedules are counted in training images."""
 
-    batch_size: int = 64  # global, per update
-    subdivisions: int = 1  # sub-batches whose gradients are summed for one update
+    batch_size: int = 64  # images of an update, over all devices
+    subdivisions: int = 1  # sub-batches whose gradients an update accumulates
     images: int = 80200 * 64  # length of the training
     learning_rate: float = 1e-3
-    burn_in_images: int = 0  # until here the rate is * (seen / burn_in) ** burn_in_power
-    burn_in_power: float = 4.0
+    burn_in_images: int = 0  # until here the rate is multiplied by (seen / burn_in) ** power
+    burn_in_power: float = 4.0  # the power of the burn-in
     policy: str = "steps"  # "constant", "steps", "poly"
-    step_images: tuple[int, ...] = ()
-    step_scales: tuple[float, ...] = ()
-    poly_power: float = 4.0
-    momentum: float = 0.9
-    weight_decay: float = 5e-4  # on kernels only; never on biases and BN scales
-    layer_rates: tuple[tuple[str, float], ...] = ()  # (start of layers' names, factor); 0 freezes
-    clip_norm: float | None = None  # global norm of the gradient
-    ema_decay: float | None = None  # evaluate an average of the parameters; None in the papers
+    step_images: tuple[int, ...] = ()  # "steps": after so many images ...
+    step_scales: tuple[float, ...] = ()  # ... multiply the rate by this
+    poly_power: float = 4.0  # "poly": the rate times (1 - seen / images) ** power
+    momentum: float = 0.9  # of SGD
+    weight_decay: float = 5e-4  # of kernels; biases and BN scales do not decay
+    layer_rates: tuple[tuple[str, float], ...] = ()  # (start of layers' names, factor); 0 = frozen
+    clip_norm: float | None = None  # largest global norm of the gradient; None: no clipping
+    ema_decay: float | None = None  # evaluate an average of the parameters; None: the last
 
 
 @dataclass
@@ -178,15 +178,15 @@ class EvalConfig:
 
 @dataclass
 class CheckpointConfig:
-    """When checkpoints are saved, and how many are kept."""
+    """When the state is saved and how many checkpoints remain."""
 
-    every_images: int = 64 * 1000
-    keep: int = 2  # newest checkpoints to keep, in addition to the best by eval.metric
+    every_images: int = 64 * 1000  # save after so many training images; 0 = with evaluations
+    keep: int = 2  # newest checkpoints; the best by eval.metric also remains
 
 
 @dataclass
 class MeshConfig:
-    """How the state is sharded over the devices; results do not depend on it."""
+    """How the state is distributed over the devices; the results do not depend on it."""
 
     shard_state: bool = False  # shard large arrays over the devices, as in ZeRO
 

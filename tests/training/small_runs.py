@@ -16,6 +16,7 @@ from yolojax.training.state import create_state
 from yolojax.training.step import jit_train_step, make_train_step
 
 BATCH = 8
+WIDE = CFG.replace("filters=8", "filters=96")  # a kernel of 3 * 3 * 96 * 96 > 2**16 values
 
 
 def small_run(batches=6):

@@ -85,7 +85,7 @@ def batch_of(golden, case, update):
         for key in ("x", "truth")
     )
     return jax.tree.map(
-        jnp.asarray, {"image": image.transpose(0, 2, 3, 1)} | case.ground_truth(ground_truth)
+        jnp.asarray, {"image": image.transpose(0, 2, 3, 1)} | case.make_batch(ground_truth)
     )
 
 

@@ -12,7 +12,7 @@ from yolojax.data.from_config import open_source, train_batches
 from yolojax.data.loader import fingerprint, row_digests
 from yolojax.training import checkpoint
 
-STEPS = 200
+STEPS = 150
 LONG = (*SMALL, f"--config.optimizer.images={8 * STEPS}", "--config.eval.every_images=0")
 ENDLESS = (*SMALL, "--config.optimizer.images=800000", "--config.eval.every_images=0")
 CLASSIFIER = """[net]
@@ -37,7 +37,7 @@ def test_a_signal_to_one_process_stops_both_and_one_process_resumes(tmp_path):
     started = launch(workdir, *LONG, processes=2, devices=2)
     wait_for_step(workdir, 5)
     started[1].send_signal(signal.SIGTERM)
-    assert wait(started, 60) == [0, 0], log_of(workdir, 1).read_text()[-2000:]
+    assert wait(started, 120) == [0, 0], log_of(workdir, 1).read_text()[-2000:]
     assert 5 < int(state_of(workdir).step) < STEPS
     run(workdir, *LONG, processes=1, devices=4)
     assert int(state_of(workdir).step) == STEPS

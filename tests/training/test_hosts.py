@@ -4,9 +4,14 @@ import json
 
 import pytest
 from processes import SMALL, log_of, run, steps_of
-from small_runs import assert_same_update, state_of
+from small_runs import WIDE, assert_same_update, state_of
 
-SHORT = (*SMALL, "--config.optimizer.images=32", "--config.eval.every_images=0")
+SHORT = (
+    *SMALL,
+    f"--config.model.cfg={WIDE}",  # large enough to be sharded
+    "--config.optimizer.images=32",
+    "--config.eval.every_images=0",
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +62,7 @@ def test_nothing_compiles_during_a_run_of_two_processes(two):
     assert "were compiled during the run" not in log_of(two, 0).read_text()
 
 
+@pytest.mark.slow  # two processes evaluate at the end of the run already
 def test_eval_with_two_processes_repeats_the_numbers_of_the_run(two):
     options = ("--data=shapes:val", "--name=again", "--config.eval.bootstrap=10")
     run(two, *options, processes=2, devices=2, script="eval.py")

@@ -5,18 +5,13 @@ import jax
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
-from small_detector import CFG
-from small_runs import assert_same_update, small_run, updated
+from small_runs import WIDE, assert_same_update, small_run, updated
 
 from yolojax.distributed.sharding import make_mesh, shardings_of, state_shardings
 from yolojax.tasks import build
 from yolojax.training import checkpoint
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.state import create_state
-
-WIDE = CFG.replace(
-    "filters=8", "filters=96"
-)  # the second kernel has 3 * 3 * 96 * 96 > 2**16 values
 
 
 def wide(shard_state, subdivisions=1):

@@ -1,1 +1,1 @@
-"""State, step, optimizer, sharding, checkpoints, metrics."""
+"""Training: state, step, optimizer, checkpoints, records, goodput, signals."""

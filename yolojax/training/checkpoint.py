@@ -29,10 +29,8 @@ from yolojax.training.state import TrainState
 PACKAGES = ("yolojax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 UNSCORED = -1.0  # metric of a checkpoint saved between two evaluations: never the best
 UNFINISHED = "*.orbax-checkpoint-tmp*"  # folders that a killed process leaves
-RETRY, GIVE_UP = (
-    10.0,
-    600.0,
-)  # seconds between two attempts of the last save, and for all
+RETRY = 10.0  # seconds between two attempts of the last save of a process
+GIVE_UP = 600.0  # seconds after which it is not attempted again
 wait = time.sleep
 _checksum_threads: list[threading.Thread] = []
 
@@ -99,10 +97,9 @@ def save(
         force=True,
     )
     if is_main():
-        _checksum_threads.append(
-            threading.Thread(target=_write_checksums_when_saved, args=(manager,))
-        )
-        _checksum_threads[-1].start()
+        thread = threading.Thread(target=_write_checksums_when_saved, args=(manager,))
+        thread.start()
+        _checksum_threads.append(thread)
 
 
 def finish(
@@ -258,9 +255,9 @@ def restore_best(workdir: Path) -> tuple[Task, TrainState]:
                 f"to an older one, or remove {manager.directory}/{step}."
             )
         item = ocp.args.Composite(config=ocp.args.JsonRestore())
-        of_step = from_dict(manager.restore(step, args=item)["config"])
-        task = build(of_step)
-        return task, restore(manager, abstract_state(task, of_step), step)
+        config = from_dict(manager.restore(step, args=item)["config"])
+        task = build(config)
+        return task, restore(manager, abstract_state(task, config), step)
 
 
 def abstract_state(task: Task, config: Config) -> TrainState:

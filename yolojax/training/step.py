@@ -93,8 +93,8 @@ def make_train_step(
             grads, stats, metrics = gradients(state.params, state.batch_stats, seen, batch)
         else:
             grads, stats, metrics = accumulate(state, batch)
-        state, rates = update(state, grads, stats, seen)
-        return state, metrics | rates
+        state, extra = update(state, grads, stats, seen)
+        return state, metrics | extra
 
     return train_step
 
