@@ -12,7 +12,7 @@ demo: setup  ## train a detector on drawn shapes, print its mAP, draw its detect
 	@echo "Curves:        runs/quickstart/plots/curves.png"
 
 test: setup lint  ## ruff and the tests, as CI runs them
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=20
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20
 
 slow: setup  ## the tests that take minutes or need data outside the project
 	$(BIN)/python -m pytest -m slow

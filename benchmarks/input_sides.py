@@ -71,7 +71,7 @@ def _row(source, sample, position):
 
 
 def grain_defaults(source: RecordList, threads: int) -> tuple[Iterator, str]:
-    """Our rows, with the threads and the read-ahead that Grain takes by itself."""
+    """Our rows, with the threads and the read-ahead that Grain chooses."""
     rows = grain.MapDataset.range(10**9).map(our_row(source)).to_iter_dataset()
     return iter(rows.batch(BATCH, drop_remainder=True)), f"grain {grain.__version__}"
 

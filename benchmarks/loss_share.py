@@ -65,7 +65,7 @@ def loss_calls(task) -> dict:
 
 
 def step_call(config, task):
-    """A call of the compiled training step, that goes on from its last state."""
+    """A call of the compiled training step, which continues from its last state."""
     from yolojax.distributed.sharding import make_mesh, shardings_of, to_devices
     from yolojax.training.optimizer import make_optimizer
     from yolojax.training.state import create_state

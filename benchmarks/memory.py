@@ -128,7 +128,7 @@ def load_detector(path: str) -> float:
 
 
 def load_opencv(path: str) -> float:
-    """The same of OpenCV, which needs the .cfg beside the file."""
+    """The same for OpenCV, which needs the .cfg next to the file."""
     import cv2
 
     before = forget_peak()

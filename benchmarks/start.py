@@ -58,7 +58,7 @@ def first_step_seconds(workdir: Path, cache: Path, *more: str) -> tuple[float, f
     They are by the clock and of processors; `more` are flags of train.py.
 
     Raises:
-        RuntimeError: it has ended by itself, or taken PATIENCE seconds.
+        RuntimeError: it has ended, or PATIENCE seconds have passed.
     """
     flags = ["--config=configs/quickstart.py:smoke", f"--workdir={workdir}"]
     one_step = "--config.optimizer.images=8"  # a batch

@@ -104,10 +104,8 @@ def start(found: dict) -> Iterator[Row]:
         if name not in found:
             continue
         cold = found.get(name.replace("warm", "cold"))
-        beside = f"cold: {text_of(cold, 's')}" if cold is not found[name] else ""
-        yield Row(
-            name, text_of(found[name], "s"), beside, found[name]["median"], goal, at_most=True
-        )
+        note = f"cold: {text_of(cold, 's')}" if cold is not found[name] else ""
+        yield Row(name, text_of(found[name], "s"), note, found[name]["median"], goal, at_most=True)
 
 
 def memory(found: dict) -> Iterator[Row]:

@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import tempfile
+from pathlib import Path
 
 import jax
 import pytest
@@ -33,9 +34,19 @@ def pytest_configure(config):
 def bounded_memory():
     """Release compiled programs after a module, where they take much memory."""
     yield
-    with open("/proc/self/statm") as statm:
-        pages = int(statm.read().split()[1])
-    if pages * resource.getpagesize() // 1024 > MEMORY:
+    if _resident_kib() > MEMORY:
         jax.clear_caches()
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def _resident_kib() -> int:
+    """Memory of this process; 0 where the system has no /proc."""
+    statm = Path("/proc/self/statm")
+    pages = int(statm.read_text().split()[1]) if statm.exists() else 0
+    return pages * resource.getpagesize() // 1024
+
+
+def pytest_collection_modifyitems(items):
+    """Run the files with the longest tests first, so that both workers end together."""
+    items.sort(key=lambda item: not item.path.match("training/*.py"))

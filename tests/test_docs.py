@@ -97,3 +97,8 @@ def test_links_lead_to_files_and_headings(page):
 def test_the_readme_links_every_page():
     text = (ROOT / "README.md").read_text()
     assert [p.name for p in DOCS.glob("*.md") if f"(docs/{p.name})" not in text] == []
+
+
+def test_the_pages_stay_short():
+    counted = [ROOT / "README.md", *(p for p in DOCS.glob("*.md") if p.name != "config.md")]
+    assert sum(len(page.read_text().split()) for page in counted) <= 13_000

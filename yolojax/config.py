@@ -169,7 +169,7 @@ class EvalConfig:
     seen_map: str = ""  # 9000: sets `seen` to the nodes of a .map, that of the boxes in training
     tree_threshold: float = 0.5  # descend while the probability of the path is above it
     tree_semantics: str = "paper"  # or "darknet": its product of absolute probabilities
-    max_slots: int = 300  # 9000: boxes with the highest objectness, whose classes are computed
+    max_tree_boxes: int = 300  # 9000: boxes with the highest objectness, whose classes are computed
     top_k: int = 1000  # (box, class) pairs that enter NMS
     max_detections: int = 100  # per image, after NMS
     metric: str = "voc10"  # the headline metric; it selects the best checkpoint
@@ -218,6 +218,7 @@ OLD_FIELDS = {
     "loss.box": "loss.box_loss",
     "loss.objectness": "loss.objectness_loss",
     "loss.classes": "loss.class_loss",
+    "eval.max_slots": "eval.max_tree_boxes",
 }
 
 

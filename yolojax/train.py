@@ -129,7 +129,7 @@ def train(
                     save(manager, state, config, score)
                     log.record_event("checkpoint", step)
                 if halt:
-                    print(f"stopped and saved after step {step}; the same command goes on")
+                    print(f"stopped and saved after step {step}; the same command resumes")
                     break
         goodput.record_event(records, "stop", step, **compile_totals(compiled))
         print(goodput.format_goodput(goodput.seconds_by_part(goodput.read_events(records))))

@@ -71,7 +71,7 @@ def test_seen_nodes_may_come_from_a_shipped_map():
         ("eval__seen_map", "a.map"),
         ("eval__tree_threshold", 0.1),
         ("eval__tree_semantics", "darknet"),
-        ("eval__max_slots", 900),
+        ("eval__max_tree_boxes", 900),
     ],
 )
 def test_fields_without_effect_are_refused(name, value):

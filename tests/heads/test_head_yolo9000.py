@@ -16,7 +16,7 @@ GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "tree_small.npz")
 TREE = GOLDEN["tree_parent"].tolist()
 LAYOUT = bucket_layout(make_tree(TREE))
 ANCHORS = GOLDEN["anchors"]
-SLOTS = 36  # 3 rows, 4 columns, 3 anchors
+BOXES = 36  # 3 rows, 4 columns, 3 anchors
 CASES = {"t24_h50": (0.24, 0.5), "t24_h10": (0.24, 0.1), "t05_h50": (0.05, 0.5)}
 
 
@@ -28,7 +28,7 @@ def channels(array):
 
 RAW = channels(GOLDEN["raw"])[:1]
 every_slot = jax.jit(
-    partial(decode, anchors=ANCHORS, tree=TREE, max_slots=SLOTS),
+    partial(decode, anchors=ANCHORS, tree=TREE, max_tree_boxes=BOXES),
     static_argnames=("nodes", "tree_semantics"),
 )
 
@@ -59,28 +59,28 @@ def test_decode_equals_darknets_get_region_detections(case):
 
 def test_in_the_papers_semantics_the_score_is_the_probability_of_the_node():
     act = GOLDEN["dec_t05_h50_act_after"]  # [A, 5 + N, H, W]: Darknet leaves the absolute ones
-    act = act.transpose(2, 3, 0, 1).reshape(SLOTS, -1)
+    act = act.transpose(2, 3, 0, 1).reshape(BOXES, -1)
     act = act[np.argsort(-act[:, 4], kind="stable")]
     out = every_slot(RAW, tree_threshold=0.1)
     nodes = np.asarray(out.labels[0, :, 0])
     np.testing.assert_allclose(
-        scores(out)[0, :, 0], act[:, 4] * act[np.arange(SLOTS), 5 + nodes], rtol=1e-5
+        scores(out)[0, :, 0], act[:, 4] * act[np.arange(BOXES), 5 + nodes], rtol=1e-5
     )
     assert len(set(LAYOUT.tree.depth[nodes])) == 3  # it stops at every level
 
 
 def test_mapped_classes_have_their_nodes_probability():
-    act = GOLDEN["dec_t05_h50_act_after"].transpose(2, 3, 0, 1).reshape(SLOTS, -1)
+    act = GOLDEN["dec_t05_h50_act_after"].transpose(2, 3, 0, 1).reshape(BOXES, -1)
     act = act[np.argsort(-act[:, 4], kind="stable")]
     nodes = tuple(GOLDEN["map"].tolist())
     out = every_slot(RAW, nodes=nodes)
     np.testing.assert_allclose(out.class_probs[0], act[:, 5:][:, nodes], rtol=1e-5)
 
 
-def test_the_best_slots_are_kept_with_their_own_boxes():
+def test_the_boxes_of_best_objectness_are_decoded():
     flat = yolov2.decode(RAW, ANCHORS)
     order = np.argsort(-flat.objectness[0])[:5]
-    out = jax.jit(partial(decode, anchors=ANCHORS, tree=TREE, max_slots=5))(RAW)
+    out = jax.jit(partial(decode, anchors=ANCHORS, tree=TREE, max_tree_boxes=5))(RAW)
     np.testing.assert_array_equal(out.objectness[0], flat.objectness[0, order])
     np.testing.assert_array_equal(out.boxes[0], flat.boxes[0, order])
     every = every_slot(RAW)
@@ -98,7 +98,7 @@ def test_one_level_is_yolov2():
     np.testing.assert_allclose(scores(out), wanted, rtol=1e-5)
 
 
-def test_a_classifier_shows_its_leaves():
+def test_a_classifier_has_probabilities_of_leaves():
     probs = decode_classes(GOLDEN["h_logits"][:, LAYOUT.node], TREE)
     np.testing.assert_allclose(probs, GOLDEN["h_abs_leaves"], rtol=1e-5)
     some = decode_classes(GOLDEN["h_logits"][:, None, None, LAYOUT.node], TREE, nodes=[4, 20])
@@ -113,13 +113,13 @@ def test_a_classifier_shows_its_leaves():
         (RAW[..., :-3], {}, "a tree of 26 nodes needs as many class channels, got 25"),
         (RAW[..., :-1], {}, "A = 3 anchors"),
         (RAW, {"nodes": [26]}, "nodes holds 26"),
-        (RAW, {"tree_semantics": "v2"}, "semantics must be one of"),
+        (RAW, {"tree_semantics": "v2"}, "tree_semantics is .v2.; known: paper"),
         (RAW, {"tree_threshold": 50.0}, "tree_threshold must be a probability, .* got 50"),
         (RAW, {"tree_threshold": -0.1, "nodes": [3]}, "from 0 to 1; got -0.1"),
         (RAW, {"tree_threshold": float("nan")}, "from 0 to 1; got nan"),
     ],
 )
-def test_what_does_not_fit_is_named(raw, options, message):
+def test_invalid_arguments_are_named(raw, options, message):
     with pytest.raises(ValueError, match=message):
         decode(raw, ANCHORS, TREE, **options)
 

@@ -42,7 +42,7 @@ def golden_batch(truth):
 
 
 def batch_of(boxes=(), labels=(), label=-1, places=2):
-    """One image; the truths fill up to `places`."""
+    """One image; its boxes are padded to `places`."""
     count = len(boxes)
     batch = {
         "boxes": np.zeros((1, places, 4), np.float32),
@@ -83,7 +83,7 @@ def test_one_level_is_the_flat_softmax():
     key = np.random.default_rng(0)
     raw = key.normal(size=(2, 3, 4, 2 * 12)).astype(np.float32)
     corner, size = key.uniform(0, 0.6, (2, 6, 2)), key.uniform(0.1, 0.4, (2, 6, 2))
-    corner[:, 3], size[:, 3] = corner[:, 2], size[:, 2]  # two truths on one slot
+    corner[:, 3], size[:, 3] = corner[:, 2], size[:, 2]  # two boxes at one position
     batch = {
         "boxes": np.concatenate([corner, corner + size], axis=-1).astype(np.float32),
         "labels": key.integers(7, size=(2, 6)).astype(np.int32),
@@ -97,7 +97,7 @@ def test_one_level_is_the_flat_softmax():
         chex.assert_trees_all_close(ours, wanted, rtol=2e-5, atol=1e-6)
 
 
-def test_a_label_teaches_the_groups_at_and_above_it():
+def test_a_label_trains_the_groups_on_its_path():
     raw = jnp.zeros((1, 1, 1, 9))
     whole = [[0.0, 0, 1, 1]]
     assert run(raw, batch_of(whole, [0]))[1]["loss_class"] == pytest.approx(np.log(2))
@@ -107,11 +107,11 @@ def test_a_label_teaches_the_groups_at_and_above_it():
     assert metrics["darknet_cost"] == pytest.approx(2 * 0.5 + (5 * 0.5) ** 2)
     np.testing.assert_allclose(slope[0, 0, 0, NODES], [-0.5, 0.5, -0.5, 0.5])
     thing = run(raw, batch_of(whole, [1]))[2][0, 0, 0, NODES]
-    np.testing.assert_allclose(thing, [0.5, -0.5, 0, 0])  # it says nothing of dogs and cats
+    np.testing.assert_allclose(thing, [0.5, -0.5, 0, 0])  # dogs and cats have no gradient
 
 
-def test_of_two_truths_on_a_slot_the_later_rules_where_their_paths_meet():
-    """As delta_region_class: what only the earlier one reaches keeps learning from it."""
+def test_the_later_of_two_boxes_at_a_position_decides_in_shared_groups():
+    """As delta_region_class; groups of the earlier box alone are still trained."""
     raw, whole = jnp.zeros((1, 1, 1, 9)), [0.0, 0, 1, 1]
     slope = run(raw, batch_of([whole, whole], [2, 1]))[2][0, 0, 0, NODES]
     np.testing.assert_allclose(slope, [0.5, -0.5, -0.5, 0.5])  # a thing; were it an animal, a dog
@@ -138,7 +138,7 @@ def two_cells(sure: float):
         (0.6, "darknet", 0.0),
     ],
 )
-def test_a_label_alone_teaches_the_slot_that_finds_it_likeliest(sure, semantics, push):
+def test_a_label_alone_trains_the_position_where_it_is_most_probable(sure, semantics, push):
     # .2 * .96 and .6 * .96 are both more than .5 * .25.
     raw, batch = two_cells(sure), batch_of(label=2)
     _, metrics, slope = run(raw, batch, 0, image_semantics=semantics)
@@ -154,7 +154,7 @@ def test_a_label_alone_teaches_the_slot_that_finds_it_likeliest(sure, semantics,
     np.testing.assert_allclose(slope[0, 0, 1, NODES], [-off, off, -off, off], rtol=1e-5)
 
 
-def test_the_best_slot_weighs_objectness_and_probability():
+def test_the_best_position_has_the_largest_objectness_times_probability():
     raw = two_cells(0.1)  # .1 * .96 is less than .5 * .25
     slope = run(raw, batch_of(label=2))[2]
     assert slope[0, 0, 0, 5:].any()
@@ -223,7 +223,7 @@ def test_loss_and_gradient_stay_finite(value, label):
         ({"anchors": []}, "anchors must be pairs"),
     ],
 )
-def test_what_does_not_fit_is_named(options, message):
+def test_invalid_arguments_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         region_loss(**({"anchors": UNIT, "tree": ANIMALS} | options))
 

@@ -28,7 +28,7 @@ def golden_of(boxes):
 
 
 def batch_of(*boxes, labels=None, mask=None):
-    """One image with truths xyxy."""
+    """One image with boxes xyxy."""
     boxes = np.array(boxes, np.float32).reshape(1, -1, 4)
     labels = np.zeros(boxes.shape[1]) if labels is None else labels
     mask = np.ones(boxes.shape[1]) if mask is None else mask
@@ -67,7 +67,7 @@ def assigned(raw, batch, side, boxes):
 def test_gradient_and_cost_equal_darknets(boxes, case):
     golden, batch = golden_of(boxes)
     metrics, slope = run(golden["raw"], batch, 7, boxes, **CASES[case])
-    # atol: the truths passed through the corners of their boxes in float32.
+    # atol: the boxes passed through the corners of their boxes in float32.
     np.testing.assert_allclose(-slope * 2, golden[f"{case}_delta"], rtol=1e-5, atol=2e-6)
     np.testing.assert_allclose(metrics["darknet_cost"] * 2, golden[f"{case}_cost"], rtol=1e-6)
     assert metrics["count"] == 7
@@ -148,7 +148,7 @@ def test_the_paper_doubles_the_loss_but_not_the_cost():
             assert papers[name] == 2 * ours[name]
 
 
-def test_an_image_without_truths_only_pushes_confidence_down():
+def test_an_image_without_boxes_has_only_the_noobject_term():
     raw = raw_of(3, 2, [0.5, 1, 1, 1, 1], [-1, 0, 0, 0, 0])
     metrics, slope = run(raw, batch_of([0, 0, 1, 1], mask=[False]), 3, 2)
     assert metrics["loss"] == metrics["loss_noobject"] == pytest.approx(9 * 0.5 * (0.25 + 1) / 2)
@@ -157,9 +157,9 @@ def test_an_image_without_truths_only_pushes_confidence_down():
     assert not slope[0, 36:].any()
 
 
-def test_of_two_truths_in_a_cell_the_first_that_counts_has_it():
+def test_the_first_valid_box_of_a_cell_is_assigned():
     boxes, labels = [[0.1, 0.1, 0.4, 0.4], [0.2, 0.2, 0.5, 0.5]], [1, 0]
-    raw = raw_of(1, 2, [0, 0.25, 0.25, 0.3**0.5, 0.3**0.5]).at[0, 1].set(1.0)  # the first truth
+    raw = raw_of(1, 2, [0, 0.25, 0.25, 0.3**0.5, 0.3**0.5]).at[0, 1].set(1.0)  # the first box
     metrics, _ = run(raw, batch_of(*boxes, labels=labels))
     assert metrics["loss_coord"] == pytest.approx(0, abs=1e-12)
     assert metrics["loss_class"] == 0
@@ -173,7 +173,7 @@ def test_of_two_truths_in_a_cell_the_first_that_counts_has_it():
         assert metrics["loss_class"] == 1
 
 
-def test_two_cells_keep_a_truth_each():
+def test_boxes_in_two_cells_are_both_assigned():
     raw = raw_of(2, 1, [0, 0.5, 0.5, 0.5, 0.5])
     metrics, slope = run(raw, batch_of([0.1, 0.1, 0.3, 0.3], [0.1, 0.6, 0.3, 0.8]), 2)
     assert metrics["count"] == 2
@@ -186,7 +186,7 @@ def test_a_centre_on_the_far_edge_belongs_to_the_last_cell():
 
 
 def responsible(truth, *boxes):
-    """Which of the boxes (x, y, root w, root h) of a single cell answers for the truth."""
+    """Which of the boxes (x, y, root w, root h) of a single cell is responsible."""
     raw = raw_of(1, 1, *[(0, *box) for box in boxes])
     found = assigned(raw, batch_of(truth), 1, len(boxes))
     return np.flatnonzero(found.responsible).tolist()
@@ -204,7 +204,7 @@ def test_where_nothing_overlaps_the_nearest_box_is_responsible():
     far, near = (0.9, 0.9, 0.1, 0.1), (0.5, 0.5, 0.1, 0.1)
     assert responsible(truth, far, near) == [1]
     assert responsible(truth, near, near) == [0]
-    # One that overlaps at all is preferred, however little it has of the truth's place and shape.
+    # One that overlaps at all is preferred, however little it has of the place and shape.
     assert responsible(truth, near, (0.9, 0.9, 1.3, 1.3)) == [1]
 
 
@@ -228,7 +228,7 @@ def test_what_stands_in_the_padding_does_not_matter():
         batch_of([0.5, 0.5, 0.5, 0.9], [0.2, 0.2, 0.1, 0.1]),
         batch_of([0, 0, 1e-5, 1e-5], [0, 0, 1, 1]),
     ],
-    ids=["no truths", "no area", "tiny and full"],
+    ids=["no boxes", "no area", "tiny and full"],
 )
 def test_loss_and_gradient_stay_finite(batch, value, options):
     raw = jnp.full((1, 4 * (3 + 2 * 5)), value)

@@ -50,7 +50,7 @@ def batch_of(*boxes, labels=None, images=1):
     }
 
 
-def no_truths(images=1, padding=2):
+def no_boxes(images=1, padding=2):
     batch = batch_of(*[[0.0, 0, 0, 0]] * padding, images=images)
     return batch | {"mask": np.zeros((images, padding), bool)}
 
@@ -96,15 +96,15 @@ def test_a_perfect_box_of_even_objectness():
 
 @pytest.mark.parametrize(("option", "factor"), [(True, 1.75), (False, 1.0)])
 def test_small_boxes_weigh_up_to_twice(option, factor):
-    # One cell; the truth is the predicted box moved by a quarter: (2 - 1/4) * (1/4)**2 / 2
+    # One cell; the ground truth is the predicted box moved by a quarter: (2 - 1/4) * (1/4)**2 / 2
     raw, batch = jnp.zeros((1, 1, 1, 6)), batch_of([0.5, 0.25, 1, 0.75])
     _, metrics, _ = run(raw, batch, anchors=HALF, small_box_weight=option)
     assert metrics["loss_coord"] == pytest.approx(factor / 32)
 
 
-def test_an_image_without_truths_only_pushes_objectness_down():
-    raw = jnp.zeros((2, 3, 4, 2 * 8))  # H * W * A = 24 slots of objectness 1/2
-    total, metrics, _ = run(raw, no_truths(images=2), anchors=TWO)
+def test_an_image_without_boxes_has_only_the_noobject_term():
+    raw = jnp.zeros((2, 3, 4, 2 * 8))  # H * W * A = 24 positions of objectness 1/2
+    total, metrics, _ = run(raw, no_boxes(images=2), anchors=TWO)
     assert total == metrics["loss_noobject"] == 24 * 0.125
     assert metrics["count"] == metrics["avg_iou"] == metrics["objectness_on"] == 0
 
@@ -112,14 +112,14 @@ def test_an_image_without_truths_only_pushes_objectness_down():
 @pytest.mark.parametrize(("seen", "pulled"), [(12799, True), (12800, False)])
 def test_boxes_are_pulled_to_their_priors_until_12800_images(seen, pulled):
     raw = jnp.zeros((1, 1, 2, 6)).at[..., 2].set(3.0)  # t_w = 3 in both cells
-    _, metrics, _ = run(raw, no_truths(), seen)
+    _, metrics, _ = run(raw, no_boxes(), seen)
     assert metrics["loss_coord"] == pytest.approx(2 * 0.01 * 9 / 2 if pulled else 0)
 
 
 @pytest.mark.parametrize(("threshold", "pushed"), [(0.55, 1), (0.65, 2)])
-def test_a_box_near_a_truth_keeps_its_objectness(threshold, pushed):
-    # In cells: the truth [1/4, 5/4] belongs to the first of three; the box of the second lies on
-    # [1/2, 3/2] once its centre is moved to the cell's left edge: IoU 3/4 over 5/4 = .6
+def test_a_prediction_near_a_ground_truth_box_is_ignored(threshold, pushed):
+    # In cells: the ground truth is [1/4, 5/4], assigned to the first of three. The second predicts
+    # [1/2, 3/2], with its centre at the left edge of its cell: IoU 3/4 over 5/4 = .6
     raw = jnp.zeros((1, 1, 3, 6)).at[0, 0, 1, 0].set(-50.0)
     truth = [0.25 / 3, 0, 1.25 / 3, 1]
     _, metrics, _ = run(raw, batch_of(truth), ignore_threshold=threshold)
@@ -127,7 +127,7 @@ def test_a_box_near_a_truth_keeps_its_objectness(threshold, pushed):
 
 
 @pytest.mark.parametrize("last_is_right", [True, False])
-def test_the_last_truth_of_a_slot_gives_its_target_and_both_are_counted(last_is_right):
+def test_the_last_box_at_a_position_is_its_target_and_both_are_counted(last_is_right):
     full, near = [0.0, 0, 1, 1], [0.1, 0.1, 0.9, 0.9]
     raw = jnp.zeros((1, 1, 1, 7)).at[0, 0, 0, 5].set(20.0)  # sure of class 0, the box is full
     boxes, labels = ([near, full], [1, 0]) if last_is_right else ([full, near], [0, 1])
@@ -140,7 +140,7 @@ def test_the_last_truth_of_a_slot_gives_its_target_and_both_are_counted(last_is_
     assert metrics["recall75"] == 0.5
 
 
-def test_only_the_truths_own_cell_is_told_of_it_on_a_grid_that_is_not_square():
+def test_only_the_cell_of_the_centre_is_responsible_on_a_grid_that_is_not_square():
     raw = jnp.zeros((1, 3, 5, 7))
     batch = batch_of([0.7, 0.1, 0.8, 0.2])  # centre (.75, .15): column 3 of 5, row 0 of 3
     _, _, slope = run(raw, batch)
@@ -174,11 +174,11 @@ def test_a_batch_is_the_mean_of_its_images():
 @pytest.mark.parametrize(
     "batch",
     [
-        no_truths(),
+        no_boxes(),
         batch_of([0.5, 0.5, 0.5, 0.9], [0.2, 0.2, 0.1, 0.1]),
         batch_of([0, 0, 1e-5, 1e-5], [0, 0, 1, 1]),
     ],
-    ids=["no truths", "no area", "tiny and full"],
+    ids=["no boxes", "no area", "tiny and full"],
 )
 def test_loss_and_gradient_stay_finite(batch, value, seen, assignment):
     raw = jnp.full((1, 2, 2, 2 * 7), value)
@@ -204,11 +204,11 @@ def test_no_gradient_flows_through_the_iou_target():
     assert not slope.any()
 
 
-def test_the_program_does_not_grow_with_the_number_of_truths():
+def test_the_program_does_not_grow_with_padding():
     loss, raw = region_loss(anchors=UNIT), jnp.zeros((1, 2, 2, 6))
 
     def equations(padding):
-        return str(jax.make_jaxpr(loss)(raw, no_truths(padding=padding), 0)).count(" = ")
+        return str(jax.make_jaxpr(loss)(raw, no_boxes(padding=padding), 0)).count(" = ")
 
     assert equations(2) == equations(50) > 100
 

@@ -37,7 +37,7 @@ def test_a_box_term_equals_its_formula(name):
 
 
 @pytest.mark.parametrize("name", BOX_TERMS)
-def test_a_box_term_is_0_at_the_truth_and_nowhere_less(name):
+def test_a_box_term_has_its_minimum_0_at_the_target(name):
     values, target, boxes, truths = box_pairs()
     np.testing.assert_allclose(BOX_TERMS[name](target, target, truths, truths), 0, atol=1e-6)
     low, high = RANGE.get(name, (0, np.inf))

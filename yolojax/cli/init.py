@@ -1,6 +1,6 @@
 """Write a config for a data set: classes, anchors, image size, max_boxes and a schedule.
 
-SOURCE is what the config trains on, such as voc:DIR:train (docs/data.md). The config is a Python
+SOURCE is what the config trains on, such as voc:DIR:train (see README.md). The config is a Python
 file, made to be edited: each line has a comment that says where its value comes from. Without --out
 it is printed.
 

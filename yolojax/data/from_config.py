@@ -21,7 +21,7 @@ from yolojax.wordtree.files import find_map, read_map, tree_fields
 TREE_FIELDS = {  # fields that have no effect without a tree
     "data": ("map", "val_map", "labelled_map"),
     "loss": ("image_semantics",),
-    "eval": ("nodes", "seen", "seen_map", "tree_threshold", "tree_semantics", "max_slots"),
+    "eval": ("nodes", "seen", "seen_map", "tree_threshold", "tree_semantics", "max_tree_boxes"),
 }
 
 

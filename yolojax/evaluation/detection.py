@@ -132,7 +132,7 @@ def decoder(task: Task, settings: EvalConfig, nodes: tuple[int, ...]) -> Callabl
         decode,
         tree_threshold=settings.tree_threshold,
         tree_semantics=settings.tree_semantics,
-        max_slots=settings.max_slots,
+        max_tree_boxes=settings.max_tree_boxes,
     )
 
 

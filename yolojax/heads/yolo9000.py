@@ -24,9 +24,9 @@ def decode(
     nodes=(),
     tree_threshold: float = 0.5,
     tree_semantics: str = "paper",
-    max_slots: int = 300,
+    max_tree_boxes: int = 300,
 ) -> Predictions:
-    """Decode a batch at the `max_slots` anchor positions of each image with the best objectness.
+    """Decode a batch at the `max_tree_boxes` positions of best objectness in each image.
 
     With `nodes` the classes are these nodes: class_probs [B, K, S] are their absolute
     probabilities. Without, each box has one class, the node that `descend` reaches, with its
@@ -41,7 +41,7 @@ def decode(
         nodes: the nodes of the classes of a data set, such as those of coco9k.map.
         tree_threshold: 0..1, see `descend`.
         tree_semantics: see `descend`.
-        max_slots: number of boxes whose N probabilities are computed.
+        max_tree_boxes: number of boxes whose N probabilities are computed.
 
     Raises:
         ValueError: `raw` does not fit the number of anchors or of nodes; the tree, the nodes, the
@@ -53,7 +53,7 @@ def decode(
     outputs = split(raw, len(anchors), location)
     batch, *_, classes = outputs.logits.shape
     objectness = outputs.objectness.reshape(batch, -1)
-    objectness, best = jax.lax.top_k(objectness, min(max_slots, objectness.shape[1]))
+    objectness, best = jax.lax.top_k(objectness, min(max_tree_boxes, objectness.shape[1]))
     rows = jnp.take_along_axis(raw.reshape(batch, -1, 5 + classes), best[..., None], axis=1)
     boxes = decode_boxes(outputs, anchors, location).reshape(batch, -1, 4)
     boxes = jnp.take_along_axis(boxes, best[..., None], axis=1)

@@ -133,7 +133,7 @@ class Detector:
             own,
             max_detections=count,
             top_k=max(count, own.top_k),
-            max_slots=max(count, own.max_slots),
+            max_tree_boxes=max(count, own.max_tree_boxes),
         )
         detect = make_programs(self._task, settings).detect
         self._programs, self._max_detections = self._programs._replace(detect=detect), count

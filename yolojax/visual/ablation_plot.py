@@ -1,4 +1,4 @@
-"""The rows of an ablation beside one another: each seed a dot, the mean and how far they spread."""
+"""Plot the rows of an ablation: each seed a dot, the mean and its spread."""
 
 from collections.abc import Sequence
 
