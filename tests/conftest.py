@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 
-MEMORY = 2 * 2**20  # KiB of a worker above which its compiled programs are released
+MEMORY = 5 * 2**18  # KiB of a worker above which its compiled programs are released
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)

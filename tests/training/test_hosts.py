@@ -62,7 +62,6 @@ def test_nothing_compiles_during_a_run_of_two_processes(two):
     assert "were compiled during the run" not in log_of(two, 0).read_text()
 
 
-@pytest.mark.slow  # two processes evaluate at the end of the run already
 def test_eval_with_two_processes_repeats_the_numbers_of_the_run(two):
     options = ("--data=shapes:val", "--name=again", "--config.eval.bootstrap=10")
     run(two, *options, processes=2, devices=2, script="eval.py")
