@@ -26,6 +26,9 @@ def make_config(fast_forms):
     model.width, model.fast_forms = 1 / 8, fast_forms
     config = Config(model=model, data=DataConfig(image_size=SIZE))
     config.optimizer.batch_size = 2
+    # With seed 0 one activation is so near the kink of leaky ReLU or to a tie of a max-pool that
+    # rounding decides its gradient on JAX 0.12.
+    config.seed = 1
     return config
 
 
