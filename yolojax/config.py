@@ -258,8 +258,8 @@ def checked(config: Config) -> Config:
     joined = [name for name in config.model.classes if "," in name]
     if joined:
         raise ValueError(
-            f"config.model.classes holds {joined[0]!r}; name the classes one by one, on the command "
-            """line as --config.model.classes="('cat', 'dog')"."""
+            f"config.model.classes holds {joined[0]!r}; separate the classes, on the command line "
+            """as --config.model.classes="('cat', 'dog')"."""
         )
     return config
 
