@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from yolojax.config import OptimizerConfig
+from yolojax.suggestions import choose
 
 POLICIES = ("constant", "steps", "poly")
 
@@ -20,8 +21,7 @@ def learning_rate(config: OptimizerConfig) -> Callable:
     Raises:
         ValueError: the policy is unknown, or the numbers of steps and scales differ.
     """
-    if config.policy not in POLICIES:
-        raise ValueError(f"optimizer.policy is {config.policy!r}; known: {', '.join(POLICIES)}.")
+    choose("optimizer.policy", config.policy, POLICIES)
     if len(config.step_images) != len(config.step_scales):
         raise ValueError(
             f"optimizer.step_images has {len(config.step_images)} values and step_scales "
