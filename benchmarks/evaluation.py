@@ -43,7 +43,7 @@ SHARES /= SHARES.sum()
 
 
 def random_case(images: int) -> tuple[list[GroundTruth], list[ImageDetections]]:
-    """Truths and detections of `images` images."""
+    """Ground truth and detections of `images` images."""
     draw = np.random.default_rng(0)
     ground_truth = [_truth(draw, str(i)) for i in range(images)]
     return ground_truth, [_detections(draw, truth) for truth in ground_truth]

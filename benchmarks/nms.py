@@ -56,7 +56,7 @@ CASES = (
 def random_case(case: Case):
     """Boxes [B, N, 4] in 0..1, scores [B, N, C] and labels int32 [B, N, C] or None.
 
-    Like a detector's: half of the boxes lie about objects, and say so.
+    As from a detector: half of the boxes are around objects and have high scores.
     """
     key = np.random.default_rng(0)
     b, n, c = case.batch, case.boxes, case.classes

@@ -75,7 +75,7 @@ def test_the_rows_are_those_of_the_paper_s_table(ablation):
             assert row.config.data.image_size == (side, side)
 
 
-def test_every_row_differs_from_the_one_before_but_for_the_classifier(ablation):
+def test_every_row_but_the_classifier_differs_from_the_previous_one(ablation):
     form, rows = ablation
     same = [row.name for row in rows if row.not_run]
     assert same == (["c_hires_classifier"] if form else [])

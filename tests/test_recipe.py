@@ -41,7 +41,7 @@ def kernel(model, layer=BACKBONE):
     return np.asarray(model.variables["params"][layer]["kernel"])
 
 
-def test_each_stage_starts_where_the_one_before_it_ended(stages):
+def test_each_stage_starts_with_the_weights_of_the_previous_stage(stages):
     """After one small update a kernel is near the one it started from; two random ones are not."""
     _, (first, second, third) = stages
     size = np.abs(kernel(first)).max()
@@ -58,7 +58,7 @@ def test_the_classifier_is_evaluated_as_one(stages):
     assert {"train/loss", "train/top1", "train/lr"} <= lines[0].keys()
 
 
-def test_a_run_that_goes_on_does_not_start_over(stages, capsys):
+def test_a_resumed_run_does_not_load_pretrained_weights_again(stages, capsys):
     folders, _ = stages
     stage("yolov2_voc", folders[2], folders[0])
     assert "layers from" not in capsys.readouterr().out

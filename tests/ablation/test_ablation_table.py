@@ -132,7 +132,7 @@ def test_a_row_is_compared_with_the_nearest_that_has_a_result(rows, half_done, t
     assert difference["value"] == pytest.approx(1 / 8)
 
 
-def test_more_seeds_than_asked_for_are_left_out(rows, half_done, tmp_path):
+def test_runs_of_more_seeds_are_ignored(rows, half_done, tmp_path):
     assert read_results(rows, 1, tmp_path)[0]["scores"] == [0.25]
     assert read_results(rows, 1, tmp_path)[0]["std"] is None
 
@@ -165,7 +165,7 @@ def test_the_table_is_written_in_three_forms(rows, half_done, tmp_path):
     assert (tmp_path / "ablation.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_table_without_results_says_so(rows, tmp_path):
+def test_a_table_without_results(rows, tmp_path):
     table = write_table(tmp_path, ABOUT, read_results(rows, 3, tmp_path), plan(rows, 3, tmp_path))
     assert table.count(UNDONE) == 3
     assert "nothing yet" in (tmp_path / "ablation.md").read_text()

@@ -71,7 +71,7 @@ def test_every_run_has_its_config_and_log_and_is_run_once(rows, tmp_path, fake):
     assert (tmp_path / "b/seed1/log.txt").read_text() == "trained b seed1\n"
 
 
-def test_a_run_that_fails_tells_why_and_the_others_go_on(rows, tmp_path, fake):
+def test_a_failed_run_reports_why_and_the_others_continue(rows, tmp_path, fake):
     runs = plan(rows, 2, tmp_path)
     body = "print(*range(9), sep='\\n')\nend() if row == 'b' else sys.exit('broken: no picture')"
     failures = execute(runs, command=fake(body))
@@ -109,7 +109,7 @@ end()
     assert execute(runs, jobs=2, command=fake(meet)) == []
 
 
-def test_a_stopped_ablation_goes_on_where_it_was(rows, tmp_path, fake):
+def test_a_stopped_ablation_resumes(rows, tmp_path, fake):
     stopped = """
 def save(*_):
     (workdir / "saved").touch()

@@ -55,7 +55,7 @@ def test_cycles_of_an_image_have_a_guess_for_what_is_not_estimated():
     assert report.as_json([scattering])["rows"][0]["adjusted_cycles"] == 4e6
 
 
-def test_text_is_two_tables_and_says_that_nothing_ran():
+def test_text_is_two_tables_and_a_note_that_nothing_ran():
     text = report.as_text([row()])
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert cells(lines[0])[3:5] == ["HBM GiB", "of chip"]
@@ -123,7 +123,7 @@ def test_batches_grow_with_the_topology():
     assert for_topology(narrow(), topology, None).optimizer.batch_size == 64
 
 
-def test_a_batch_that_the_chips_cannot_share_says_how_to_set_it():
+def test_a_batch_that_cannot_be_split_over_the_chips_is_an_error():
     config = for_topology(narrow(), row().topology, 3)
     config.optimizer.subdivisions = 2
     rows = check.check(config, row().topology, parts=["train"], sizes=[(32, 32)], cache=None)

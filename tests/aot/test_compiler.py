@@ -45,13 +45,13 @@ def test_memory_is_the_sum_of_its_parts_or_the_peak():
 
 
 @pytest.mark.parametrize("error", [REFUSAL, OLDER])
-def test_a_refusal_says_how_much_was_needed(error):
+def test_a_refusal_reports_the_memory_needed(error):
     facts = Facts(1.0, {}, refused=reason(error))
     assert facts.refused == "needs 20.91G of 15.75G"
     assert (facts.used, facts.available) == (20.91 * 2**30, 15.75 * 2**30)
 
 
-def test_a_refusal_may_say_nothing_of_sizes():
+def test_a_refusal_without_sizes():
     facts = Facts(1.0, {}, refused=reason("RESOURCE_EXHAUSTED: too\n large"))
     assert facts.refused == "RESOURCE_EXHAUSTED: too large"
     assert (facts.used, facts.available) == (None, float("inf"))
@@ -62,7 +62,7 @@ def test_flops_of_loops_are_scaled_by_the_cycles_in_them():
     assert Facts(1.0, MEMORY).loops == 1
 
 
-def test_the_key_tells_programs_and_topologies_apart(monkeypatch):
+def test_the_key_differs_by_program_and_topology(monkeypatch):
     monkeypatch.setattr(compiler.metadata, "version", lambda name: "1")
     sine, cosine = (jax.jit(f).lower(jnp.float32(1)) for f in (jnp.sin, jnp.cos))
     keys = {compiler.key_of(sine, "v5e:1x1"), compiler.key_of(sine, "v5e:2x2")}
@@ -70,7 +70,7 @@ def test_the_key_tells_programs_and_topologies_apart(monkeypatch):
     assert compiler.key_of(jax.jit(jnp.sin).lower(jnp.float32(1)), "v5e:1x1") in keys
 
 
-def test_the_key_tells_options_apart(monkeypatch):
+def test_the_key_differs_by_options(monkeypatch):
     monkeypatch.setattr(compiler.metadata, "version", lambda name: "1")
     sine = jax.jit(jnp.sin).lower(jnp.float32(1))
     usual = compiler.key_of(sine, "v5e:1x1")

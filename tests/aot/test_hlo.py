@@ -50,7 +50,7 @@ def test_loops_of_known_length_multiply_what_is_in_them(loop, limit):
     )
 
 
-def test_loops_of_unknown_length_count_once_and_are_told():
+def test_loops_of_unknown_length_count_once_and_are_reported():
     counted = PROGRAM.replace("LOOP", "metadata={}").replace("constant(LIMIT)", "parameter(1)")
     costs = read_costs(counted, 8)
     assert (costs.cycles, costs.cycles_once, costs.open_loops) == (111, 111, 1)

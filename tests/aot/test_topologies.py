@@ -23,7 +23,7 @@ def test_every_kind_has_rates():
         assert CHIPS[kind].link_bandwidth > 0
 
 
-def test_a_missing_compiler_says_what_to_install(monkeypatch):
+def test_the_error_for_a_missing_compiler_names_the_package(monkeypatch):
     monkeypatch.setattr(topologies.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'yolojax\[tpu\]'"):
         describe("v5e:1x1")

@@ -44,7 +44,7 @@ def test_sizes_are_sides_or_height_and_width():
         ([], "required: --topology"),
     ],
 )
-def test_misuse_is_told(capsys, config, options, message):
+def test_misuse_is_one_line(capsys, config, options, message):
     try:
         status = main(["compile", "--config", config, *options])
     except SystemExit as error:
@@ -59,7 +59,7 @@ def test_fields_of_the_config_are_set_by_name(capsys, config):
     assert "Did you mean --config.optimizer.subdivisions" in capsys.readouterr().err
 
 
-def test_without_the_compiler_one_line_says_what_to_do(capsys, config, monkeypatch):
+def test_without_the_compiler_the_error_names_the_package(capsys, config, monkeypatch):
     monkeypatch.setattr(topologies.importlib.util, "find_spec", lambda name: None)
     assert main(["compile", "--config", config, "--topology", "v5e:1"]) == 1
     error = capsys.readouterr().err
@@ -113,7 +113,7 @@ def test_sub_batches_are_a_loop_of_known_length(config, tmp_path):
 
 
 @needs_libtpu
-def test_what_does_not_fit_is_told_with_ways_out(config, tmp_path):
+def test_a_program_that_does_not_fit_gets_advice(config, tmp_path):
     options = ("--programs", "train", "--sizes", "416", "--batch-per-device", "8192")
     done = run(config, tmp_path / "cache", "--topology", "v5e:1", *options)
     assert done.returncode == 1

@@ -37,7 +37,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
         f"{NOTE} Mcycles are the compiler's; those of an image and milliseconds have a guess of "
         f"{SCATTER_BYTES_PER_CYCLE} bytes a cycle for select-and-scatter, which it does not "
         "estimate.",
-        "Ranges lie between as compiled (cycles, then collectives) and roofline (the longest of "
+        "Ranges are between as compiled (cycles, then collectives) and roofline (the longest of "
         "compute, HBM and links). Bytes that stay on the chip count as HBM.",
     ]
     if any(row.facts.costs.open_loops for row in rows):

@@ -7,7 +7,7 @@ import numpy as np
 from yolojax.visual.figures import new_figure, save_figure
 
 ROW = 0.38  # inches of the figure's height for each row
-BELOW = 0.18  # of a row, that the dots lie below the mean
+BELOW = 0.18  # of a row: offset of the dots below the mean
 SEED, MEAN = "#7fa5d8", "#1f4e99"
 
 
@@ -23,7 +23,7 @@ def plot_ablation(rows: Sequence[tuple[str, Sequence[float]]], metric: str, out_
     for place, (_, scores) in enumerate(rows):
         _plot_row(axes, place, 100 * np.asarray(scores))
     axes.set_yticks(range(len(rows)), [label for label, _ in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.7)  # the first at the top, with room for its number
+    axes.set_ylim(len(rows) - 0.5, -0.7)  # the first at the top, with space for its number
     axes.set(xlabel=f"{metric}, %: each seed, mean and standard deviation")
     save_figure(figure, out_png)
 
