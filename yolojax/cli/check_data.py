@@ -74,6 +74,7 @@ def format_report(report: dict) -> str:
     return "\n".join(
         [
             *_head(report),
+            *report["notes"],
             "",
             *_findings("errors", report["errors"]),
             *_findings("warnings", report["warnings"]),

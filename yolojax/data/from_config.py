@@ -113,6 +113,8 @@ def _open(spec: str, config: Config, map_file: str, field: str) -> Source:
     source = load_source(spec, dir=data.dir, on_bad_record=data.on_bad_record, classes=own)
     skipped = f", {len(source.skipped)} records skipped" if source.skipped else ""
     print(f"{source.name}: {len(source)} pictures{skipped}")
+    for note in source.notes:
+        print(f"{source.name}: {note}")
     if not model.tree:
         return source
     return to_nodes(source, model.classes, model.shown, map_file, field)

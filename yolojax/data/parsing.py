@@ -32,6 +32,7 @@ class RecordList:
     records: Sequence[Record]
     skipped: list[str] = field(default_factory=list)
     category_ids: tuple[int, ...] = ()  # COCO: the id of each class in the file, or -1
+    notes: list[str] = field(default_factory=list)  # what users should know, one line each
 
     def __len__(self) -> int:
         return len(self.records)
@@ -93,10 +94,13 @@ def clip_box(box: Sequence[float], width: float, height: float, place: str) -> t
     return clipped
 
 
-def make_record(image_id, image, size, boxes_pixels, labels, *, difficult=(), crowd=(), area=()):
+def make_record(
+    image_id, image, size, boxes_pixels, labels, *, difficult=(), crowd=(), area=(), stated=None
+):
     """Make a Record from lists; `boxes_pixels` are checked already, `size` is (width, height).
 
-    `difficult` and `crowd` default to False, `area` to that of the boxes.
+    `difficult` and `crowd` default to False, `area` to that of the boxes. `stated` is the size that
+    the annotation states, if it does.
     """
     n = len(labels)
     pixels = np.asarray(boxes_pixels, np.float64).reshape(n, 4)
@@ -109,6 +113,7 @@ def make_record(image_id, image, size, boxes_pixels, labels, *, difficult=(), cr
         difficult=np.asarray(difficult or [False] * n, bool),
         crowd=np.asarray(crowd or [False] * n, bool),
         area=np.asarray(area or sides.prod(axis=1), np.float32),
+        size=stated,
     )
 
 

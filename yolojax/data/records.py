@@ -18,6 +18,7 @@ class Record(NamedTuple):
     crowd: np.ndarray  # bool [n], COCO iscrowd: the same, matched by intersection over detection
     area: np.ndarray  # float32 [n], pixels**2 of the original (COCO: of the mask)
     label: int = -1  # class of the whole picture, for classification; -1: none
+    size: tuple[int, int] | None = None  # (width, height) the annotation states, if it does
 
 
 class Source(Protocol):
@@ -26,6 +27,7 @@ class Source(Protocol):
     name: str  # the SOURCE string
     classes: tuple[str, ...]
     skipped: list[str]  # one message for each record skipped by on_bad_record="skip"
+    notes: list[str]  # what users should know of the data set, one line each
 
     def __len__(self) -> int: ...
 

@@ -31,6 +31,11 @@ class MappedSource:
         return self.source.skipped
 
     @property
+    def notes(self) -> list[str]:
+        """The notes of `source`."""
+        return self.source.notes
+
+    @property
     def category_ids(self) -> tuple[int, ...]:
         """The COCO id of each node in `classes_of` (of its first class); () if there are none."""
         ids = getattr(self.source, "category_ids", ())

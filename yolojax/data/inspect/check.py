@@ -92,6 +92,7 @@ def check_source(
     findings = _all_findings(source, records, summary)
     report = {
         "source": source.name,
+        "notes": list(source.notes),
         "errors": {kind: findings[kind] for kind in ERRORS if kind in findings},
         "warnings": {kind: findings[kind] for kind in WARNINGS if kind in findings},
         **statistics(summary, **fit),

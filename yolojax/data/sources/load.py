@@ -54,6 +54,11 @@ class ConcatenatedSource:
         return [message for part in self.parts for message in part.skipped]
 
     @property
+    def notes(self) -> list[str]:
+        """The notes of all parts."""
+        return [note for part in self.parts for note in part.notes]
+
+    @property
     def category_ids(self) -> tuple[int, ...]:
         """The COCO ids of the classes if all parts have the same ones, otherwise ()."""
         (first, *others) = (getattr(part, "category_ids", ()) for part in self.parts)

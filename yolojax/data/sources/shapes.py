@@ -31,6 +31,7 @@ class ShapesSource:
     classes: tuple[str, ...]
     scenes: tuple[tuple[str, int], ...]  # (split, index)
     skipped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.scenes)

@@ -44,6 +44,7 @@ class TfdsSource:
     names: tuple[str, ...]  # of the labels in the data set
     rows: Sequence[int]  # of `examples`, one for each record
     skipped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.rows)
