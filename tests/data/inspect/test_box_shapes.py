@@ -57,7 +57,7 @@ def test_priors_of_the_training_data_are_in_cells_of_its_images(monkeypatch):
     boxes = [[0, 0, w, h] for w, h in ((0.1, 0.2), (0.1, 0.2), (0.5, 0.5), (0.5, 0.5))]
     source = Source([record(np.zeros((100, 200, 3), np.uint8), boxes)])
     monkeypatch.setattr("yolojax.data.from_config.load_source", lambda *_, **__: source)
-    source.skipped = []
+    source.skipped = source.notes = []
     config = Config()
     config.data.image_size = (320, 320)
     np.testing.assert_allclose(data_priors(config, 2), [(1, 1), (5, 2.5)], atol=1e-4)
