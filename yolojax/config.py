@@ -8,6 +8,7 @@ not change them.
 import ast
 import dataclasses
 import importlib.util
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -203,6 +204,7 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     init_from: str = ""  # a run, .weights or .safetensors with pretrained layers
+    init_output: bool = False  # load its output layer although its classes differ
     seed: int = 0
     log_every: int = 10  # steps between two lines of metrics.jsonl
     explain_every: int = 0  # steps between pictures of the loss, TensorBoard and plots/; 0 = none
@@ -211,6 +213,17 @@ class Config:
 def to_dict(config: Config) -> dict:
     """Convert `config` to plain dicts that JSON can hold."""
     return dataclasses.asdict(config)
+
+
+def flatten(fields: dict, prefix: str = "") -> dict:
+    """Flatten nested dicts to one with dotted names; tuples become lists, as in JSON."""
+    flat = {}
+    for key, value in fields.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = json.loads(json.dumps(value))
+    return flat
 
 
 # Fields of configs that older versions wrote, and their names now.

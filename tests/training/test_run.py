@@ -210,7 +210,10 @@ def test_a_finished_run_is_left_unchanged(straight):
 def test_another_network_is_refused_and_leaves_the_run_unchanged(straight):
     config = small_run()
     config.model.cfg = config.model.cfg.replace("filters=8", "filters=16")
-    with pytest.raises(ValueError, match="does not fit the network"):
+    message = (
+        r"model\.cfg line 7 'filters=8', the config has line 7 'filters=16'; use another --wor"
+    )
+    with pytest.raises(ValueError, match=message):
         train(config, straight)
     assert checkpoint.load_config(straight) == small_run()
 
@@ -223,8 +226,7 @@ def test_a_batch_size_that_does_not_divide_the_images_seen_is_refused(straight):
 
 
 def test_the_averaged_parameters_are_evaluated(straight):
-    _, best = checkpoint.restore_best(straight)
-    variables = inference_variables(best)
+    variables = inference_variables(checkpoint.restore_best(straight).state)
     state = state_of(straight)
     chex.assert_trees_all_equal(jax.device_get(variables), state.ema)
     layer = list(state.params)[-1]
@@ -242,15 +244,38 @@ def test_the_newest_and_the_best_checkpoints_remain(tmp_path):
             checkpoint.save(manager, state._replace(step=jnp.int32(step)), config, score)
     with checkpoint.open_manager(tmp_path, keep=2) as manager:
         assert list(manager.all_steps()) == [2, 4, 5]
-        assert checkpoint.best_step(manager) == 2
+        assert checkpoint.best(manager).step == 2
+
+
+def write_metrics(workdir, *entries):
+    text = "".join(f"{json.dumps(entry)}\n" for entry in entries)
+    (workdir / "metrics.jsonl").write_text(text)
+
+
+def open_log(workdir, step):
+    mesh = make_mesh(jax.devices()[:1])
+    with RunLog(workdir, small_run(), step, step, total=6, mesh=mesh, broken=workdir):
+        pass
 
 
 def test_an_unfinished_last_line_is_dropped(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"ste')
-    mesh = make_mesh(jax.devices()[:1])
-    with RunLog(tmp_path, small_run(), step=2, done=2, total=6, mesh=mesh, broken=tmp_path):
-        pass
-    assert lines(tmp_path) == [{"step": 1}, {"step": 2}]
+    write_metrics(tmp_path, {"step": 1, "images": 8}, {"step": 2, "images": 16})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "images": 24}\n{"ste')
+    open_log(tmp_path, step=2)
+    assert lines(tmp_path) == [{"step": 1, "images": 8}, {"step": 2, "images": 16}]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b'{"step": 1, "ima', b"\xff\xfe\x00", b"[" * 100_000, b'{"step": "2", "images": 16}', b"7"],
+)
+def test_a_damaged_line_does_not_block_a_resume(damaged, tmp_path, capsys):
+    kept = {"step": 2, "images": 16, "eval/voc10": 0.5}
+    (tmp_path / "metrics.jsonl").write_bytes(damaged + b"\n" + json.dumps(kept).encode() + b"\n")
+    open_log(tmp_path, step=2)
+    assert lines(tmp_path) == [kept]
+    assert f"{tmp_path}/metrics.jsonl, line 1: damaged, skipped" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("subdivisions", [1, 2])
@@ -269,7 +294,7 @@ def test_a_checkpoint_moves_to_another_number_of_devices(straight, tmp_path):
     task, optimizer = build(config), make_optimizer(config.optimizer)
     two = create_state(task, optimizer, config, make_mesh(jax.devices()[:2]))
     with checkpoint.open_manager(straight, 2) as manager:
-        moved = checkpoint.resume(manager, two)
+        moved = checkpoint.restore(manager, two, checkpoint.newest_step(manager))
     assert moved.step.sharding.num_devices == 2
     chex.assert_trees_all_equal(jax.device_get(moved), state_of(straight))
 

@@ -89,7 +89,7 @@ def predictions(args, paths: list[str], on_bad):
     """Yield the results with a progress bar; `on_bad` gets the error of an unreadable picture."""
     from yolojax.cli.flags import config_of
     from yolojax.distributed import xla_flags
-    from yolojax.loading import describe
+    from yolojax.loading import describe, in_words
     from yolojax.predict import Classifier, load
     from yolojax.progress import progress
 
@@ -111,6 +111,8 @@ def predictions(args, paths: list[str], on_bad):
         batch_size=min(BATCH, len(paths)),
         **given(args, TREE_OPTIONS),
     )
+    if args.workdir:
+        _print(in_words(model.source), sys.stderr)
     if isinstance(model, Classifier):
         _refuse_boxes(args)
     results = model.stream(paths, on_bad=report, **given(args, BOX_OPTIONS))

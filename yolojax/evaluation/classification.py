@@ -69,6 +69,7 @@ def evaluate_source(
     *,
     errors: bool = False,
     lenient: bool = False,
+    checkpoint: dict | None = None,
 ) -> dict:
     """Evaluate every image of `source`, print the accuracy and write the files.
 
@@ -77,9 +78,9 @@ def evaluate_source(
 
     Returns:
         metric, interval ([low, high] of it, or None), top1, top5, images, per_class {name: images,
-        top1, top5}, protocol, source, skipped, speed (ms per image), settings (of config.eval);
-        with a tree, where the classes are those of `source`, also `depths`
-        (hierarchy.accuracy_by_depth).
+        top1, top5}, protocol, source, skipped, speed (ms per image), settings (of config.eval),
+        checkpoint (what was evaluated, as given); with a tree, where the classes are those of
+        `source`, also `depths` (hierarchy.accuracy_by_depth).
 
     Raises:
         ValueError: `errors` is set; the error analysis needs boxes.
@@ -101,7 +102,7 @@ def evaluate_source(
     result = accuracies(hits, labels, classes, config.eval) | more
     result["protocol"] = {"input": f"centre crop of {height}x{width}, shorter side made to fit"}
     result |= {"source": source.name, "skipped": list(source.skipped), "speed": {"all": speed}}
-    result["settings"] = {"metric": config.eval.metric}
+    result |= {"settings": {"metric": config.eval.metric}, "checkpoint": checkpoint}
     print(format_table(result))
     folder = workdir / "eval"
     columns = dict(zip(METRICS, hits.T, strict=True))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolojax.config import Config, to_dict, with_new_names
+from yolojax.config import Config, flatten, to_dict, with_new_names
 from yolojax.evaluation import significance
 from yolojax.evaluation.evaluator import METRICS, PROTOCOL
 
@@ -134,17 +134,6 @@ def _read_json(path: Path) -> dict:
     if not isinstance(value, dict):
         raise ValueError(f"{path}: must be an object, got {value!r:.40}.")
     return value
-
-
-def flatten(fields: dict, prefix: str = "") -> dict:
-    """Flatten nested dicts to one with dotted names; tuples become lists, as in JSON."""
-    flat = {}
-    for key, value in fields.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = json.loads(json.dumps(value))
-    return flat
 
 
 def config_differences(configs: dict[str, dict]) -> dict[str, dict]:

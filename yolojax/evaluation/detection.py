@@ -187,6 +187,7 @@ def evaluate_source(
     *,
     errors: bool = False,
     lenient: bool = False,
+    checkpoint: dict | None = None,
 ) -> dict:
     """Evaluate every image of `source`, print the table, write workdir/eval/ and plots/.
 
@@ -197,8 +198,9 @@ def evaluate_source(
 
     Returns:
         The result of `evaluator.evaluate` with `source`, `skipped`, `speed` (ms per image),
-        `errors` (errors.error_mix) and `settings` (fields of config.eval); with a tree, where the
-        classes are those of `source`, also `tree` (hierarchy.tree_numbers of the descent).
+        `checkpoint` (what was evaluated, as given), `errors` (errors.error_mix) and `settings`
+        (fields of config.eval); with a tree, where the classes are those of `source`, also `tree`
+        (hierarchy.tree_numbers of the descent).
 
     Raises:
         ValueError: config.eval has nodes that are not in the tree; raised before the evaluation.
@@ -222,6 +224,7 @@ def evaluate_source(
         protocol=_protocol(config),
     )
     result |= {"source": source.name, "speed": speed, "skipped": list(source.skipped)}
+    result["checkpoint"] = checkpoint
     result["settings"] = {field: getattr(settings, field) for field in SETTINGS}
     result["errors"] = error_mix(ground_truth, detections, classes)
     print(format_table(result))
