@@ -63,10 +63,9 @@ def train(
         records_folder(workdir) as records,
         run_lock.hold(workdir) as check_lock,
         stop_requested() as stop,
-        checkpoint.open_manager(workdir, config.checkpoint.keep) as manager,
+        checkpoint.open_newest(workdir, config.checkpoint.keep) as (manager, newest),
         record_compilations() as compiled,
     ):
-        newest = checkpoint.newest_step(manager)
         before = config if newest is None else checkpoint.config_of(manager, newest)
         if newest is not None:
             run_config.check(workdir, before, config, task)

@@ -31,8 +31,8 @@ def save_steps(workdir, *steps, size=1000):
 
 
 def resumed(workdir, size=1000):
-    with checkpoint.open_manager(workdir, 2) as manager:
-        return checkpoint.restore(manager, state_at(0, size), checkpoint.newest_step(manager))
+    with checkpoint.open_newest(workdir, 2) as (manager, newest):
+        return checkpoint.restore(manager, state_at(0, size), newest)
 
 
 def largest_file(folder):
@@ -77,6 +77,29 @@ def test_a_run_does_not_restart_if_all_checkpoints_are_damaged(tmp_path):
         flip(largest_file(tmp_path / "checkpoints" / step))
     with pytest.raises(ValueError, match=r"all checkpoints \(1, 2\) are damaged; use a new"):
         resumed(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["metrics/metrics", "config/metadata"])
+def test_damaged_text_of_a_checkpoint_is_named(file, tmp_path):
+    """Without checksums, as in checkpoints of the first versions."""
+    save_steps(tmp_path, 1)
+    folder = tmp_path / "checkpoints" / "1"
+    (folder / checksums.NAME).unlink()
+    (folder / file).write_text('{"sco')
+    with pytest.raises(ValueError, match=rf"{tmp_path}/checkpoints/.* damaged"):
+        checkpoint.restore_best(tmp_path)
+
+
+def test_damaged_values_are_an_error_without_traces(tmp_path, capfd):
+    save_steps(tmp_path, 1)
+    folder = tmp_path / "checkpoints" / "1"
+    (folder / checksums.NAME).unlink()
+    for path in (folder / "state").rglob("d/*"):
+        path.write_bytes(b"x" * path.stat().st_size)
+    with pytest.raises(ValueError, match="checkpoints/1 is damaged") as caught:
+        resumed(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_an_unfinished_checkpoint_is_removed(tmp_path, capsys):

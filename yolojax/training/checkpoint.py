@@ -9,6 +9,8 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -68,14 +70,39 @@ def load_config(workdir: Path) -> Config:
 
 
 def open_manager(workdir: Path, keep: int) -> ocp.CheckpointManager:
-    """Open workdir/checkpoints: the `keep` newest checkpoints and the best one of each ranking."""
+    """Open workdir/checkpoints: the `keep` newest checkpoints and the best one of each ranking.
+
+    Raises:
+        ValueError: the metrics of a checkpoint are damaged.
+    """
     preservation = [policies.LatestN(keep), BestOfEachRanking()]
     options = ocp.CheckpointManagerOptions(
         save_decision_policy=policies.SpecificStepsPolicy(()),  # the loop decides, saves are forced
         preservation_policy=policies.AnyPreservationPolicy(preservation),
         best_fn=lambda metrics: metrics["score"],  # without it Orbax writes no metrics
     )
-    return ocp.CheckpointManager(_folder(workdir).absolute(), options=options)
+    folder = _folder(workdir).absolute()
+    try:
+        return ocp.CheckpointManager(folder, options=options)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{folder}/*/metrics: those of a checkpoint are damaged ({error}); remove its folder, "
+            "or restore a copy of it."
+        ) from error
+
+
+@contextlib.contextmanager
+def open_newest(workdir: Path, keep: int) -> Iterator[tuple[ocp.CheckpointManager, int | None]]:
+    """Open the checkpoints to go on with -> the manager, and the step of the newest intact one.
+
+    The step is None if there are none. Damaged ones are moved to WORKDIR/damaged.
+
+    Raises:
+        ValueError: all checkpoints are damaged.
+    """
+    step = from_main(lambda: _newest_intact(_folder(workdir)))
+    with open_manager(workdir, keep) as manager:
+        yield manager, None if step < 0 else step
 
 
 def _folder(workdir: Path) -> Path:
@@ -185,19 +212,6 @@ def _remove_unfinished(directory: Path) -> list[str]:
     return [path.name for path in unfinished]
 
 
-def newest_step(manager: ocp.CheckpointManager) -> int | None:
-    """Return the step of the newest intact checkpoint, or None if there are no checkpoints.
-
-    Damaged checkpoints are moved to WORKDIR/damaged.
-
-    Raises:
-        ValueError: all checkpoints are damaged.
-    """
-    step = from_main(lambda: _newest_intact(Path(manager.directory)))
-    manager.reload()
-    return None if step < 0 else step
-
-
 def restore(manager: ocp.CheckpointManager, state: TrainState, step: int) -> TrainState:
     """Restore checkpoint `step` with the shapes and shardings of `state`.
 
@@ -227,12 +241,19 @@ def _restored(manager: ocp.CheckpointManager, step: int, items: ocp.args.Composi
     try:
         return manager.restore(step, args=items)
     except Exception as error:  # Orbax raises anything for bytes that it did not write
+        sys.unraisablehook = partial(_print_unraisable, sys.unraisablehook)
         folder = f"{manager.directory}/{step}"
         reason = str(error).strip().partition("\n")[0][:200]
         raise ValueError(
             f"{folder} is damaged, or not of the network that its config describes ({reason}). "
             "Use another --workdir, or restore a copy of it."
         ) from error
+
+
+def _print_unraisable(print_other: Callable, unraisable) -> None:
+    """Leave out what TensorStore's threads raise when Orbax has stopped to wait for them."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        print_other(unraisable)
 
 
 def _newest_intact(directory: Path) -> int:
