@@ -2,7 +2,7 @@
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ class RecordList:
     skipped: list[str] = field(default_factory=list)
     category_ids: tuple[int, ...] = ()  # COCO: the id of each class in the file, or -1
     notes: list[str] = field(default_factory=list)  # what users should know, one line each
+    original_ids: Mapping[str, Any] = field(default_factory=dict)  # COCO: image_id -> the file's
+    annotated: bool = True  # False: pictures without ground truth, such as COCO's test-dev
 
     def __len__(self) -> int:
         return len(self.records)

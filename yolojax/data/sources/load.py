@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 from yolojax.data.parsing import check_names
 from yolojax.data.records import Record, Source, check_on_bad_record
@@ -63,6 +64,21 @@ class ConcatenatedSource:
         """The COCO ids of the classes if all parts have the same ones, otherwise ()."""
         (first, *others) = (getattr(part, "category_ids", ()) for part in self.parts)
         return first if all(ids == first for ids in others) else ()
+
+    @property
+    def original_ids(self) -> dict[str, Any]:
+        """The ids in the annotation files of all parts; {} if an id is in two of them."""
+        ids = {
+            f"{number}/{image_id}": original
+            for number, part in enumerate(self.parts)
+            for image_id, original in getattr(part, "original_ids", {}).items()
+        }
+        return ids if len(set(ids.values())) == len(ids) else {}
+
+    @property
+    def annotated(self) -> bool:
+        """Whether all parts have ground truth."""
+        return all(getattr(part, "annotated", True) for part in self.parts)
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
