@@ -247,8 +247,8 @@ def from_dict(fields: dict) -> Config:
         fields = with_new_names(fields)
         _check_tuples(fields)
         return dacite.from_dict(Config, fields, config=rules)
-    except (dacite.DaciteError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"config: {error}.") from error
+    except (dacite.DaciteError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"config: {' '.join(str(error).split())}.") from error
 
 
 def _check_tuples(fields: dict, schema: type = Config, prefix: str = "") -> None:
