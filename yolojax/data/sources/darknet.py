@@ -29,7 +29,7 @@ from yolojax.files import read_lines
 
 NO_LABEL_FILE = "pictures without a label file"  # the kind of the warnings
 LINE_NOTES = {  # of the kinds of lines in label files
-    "polygon": "are polygons, read as the boxes around them",
+    "polygon": "are polygons, read as their boxes",
     "score": "have a score after the box, which is not used",
     "keypoints": "have keypoints after the box, which are not used",
 }
@@ -97,7 +97,7 @@ def load_darknet(
 
     items = zip(listed, labels, unique_ids(one.path.stem for one in listed), strict=True)
     records, skipped = collect(read, items, on_bad_record)
-    notes += [f"{path}: {note}" for note in _notes(len(warnings), len(records), kinds)]
+    notes += _notes(len(warnings), len(records), kinds)
     name = name or f"darknet:{path}:{split}"
     return RecordList(name, classes, records, skipped, notes=notes, warnings=warnings)
 
@@ -149,7 +149,7 @@ def _missing_label(picture: Path) -> str:
     """Say where the label file of a picture should be."""
     path = label_file(picture)
     upper = path.with_suffix(".TXT")
-    way_out = f"; rename {upper}" if os.path.exists(upper) else ""
+    way_out = f"; give {upper} this name" if os.path.exists(upper) else ""
     return f"has no label file {path}{way_out}"
 
 

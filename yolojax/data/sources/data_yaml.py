@@ -105,8 +105,8 @@ def _kind(node: yaml.Node | None) -> str:
 
 def _shown(node: yaml.Node) -> str:
     """Describe a value for a message, briefly."""
-    kind = KINDS.get(_kind(node), "another type")
-    text = f" {node.value[:40]!a}" if isinstance(node, yaml.ScalarNode) and node.value else ""
+    kind = KINDS.get(_kind(node), "a value of another type")
+    text = f" {node.value[:40]!r}" if isinstance(node, yaml.ScalarNode) and node.value else ""
     return f"{kind}{text} in line {node.start_mark.line + 1}"
 
 
@@ -120,7 +120,7 @@ def _mapping(node: yaml.Node, place: str) -> dict[str, yaml.Node]:
             raise ValueError(f"{place}: the merge key << is not read; write the keys themselves.")
         if key.value in values:
             raise ValueError(
-                f"{place}: the key {key.value[:40]!a} is there twice, "
+                f"{place}: the key {key.value[:40]!r} is there twice, "
                 f"line {key.start_mark.line + 1}; remove one."
             )
         values[key.value] = value
@@ -161,7 +161,9 @@ def _name(node: yaml.Node, place: str) -> str:
 
 def _text(node: yaml.Node, place: str) -> str:
     if _kind(node) != "str":
-        raise ValueError(f"{place}: must be a path as text, in quotes if need be, got {_shown(node)}.")
+        raise ValueError(
+            f"{place}: must be a path as text, in quotes if need be, got {_shown(node)}."
+        )
     return check_text(node.value, place)
 
 
@@ -178,7 +180,7 @@ def check_text(text: str, place: str) -> str:
         ValueError: it is empty, or has control characters or surrogates; `place` is named.
     """
     if found := NOT_TEXT.search(text):
-        raise ValueError(f"{place}: has the character {found[0]!a} in {text[:60]!a}; remove it.")
+        raise ValueError(f"{place}: has the character {found[0]!r} in {text[:60]!r}; remove it.")
     if not text:
         raise ValueError(f"{place}: is empty.")
     return text

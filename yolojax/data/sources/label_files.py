@@ -74,7 +74,7 @@ def read_label_line(
         expected = f", or with {keypoint_numbers} numbers more" if keypoint_numbers else ""
         raise BadRecord(
             f"{place}: must be `class cx cy w h`{expected or OTHER_FORMS}, got "
-            f"{len(numbers) + 1} numbers: {shorten(line)!a}."
+            f"{len(numbers) + 1} numbers: {shorten(line)!r}."
         )
     corners = _around(numbers) if kind == "polygon" else _corners(*numbers[:4])
     width, height = size
@@ -92,7 +92,7 @@ def _numbers(line: str, place: str) -> list[float]:
     except ValueError:  # such as 1e or 1.2.3
         pass
     raise BadRecord(
-        f"{place}: must be `class cx cy w h`, numbers with blanks between, got {shorten(line)!a}."
+        f"{place}: must be `class cx cy w h`, numbers with blanks between, got {shorten(line)!r}."
     )
 
 

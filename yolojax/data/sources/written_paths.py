@@ -62,12 +62,12 @@ def find_place(entry: str, roots: Sequence[Path], file: Path, notes: list[str]) 
             "the path of one of them."
         )
     tried = dict.fromkeys(shorten(str(place), LONGEST) for place in _joined(forms[:1], roots))
-    raise FileNotFoundError(f"{file}: names {name}, which does not exist; tried {', '.join(tried)}.")
+    raise FileNotFoundError(
+        f"{file}: names {name}, which does not exist; tried {', '.join(tried)}."
+    )
 
 
-def find_pictures(
-    entry: str, roots: Sequence[Path], file: Path, notes: list[str]
-) -> list[Listed]:
+def find_pictures(entry: str, roots: Sequence[Path], file: Path, notes: list[str]) -> list[Listed]:
     """List all pictures below a folder, or those in a text file; `entry` is named in `file`.
 
     Raises:
@@ -154,7 +154,7 @@ def _listed(file: Path, roots: tuple[Path, ...], notes: list[str]) -> list[Liste
             moved.append((line, found[0]))
             pictures.append(Listed(found[0]))
             continue
-        problem = f"{file}:{number}: {shorten(line, LONGEST)!a}: no such picture"
+        problem = f"{file}:{number}: {shorten(line, LONGEST)!r}: no such picture"
         if found:
             problem += f", and {found[0]} and {found[1]} have the same end; write the path of one."
         else:
