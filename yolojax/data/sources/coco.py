@@ -113,8 +113,9 @@ def _read_record(
     picture = image_dir / image["file_name"]
     if not picture.is_file():
         raise BadRecord(f"{path}: image {image['id']}: {picture} is missing.")
-    size = (image.get("width"), image.get("height"))
-    size = size if all(size) else image_size(picture, picture)
+    sides = (image.get("width"), image.get("height"))
+    stated = sides if all(sides) else None
+    size = stated or image_size(picture, picture)
     boxes, labels, crowd, area = [], [], [], []
     for annotation in annotations:
         place = f"{path}: annotation {annotation.get('id')}"
@@ -124,7 +125,8 @@ def _read_record(
         boxes.append(clip_box((left, top, left + width, top + height), *size, place))
         crowd.append(bool(annotation.get("iscrowd", 0)))
         area.append(float(annotation.get("area", width * height)))
-    return make_record(str(image["id"]), picture, size, boxes, labels, crowd=crowd, area=area)
+    rest = {"crowd": crowd, "area": area, "stated": stated}
+    return make_record(str(image["id"]), picture, size, boxes, labels, **rest)
 
 
 def _read_box(annotation: dict, place: str) -> list[float]:
