@@ -1,6 +1,7 @@
-"""Atomic writes, checked reads of text files, suffixes of pictures, and memory of mapped files."""
+"""Atomic writes, checked reads of text and JSON, suffixes of pictures, memory of mapped files."""
 
 import errno
+import json
 import mmap
 import os
 import shutil
@@ -99,6 +100,49 @@ def is_picture(path: str | Path) -> bool:
     return Path(path).suffix.lower() in PICTURE_SUFFIXES
 
 
+def pictures_below(folder: str | Path) -> list[Path]:
+    """List the pictures in `folder` and its subfolders, sorted by path; linked folders as well.
+
+    Each folder is listed once, however many links lead to it, so links may form loops. Hidden files
+    and folders (.ipynb_checkpoints, ._a.jpg) and __MACOSX are left out, and so are folders, pipes
+    and sockets with the name of a picture. A broken link is listed.
+
+    Raises:
+        ValueError: a folder cannot be listed.
+    """
+    root = os.path.realpath(folder)
+    seen = {str(parent) for parent in Path(root).parents}  # a link to one of them is a loop
+    pictures, folders, links = [], [str(Path(folder))], []
+    while folders or links:
+        place = folders.pop() if folders else links.pop(0)  # links last: own names come first
+        real = os.path.realpath(place)
+        if real in seen:
+            continue
+        seen.add(real)
+        for entry in _visible_entries(place):
+            if os.path.isdir(entry) if entry.is_symlink() else entry.is_dir():
+                (links if entry.is_symlink() else folders).append(entry.path)
+            elif is_picture(entry.name) and _is_file_or_broken_link(entry):
+                pictures.append(Path(entry.path))
+    return sorted(pictures)
+
+
+def _visible_entries(folder: str) -> list[os.DirEntry]:
+    try:
+        with os.scandir(folder) as entries:
+            visible = [e for e in entries if e.name[0] != "." and e.name != "__MACOSX"]
+    except OSError as error:
+        raise ValueError(f"{folder}: cannot be listed ({error.strerror}).") from error
+    return sorted(visible, key=lambda entry: entry.name)
+
+
+def _is_file_or_broken_link(entry: os.DirEntry) -> bool:
+    """Check that opening it does not wait for ever, as it may for a pipe."""
+    if entry.is_symlink():
+        return os.path.isfile(entry) or not os.path.exists(entry)
+    return entry.is_file()
+
+
 def read_text(path: str | Path, what: str) -> str:
     """Read a small text file; `what` is the expected kind of file, such as "a .cfg".
 
@@ -142,6 +186,25 @@ def read_utf8(path: str | Path) -> str:
 def read_lines(path: str | Path) -> list[str]:
     """Read the lines of a text file without surrounding space; raises ValueError as `read_utf8`."""
     return [line.strip() for line in read_utf8(path).splitlines()]
+
+
+def parse_json(data: str | bytes, where: Path | str) -> Any:
+    """Parse a JSON document, as Python does: with NaN and Infinity, in UTF-8, UTF-16 or UTF-32.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply; the message starts with `where`.
+    """
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError(f"{where}: not valid JSON: nested too deeply.") from error
+    except ValueError as error:
+        raise ValueError(f"{where}: not valid JSON: {shorten(str(error), 200)}.") from error
+
+
+def shorten(text: str, length: int = 60) -> str:
+    """Shorten `text` to `length` characters, for messages."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def release_mapped(array: Any) -> None:

@@ -53,7 +53,14 @@ def run(args) -> int:
     config = overridden(read_config(args.config) if args.config else Config(), args)
     data, model = config.data, config.model
     place = data.dir if args.dir is None else args.dir
-    source = load_source(args.source, dir=place, on_bad_record="skip", classes=model.classes)
+    source = load_source(
+        args.source,
+        dir=place,
+        on_bad_record="skip",
+        classes=model.classes,
+        keep_classes=data.keep_classes,
+        rename=data.rename,
+    )
     report, summary = check_source(
         source,
         image_size=data.image_size,

@@ -110,7 +110,15 @@ def open_train_source(config: Config, head: str) -> Source | JointSource:
 def _open(spec: str, config: Config, map_file: str, field: str) -> Source:
     data, model = config.data, config.model
     own = () if model.tree else model.classes
-    source = load_source(spec, dir=data.dir, on_bad_record=data.on_bad_record, classes=own)
+    source = load_source(
+        spec,
+        dir=data.dir,
+        on_bad_record=data.on_bad_record,
+        classes=own,
+        keep_classes=data.keep_classes,
+        rename=data.rename,
+        strict=spec == data.train,
+    )
     skipped = f", {len(source.skipped)} records skipped" if source.skipped else ""
     print(f"{source.name}: {len(source)} pictures{skipped}")
     for note in source.notes:

@@ -2,7 +2,7 @@
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ class RecordList:
     skipped: list[str] = field(default_factory=list)
     category_ids: tuple[int, ...] = ()  # COCO: the id of each class in the file, or -1
     notes: list[str] = field(default_factory=list)  # what users should know, one line each
+    original_ids: Mapping[str, Any] = field(default_factory=dict)  # COCO: image_id -> the file's
+    annotated: bool = True  # False: pictures without ground truth, such as COCO's test-dev
 
     def __len__(self) -> int:
         return len(self.records)
@@ -127,7 +129,8 @@ def class_index(name: str, index: dict[str, int], place: str) -> int:
         return index[name]
     some = ", ".join([*index][:5]) + (", ..." if len(index) > 5 else "")
     hint = did_you_mean(name, index)
-    raise BadRecord(f"{place}: class {name!r} is not one of the classes ({some}).{hint}")
+    way_out = "data.rename gives it another name, data.keep_classes leaves out boxes of others."
+    raise BadRecord(f"{place}: class {name!r} is not one of the classes ({some}).{hint} {way_out}")
 
 
 def collect(

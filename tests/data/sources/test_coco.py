@@ -50,6 +50,24 @@ def test_a_picture_without_annotations_is_loaded(tmp_path):
     assert source[1].boxes.shape == (0, 4)
 
 
+def test_ids_of_the_file_are_kept(tmp_path):
+    data = content()
+    data["images"][1]["id"] = "b4"
+    source = load(tmp_path, data)
+    assert source.original_ids == {"9": 9, "b4": "b4"}
+    assert source.annotated
+
+
+def test_a_file_without_annotations_has_pictures_without_ground_truth(tmp_path):
+    data = content()
+    del data["annotations"]
+    source = load(tmp_path, data)
+    assert not source.annotated
+    assert [len(record.boxes) for record in source.records] == [0, 0]
+    (note,) = source.notes
+    assert "no ground truth" in note
+
+
 def test_labels_follow_given_classes(tmp_path):
     source = load(tmp_path, content(), classes=("toothbrush", "apple", "bicycle"))
     assert source[0].labels.tolist() == [0, 2]
@@ -94,7 +112,8 @@ def test_a_missing_picture_is_named(tmp_path):
     [
         ("{", "not valid JSON.*line 1"),
         ("[]", "'images' must be a list"),
-        ({"images": []}, "'annotations' must be a list"),
+        ({"images": []}, "'categories' must be a list"),
+        ({**content(), "annotations": {}}, "'annotations' must be a list"),
         ({**content(), "images": [{"id": 1}]}, r"images\[0\] has no 'file_name'"),
         ({**content(), "images": []}, "at least one entry"),
         ({**content(), "images": content()["images"][:1] * 2}, "unique ids"),

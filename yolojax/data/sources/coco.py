@@ -16,6 +16,8 @@ from yolojax.data.parsing import (
 )
 from yolojax.data.records import BadRecord, Record
 
+NOT_ANNOTATED = "the file has no annotations, so there is no ground truth to train on or to score."
+
 
 def load_coco(
     path: Path,
@@ -30,6 +32,9 @@ def load_coco(
     Labels are contiguous, in the order of the category ids (80 classes for COCO's ids 1..90) or of
     `classes`; `category_ids[label]` is the id of a label.
 
+    A file without the key "annotations", such as image_info_test-dev2017.json, gives pictures
+    without boxes; `annotated` is then False.
+
     Raises:
         FileNotFoundError: the JSON or the folder is missing.
         ValueError: the JSON is malformed or lacks a list that the format requires.
@@ -37,7 +42,7 @@ def load_coco(
     """
     if not image_dir.is_dir():
         raise FileNotFoundError(f"{image_dir}: no such folder; write coco:FILE.json:IMAGE_DIR.")
-    images, annotations, categories = _read_json(path)
+    images, annotations, categories, annotated = _read_json(path)
     names = {category["id"]: category["name"] for category in sorted(categories, key=_id)}
     classes = tuple(classes) or check_names(list(names.values()), path)
     index = {class_name: label for label, class_name in enumerate(classes)}
@@ -52,21 +57,33 @@ def load_coco(
     records, skipped = collect(read, images, on_bad_record)
     ids = {class_name: category_id for category_id, class_name in names.items()}
     category_ids = tuple(ids.get(class_name, -1) for class_name in classes)
-    return RecordList(name or f"coco:{path}:{image_dir}", classes, records, skipped, category_ids)
+    return RecordList(
+        name or f"coco:{path}:{image_dir}",
+        classes,
+        records,
+        skipped,
+        category_ids,
+        [] if annotated else [NOT_ANNOTATED],
+        {str(image["id"]): image["id"] for image in images},
+        annotated,
+    )
 
 
 def _id(item: dict) -> int:
     return item["id"]
 
 
-def _read_json(path: Path) -> tuple[list[dict], list[dict], list[dict]]:
-    """Read the lists images, annotations and categories."""
+def _read_json(path: Path) -> tuple[list[dict], list[dict], list[dict], bool]:
+    """Read the lists images, annotations and categories, and whether there are annotations."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; write coco:FILE.json:IMAGE_DIR.")
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON: {error}.") from error
+    annotated = not isinstance(content, dict) or "annotations" in content
+    if not annotated:
+        content["annotations"] = []
     required = {"images": {"id", "file_name"}, "annotations": set(), "categories": {"id", "name"}}
     for key, fields in required.items():
         items = content.get(key) if isinstance(content, dict) else None
@@ -75,7 +92,7 @@ def _read_json(path: Path) -> tuple[list[dict], list[dict], list[dict]]:
         for number, item in enumerate(items):
             if missing := fields - item.keys():
                 raise ValueError(f"{path}: {key}[{number}] has no {', '.join(sorted(missing))!r}.")
-    return content["images"], content["annotations"], content["categories"]
+    return content["images"], content["annotations"], content["categories"], annotated
 
 
 def _check_images(path: Path, images: list[dict], of_image: dict) -> None:
