@@ -242,8 +242,8 @@ def from_dict(fields: dict) -> Config:
     rules = dacite.Config(cast=[tuple, float], strict=True)
     try:
         return dacite.from_dict(Config, with_new_names(fields), config=rules)
-    except (dacite.DaciteError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"config: {error}.") from error
+    except (dacite.DaciteError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"config: {' '.join(str(error).split())}.") from error
 
 
 def checked(config: Config) -> Config:

@@ -1,6 +1,7 @@
-"""Atomic writes, checked reads of text files, suffixes of pictures, and memory of mapped files."""
+"""Atomic writes, checked reads of text and JSON, suffixes of pictures, memory of mapped files."""
 
 import errno
+import json
 import mmap
 import os
 import shutil
@@ -193,6 +194,25 @@ def read_utf8(path: str | Path) -> str:
 def read_lines(path: str | Path) -> list[str]:
     """Read the lines of a text file without surrounding space; raises ValueError as `read_utf8`."""
     return [line.strip() for line in read_utf8(path).splitlines()]
+
+
+def parse_json(data: str | bytes, where: Path | str) -> Any:
+    """Parse a JSON document, as Python does: with NaN and Infinity, in UTF-8, UTF-16 or UTF-32.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply; the message starts with `where`.
+    """
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError(f"{where}: not valid JSON: nested too deeply.") from error
+    except ValueError as error:
+        raise ValueError(f"{where}: not valid JSON: {shorten(str(error), 200)}.") from error
+
+
+def shorten(text: str, length: int = 60) -> str:
+    """Shorten `text` to `length` characters, for messages."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def release_mapped(array: Any) -> None:

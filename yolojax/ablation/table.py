@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolojax.ablation.runs import Run, is_complete
-from yolojax.files import write_text
+from yolojax.files import parse_json, write_text
 from yolojax.text_table import text_table
 from yolojax.visual.ablation_plot import plot_ablation
 
@@ -51,7 +51,8 @@ def environments(runs: Sequence[Run]) -> list[str]:
     """List the distinct versions and machines of the finished runs, from their env.json."""
     found = {}
     for run in filter(is_complete, runs):
-        about = json.loads((run.workdir / "env.json").read_text())
+        file = run.workdir / "env.json"
+        about = parse_json(file.read_bytes(), file)
         versions = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
         devices = ", ".join(about["devices"])
         found[f"{versions}; Python {about['python']}, {about['machine']}, {devices}"] = None

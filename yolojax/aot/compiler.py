@@ -14,7 +14,7 @@ import jax
 
 from yolojax.aot.hlo import Collective, Costs, read_costs
 from yolojax.distributed.xla_flags import tpu_options
-from yolojax.files import read_text, write_text
+from yolojax.files import parse_json, read_text, write_text
 
 FORMAT = 2  # of the cached results; results in another format are not read
 MEMORY = {  # of jax.stages.Compiled.memory_analysis, in bytes
@@ -95,7 +95,7 @@ def read_cache(path: Path | None) -> Facts | None:
     if path is None or not path.is_file():
         return None
     try:
-        fields = json.loads(read_text(path, "a result"))
+        fields = parse_json(read_text(path, "a result"), path)
         costs = fields.pop("costs")
         rows = tuple(Collective(*row) for row in costs.pop("collectives"))
         return Facts(**fields, costs=Costs(**costs, collectives=rows))

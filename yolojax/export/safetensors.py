@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from yolojax.config import Config, from_dict, to_dict
-from yolojax.files import open_atomic
+from yolojax.files import open_atomic, parse_json
 from yolojax.models.network import variable_shapes
 from yolojax.tasks import build
 
@@ -41,7 +41,10 @@ def load_tensors(path: str | Path) -> tuple[Config, dict, int]:
         ValueError: the file is damaged, from another program, or does not fit its config.
     """
     config, seen = read_about(path)
-    model = build(config).model
+    try:
+        model = build(config).model
+    except ValueError as error:
+        raise ValueError(f"{path}: its config is damaged: {error}") from error
     expected = flat(variable_shapes(model, config.data.image_size))
     with _opened(path) as file:
         check_names(path, set(file.keys()), set(expected))
@@ -61,7 +64,8 @@ def read_about(path: str | Path) -> tuple[Config, int]:
             "`yolojax convert` describe their network."
         )
     try:
-        return from_dict(json.loads(about["config"])), int(about["seen"])
+        fields = parse_json(about["config"], "its config")
+        return from_dict(fields), int(about["seen"])
     except (KeyError, ValueError, AttributeError) as error:  # AttributeError: a list, not a dict
         raise ValueError(f"{path}: its metadata is damaged: {error}") from error
 

@@ -19,7 +19,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from yolojax.config import Config, MeshConfig, from_dict, to_dict
 from yolojax.distributed.processes import all_agree, from_main, is_main
 from yolojax.distributed.sharding import abstract, make_mesh
-from yolojax.files import write_text
+from yolojax.files import parse_json, shorten, write_text
 from yolojax.tasks import Task, build
 from yolojax.training import checksums
 from yolojax.training import state as state_module
@@ -60,9 +60,10 @@ def load_config(workdir: Path) -> Config:
     if not path.exists():
         raise FileNotFoundError(f"{path}: not found; is {workdir} the --workdir of a training run?")
     try:
-        return from_dict(json.loads(path.read_text()))
+        return from_dict(parse_json(path.read_bytes(), "it"))
     except ValueError as error:
-        raise ValueError(f"{path}: not a config of this version of yolojax: {error}") from error
+        reason = shorten(str(error), 500)
+        raise ValueError(f"{path}: not a config of this version of yolojax: {reason}") from error
 
 
 def open_manager(workdir: Path, keep: int) -> ocp.CheckpointManager:
