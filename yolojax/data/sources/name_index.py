@@ -1,7 +1,7 @@
 """Finding a file by the name that an annotation has for it, which may be from another machine."""
 
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -52,8 +52,3 @@ def _exact_first(found: list[tuple[str, Path]], name: str) -> list[Path]:
     """Return the one file whose path is exactly `name`, or all."""
     exact = [path for own, path in found if own == name]
     return exact if len(exact) == 1 else [path for _, path in found]
-
-
-def base_names(names: Iterable[str]) -> Counter:
-    """Count the names with each last part, as `NameIndex` compares them; equal names count once."""
-    return Counter(_key(name).rpartition("/")[2] for name in {*names})
