@@ -58,11 +58,15 @@ from yolojax.darknet.data_files import read_data, read_names  # noqa: E402
 from yolojax.darknet.weights import load_weights  # noqa: E402
 from yolojax.data.records import Record, load_image  # noqa: E402
 from yolojax.data.sources.load import load_source  # noqa: E402
+from yolojax.distributed.sharding import make_mesh  # noqa: E402
 from yolojax.export.safetensors import load_tensors, save_tensors  # noqa: E402
 from yolojax.models.layers import Conv  # noqa: E402
 from yolojax.models.network import Network, variable_shapes  # noqa: E402
 from yolojax.tasks import build  # noqa: E402
 from yolojax.training import checkpoint, goodput  # noqa: E402
+from yolojax.training.checkpoint import restore_best  # noqa: E402
+from yolojax.training.optimizer import make_optimizer  # noqa: E402
+from yolojax.training.state import create_state  # noqa: E402
 from yolojax.visual.report import read_metrics  # noqa: E402
 from yolojax.wordtree.files import read_map, read_tree  # noqa: E402
 
@@ -455,6 +459,55 @@ def run_files(folder: Path) -> dict[str, Format]:
     }
 
 
+def checkpoints(folder: Path) -> dict[str, Format]:
+    """Checkpoints of a run."""
+    config = config_from_cfg(parse_cfg(CFG, "small.cfg"), name="small", text=CFG)
+    config.data.image_size = (32, 32)
+    task, optimizer = build(config), make_optimizer(config.optimizer)
+    state = create_state(task, optimizer, config, make_mesh())
+    formats = {}
+    for kind in ("with checksums", "without"):  # older runs have none
+        workdir = folder / kind.replace(" ", "_")
+        checkpoint.save_config(workdir, config)
+        with checkpoint.open_manager(workdir, 2) as manager:
+            checkpoint.finish(manager, state, config)
+        if kind == "without":
+            for path in workdir.rglob("checksums.json"):
+                path.unlink()
+        formats[f"checkpoint {kind}"] = of_folder(workdir)
+    return formats
+
+
+def of_folder(workdir: Path) -> Format:
+    """Change one file of a checkpoint; an input is the number of the file, and its new content."""
+    saved = (workdir / "checkpoints").rglob("*")
+    files = sorted(path for path in saved if path.is_file())
+    contents = [file.read_bytes() for file in files]
+    changed = workdir / "input"
+
+    def mutate(rng, data):
+        number = rng.randrange(len(files))
+        mutate = mutate_json if _is_json(files[number]) else mutate_bytes
+        return bytes([number]) + mutate(rng, contents[number])
+
+    def read():
+        number, *content = changed.read_bytes()
+        try:
+            files[number % len(files)].write_bytes(bytes(content))
+            return restore_best(workdir)
+        finally:
+            files[number % len(files)].write_bytes(contents[number % len(files)])
+
+    return Format((b"\0" + contents[0],), mutate, changed, read, no_check)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_bytes()), dict | list)
+    except ValueError:
+        return False
+
+
 # ---- one input -----------------------------------------------------------------------------------
 
 
@@ -547,7 +600,7 @@ def fuzz(form: Format, inputs: int, seed: int) -> Outcome:
     for number in range(inputs):
         if number < len(form.seeds):
             data = form.seeds[number]
-        elif rng.random() < 0.05:
+        elif rng.random() < 0.05 and len(form.seeds) > 1:
             data = spliced(rng, form.seeds)
         else:
             data = form.mutate(rng, rng.choice(form.seeds))
@@ -567,22 +620,14 @@ def kind_of(failure: str) -> str:
     return what[:40] if failure.startswith("wrong") else f"{what.split(':')[0]} at {place}"
 
 
-GROUPS = (voc, coco, yolo, pictures, darknet, run_files)
-
-
-def formats(folder: Path) -> dict[str, Format]:
-    """Make the folders of all formats below `folder`."""
-    found: dict[str, Format] = {}
-    for group in GROUPS:
-        found |= group(folder / group.__name__)
-    return found
+GROUPS = (voc, coco, yolo, pictures, darknet, run_files, checkpoints)
 
 
 def work(task) -> tuple[str, Outcome]:
     """Fuzz one format, in a process of its own."""
-    name, inputs, seed, place = task
+    group, name, inputs, seed, place = task
     with tempfile.TemporaryDirectory(prefix=FOLDER, dir=place) as folder:
-        return name, fuzz(formats(Path(folder))[name], inputs, seed)
+        return name, fuzz(group(Path(folder) / "x")[name], inputs, seed)
 
 
 def main() -> int:
@@ -591,16 +636,18 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=20_000, help="of all formats together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--formats", default="", help="names with commas between; default: all")
+    parser.add_argument(
+        "--formats", default="", help="starts of names with commas between; default: all"
+    )
     parser.add_argument("--save", type=Path, help="folder for one input of each failure")
     args = parser.parse_args()
     place = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
-        known = [*formats(Path(folder))]
-    chosen = [n for n in known if not args.formats or n in args.formats.split(",")]
+        known = {name: g for g in GROUPS for name in g(Path(folder) / g.__name__)}
+    chosen = [n for n in known if any(n.startswith(f) for f in args.formats.split(","))]
     share, parts = args.inputs // max(1, len(chosen)), 4 * args.jobs
     tasks = [
-        (name, share // parts, args.seed * parts + part, place)
+        (known[name], name, share // parts, args.seed * parts + part, place)
         for name in chosen
         for part in range(parts)
     ]
