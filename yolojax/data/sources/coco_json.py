@@ -117,22 +117,26 @@ def _by_form(
     """
     of_form, owners = {}, {}
     for number, (item, value) in enumerate(zip(items, values, strict=True)):
-        own, label = item["id"], short_repr(item.get("name", item.get("file_name")))
+        own = item["id"]
         if not is_id(own):
             rule = "a whole number from 0" if key == "categories" else "a number or text"
-            place = f"{path}: {key}[{number}], {label}"
+            place = f"{path}: {key}[{number}], {_label(item)}"
             raise ValueError(f"{place}: id must be {rule}, got {short_repr(own)}.")
         text = _text(own)
         if text in owners:
             raise ValueError(
-                f"{path}: {key}: id {short_repr(own)} is there twice, for {owners[text]} and for "
-                f"{label}; ids must be unique."
+                f"{path}: {key}: id {short_repr(own)} is there twice, for {_label(owners[text])} "
+                f"and for {_label(item)}; ids must be unique."
             )
-        owners[text] = label
+        owners[text] = item
         of_form[text] = of_form[own] = value
         if WHOLE.fullmatch(text):
             of_form[int(text)] = value
     return of_form
+
+
+def _label(item: dict) -> str:
+    return short_repr(item.get("name", item.get("file_name")))
 
 
 def _text(value: Any) -> str:
@@ -152,7 +156,7 @@ def _group(
         category = annotation.get("category_id")
         if position is None:
             left_out["image_id"].append(annotation)
-        elif category is None or (_is_scalar(category) and look_up(names, category) is None):
+        elif look_up(names, category) is None and (category is None or _is_scalar(category)):
             left_out["category_id"].append(annotation)
         else:
             of_image[position].append(annotation)
@@ -166,14 +170,13 @@ def _group(
 
 def look_up(of_form: dict, value: Any) -> Any:
     """Return what belongs to an id, or None."""
-    if not _is_scalar(value):
-        return None
-    found = of_form.get(value)
-    return of_form.get(_text(value)) if found is None and type(value) is str else found
+    if type(value) is int:  # not isinstance: true and false equal 1 and 0
+        return of_form.get(value)
+    return of_form.get(_text(value)) if _is_scalar(value) else None
 
 
 def _is_scalar(value: Any) -> bool:
-    return type(value) in (int, str, float)  # not true and false, which equal 1 and 0
+    return type(value) in (int, str, float)
 
 
 def _note(key: str, items: list[dict]) -> str:
