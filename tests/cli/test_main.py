@@ -91,4 +91,4 @@ def test_configs_are_listed_and_printed(capsys, tmp_path, monkeypatch):
 
 def test_the_name_of_a_result_stays_in_the_folder_of_the_run(capsys):
     assert cli.main(["eval", "--workdir", "run", "--name", "../x"]) == 2
-    assert "--name must be a file name, got '../x'; try '__x'." in capsys.readouterr().err
+    assert "--name must be a file name, got '../x'; try '___x'." in capsys.readouterr().err

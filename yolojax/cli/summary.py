@@ -13,6 +13,7 @@ examples:
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from yolojax.files import to_json
@@ -151,6 +152,8 @@ def _of_cfg(name: str):
 
     text = read_text(name, "a .cfg")
     cfg = parse_cfg(text, name)
+    if cfg.note:
+        print(cfg.note, file=sys.stderr)
     model = ModelConfig(name=known_name(cfg.table) or "", cfg=text)
     return model, (cfg.net.height, cfg.net.width), _given(cfg.head)
 

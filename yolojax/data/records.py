@@ -38,6 +38,11 @@ class BadRecord(ValueError):
     """A record that cannot be used; the message names the file, the position and the rule."""
 
 
+def trained_boxes(record: Record) -> int:
+    """Count the boxes of `record` that are trained on: neither difficult nor crowd."""
+    return int(np.count_nonzero(~(record.difficult | record.crowd)))
+
+
 def check_on_bad_record(value: str) -> None:
     """Raise ValueError if `value` is not a policy for bad records."""
     if value not in ("error", "skip"):

@@ -25,7 +25,7 @@ def record(image_id, boxes, labels=None, image=None, difficult=None, label=-1):
     n = len(boxes)
     return Record(
         image_id,
-        np.zeros((100, 200, 3), np.uint8) if image is None else image,
+        np.full((100, 200, 3), ord(image_id), np.uint8) if image is None else image,
         np.array(boxes, np.float32).reshape(n, 4),
         np.array([0] * n if labels is None else labels, np.int32),
         np.array([False] * n if difficult is None else difficult, bool),

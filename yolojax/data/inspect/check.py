@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from yolojax.data.inspect.duplicates import equal_pictures
 from yolojax.data.inspect.statistics import (
     Summary,
     classes_without_objects,
@@ -30,8 +31,10 @@ ERRORS = (  # training stops at them, skips the record, or trains on wrong boxes
     "boxes outside the picture",
     "boxes without area",
 )
+EQUAL = ("the same picture twice", "pictures that are in the other set too")
 WARNINGS = (
     "pictures cut short",
+    *EQUAL,
     "duplicate boxes",
     "tiny boxes",
     "more boxes than max_boxes",
@@ -65,6 +68,7 @@ def check_source(
     side: int,
     anchors: Sequence[tuple[float, float]],
     threads: int,
+    other: Source | None = None,
 ) -> tuple[dict, Summary]:
     """Check every record of `source`, with a progress bar.
 
@@ -76,6 +80,7 @@ def check_source(
         side: cells in a row of YOLOv1's grid.
         anchors: anchors of YOLOv2, (w, h) in cells.
         threads: threads that decode, at least 1.
+        other: a set that should have no picture of `source`, such as that of the evaluation.
 
     Returns:
         (report, summary). The report is ready for JSON: source, errors and warnings {kind:
@@ -90,11 +95,13 @@ def check_source(
         records = list(progress(results, total=len(source), desc="reading", unit="picture"))
     summary = summarize(source.classes, [record for record in records if record.size != (0, 0)])
     findings = _all_findings(source, records, summary)
+    for kind, messages in zip(EQUAL, equal_pictures(source, other), strict=True):
+        findings[kind] += messages
     report = {
         "source": source.name,
         "notes": list(source.notes),
         "errors": {kind: findings[kind] for kind in ERRORS if kind in findings},
-        "warnings": {kind: findings[kind] for kind in WARNINGS if kind in findings},
+        "warnings": {kind: findings[kind] for kind in WARNINGS if findings.get(kind)},
         **statistics(summary, **fit),
         "limits": grid_limits(summary, image_size=image_size, side=side, anchors=anchors),
         "settings": {**fit, "image_size": list(image_size), "letterbox": letterbox},
