@@ -4,7 +4,7 @@ import math
 import re
 import reprlib
 import struct
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -247,16 +247,3 @@ def check_names(names: Sequence[str], where: Path | str) -> tuple[str, ...]:
         what = f"class names must be unique, repeated: {repeated}" if repeated else "no class names"
         raise ValueError(f"{where}: {what}.")
     return tuple(names)
-
-
-def case_notes(classes: Iterable[str]) -> list[str]:
-    """Return a note of the class names that differ in letter case alone, if there are any."""
-    same = defaultdict(list)
-    for name in classes:
-        same[name.casefold()].append(name)
-    groups = [", ".join(names) for names in same.values() if len(names) > 1]
-    if not groups:
-        return []
-    return [
-        f"class names that differ in letter case alone are different classes: {'; '.join(groups)}."
-    ]

@@ -263,13 +263,6 @@ def test_another_encoding_is_named(tmp_path):
         load_coco(tmp_path / "instances.json", tmp_path)
 
 
-def test_names_that_differ_in_case_are_noted(tmp_path):
-    data = content()
-    data["categories"] += [{"id": 3, "name": "Bicycle"}]
-    (note,) = load(tmp_path, data).notes
-    assert note.endswith("alone are different classes: bicycle, Bicycle.")
-
-
 def test_a_missing_picture_is_named(tmp_path):
     data = content()
     data["images"][1]["file_name"] = "gone.png"

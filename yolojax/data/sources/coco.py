@@ -8,7 +8,6 @@ from typing import Any
 
 from yolojax.data.parsing import (
     RecordList,
-    case_notes,
     class_index,
     clip_box,
     collect,
@@ -58,7 +57,6 @@ def load_coco(
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no such file; write coco:FILE.json:IMAGE_DIR.")
     file = read_coco(path)
-    notes = [*file.notes, *([] if classes else case_notes(file.category_ids))]
     classes = tuple(classes) or tuple(file.category_ids)
     index = {class_name: label for label, class_name in enumerate(classes)}
     find, found_notes = _finder([image["file_name"] for image in file.images], image_dir)
@@ -74,7 +72,7 @@ def load_coco(
         records,
         skipped,
         tuple(file.category_ids.get(class_name, -1) for class_name in classes),
-        notes + found_notes,
+        file.notes + found_notes,
         {_image_id(image): image["id"] for image in file.images},
         file.annotated,
     )
