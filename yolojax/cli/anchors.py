@@ -11,11 +11,11 @@ examples:
 """
 
 import argparse
-import json
 from typing import NamedTuple
 
 import numpy as np
 
+from yolojax.files import to_json
 from yolojax.text_table import text_table
 
 MAX_K = 10  # anchors in the table
@@ -147,7 +147,7 @@ def _as_json(args, counts, own, published, words) -> str:
         "published": {name: _numbers(one) for name, one in published.items()},
         "verdict": words,
     }
-    return json.dumps(report, indent=2)
+    return to_json(report, indent=2)
 
 
 def _numbers(one: Fit) -> dict[str, float]:

@@ -18,8 +18,8 @@ examples:
 """
 
 import argparse
-import json
 
+from yolojax.files import to_json
 from yolojax.text_table import text_table
 
 MAX_MESSAGES = 3  # of each kind; --json has all
@@ -78,7 +78,7 @@ def run(args) -> int:
         threads=max(1, data.threads),
         other=load_source(against, **how) if against else None,
     )
-    print(json.dumps(report, indent=2) if args.json else format_report(report))
+    print(to_json(report, indent=2) if args.json else format_report(report))
     if args.plot:
         _plot(args.plot, report, summary)
     return 1 if report["errors"] else 0

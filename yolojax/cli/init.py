@@ -11,10 +11,11 @@ examples:
 """
 
 import argparse
-import json
 import math
 from pathlib import Path
 from typing import NamedTuple
+
+from yolojax.files import to_json
 
 ANCHORS = 5  # YOLO9000, section 2: the trade-off between recall and complexity
 LONGER_SIDE = 416  # pixels of the input; smaller pictures get a smaller one
@@ -179,7 +180,7 @@ def image_size(data: DataSet) -> tuple[int, int]:
 
 def quoted(text: str) -> str:
     """Return `text` as a Python string in double quotes."""
-    return json.dumps(text, ensure_ascii=False)
+    return to_json(text, ascii_only=False)
 
 
 def config_text(data: DataSet, size, anchors, boxes: int, out: Path, **names) -> str:

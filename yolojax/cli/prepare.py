@@ -8,7 +8,6 @@ examples:
   yolojax prepare coco:annotations/train.json:train2017 --dir coco --out prepared/coco --shards 64
 """
 
-import json
 import re
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -36,6 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Write the data set and print how to read it."""
     from yolojax.data.prepare import prepare_dataset
+    from yolojax.files import to_json
 
     options = {"shards": args.shards, "overwrite": args.overwrite}
     options["on_bad_record"] = args.on_bad_record
@@ -44,7 +44,7 @@ def run(args: Namespace) -> int:
         split: {"source": f"tfds:{args.out}:{split}"} | done._asdict()
         for split, done in written.items()
     }
-    print(json.dumps(report, indent=2) if args.json else as_text(report))
+    print(to_json(report, indent=2) if args.json else as_text(report))
     return 0
 
 
