@@ -2,9 +2,9 @@
 
 import csv
 import io
-import json
 import math
 
+from yolojax.files import to_json
 from yolojax.predict import Classification, Result
 
 ARROW = " > "  # between the nodes of a path
@@ -47,7 +47,7 @@ def why_nothing(result: Result) -> str:
 
 def as_json(rows: list[dict]) -> str:
     """Format `rows`, the to_dict() of each result, as a JSON list."""
-    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+    return to_json(rows, indent=1, ascii_only=False) + "\n"
 
 
 def as_csv(rows: list[dict], tree: bool = False) -> str:

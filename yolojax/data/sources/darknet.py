@@ -80,7 +80,7 @@ def load_darknet(
         for entry in _entries_of(path, about.entries, split)
         for picture in find_pictures(entry, about.roots, path, notes)
     ]
-    labels = [find_label_file(picture.path) for picture in listed]
+    labels = [None if picture.problem else find_label_file(picture.path) for picture in listed]
     _check_labels(path, listed, labels)
     classes = tuple(classes) or about.names
     index = {class_name: label for label, class_name in enumerate(classes)}
@@ -106,7 +106,10 @@ def _read_dot_data(path: Path, notes: list[str]) -> Description:
     values, roots = read_data(path), [path.parent]
     if "names" not in values:
         raise ValueError(f"{path}: has no line `names = FILE`; add one for the class names.")
-    names = read_names(find_place(values["names"], roots, path, notes))
+    names_file = find_place(values["names"], roots, path, notes)
+    if not os.path.isfile(names_file):
+        raise ValueError(f"{path}: names is the folder {names_file}; give a file of class names.")
+    names = read_names(names_file)
     count = values.get("classes", str(len(names)))
     if count != str(len(names)):
         raise ValueError(f"{path}: classes is {count[:40]}, but there are {len(names)} names.")

@@ -1,6 +1,6 @@
 """data.yaml, the description of a data set in the format of YOLOv5 and later tools.
 
-The grammar, within YAML 1.1, of the keys that are read; other keys are ignored:
+The grammar, within YAML 1.1 in UTF-8 or UTF-16, of the keys that are read; other keys are ignored:
 
     path: TEXT                          the folder where the other paths start
     train: PLACE, or a list of PLACE    a folder of pictures, or a text file that lists them
@@ -26,6 +26,7 @@ from yolojax.files import check_length, read_utf8
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 MAX_YAML = 300_000  # bytes; 10,000 names have fewer, and PyYAML reads 200 kB a second
+MAX_DEPTH = 50  # levels of nesting
 TAG = "tag:yaml.org,2002:"
 KINDS = {
     "str": "the text",
@@ -75,14 +76,27 @@ def read_data_yaml(path: Path) -> DataYaml:
     return DataYaml(classes, in_order, root, _keypoint_numbers(keys.get("kpt_shape"), path))
 
 
+class _Loader(yaml.SafeLoader):
+    """Stops at deep nesting, where PyYAML is slow and ends with a RecursionError."""
+
+    depth = 0
+
+    def compose_node(self, parent, index):
+        """Compose a node and what is in it."""
+        if self.depth == MAX_DEPTH:
+            raise yaml.YAMLError("nested too deeply")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
 def _root(path: Path) -> yaml.Node:
     """Parse the file -> its uppermost node."""
     text = read_utf8(path)
     check_length(len(text), path, MAX_YAML)
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except RecursionError as error:
-        raise ValueError(f"{path}: not valid YAML: nested too deeply.") from error
+        node = yaml.compose(text, Loader=_Loader)
     # PyYAML raises the others for numbers that are too large in escapes and directives.
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         words = " ".join(str(error).split()).replace(' in "<unicode string>",', "")

@@ -9,7 +9,8 @@ A label file has a line for each object, of numbers with blanks or tabs between 
 
 The class counts from 0. Coordinates are in 0..1 of the picture, and so is the score, which is not
 used. A polygon is read as the box around it. Numbers are decimal (5, -.5, 5e-1). Blank lines are
-skipped; an empty file says that the picture has no objects.
+skipped; an empty file says that the picture has no objects. The file is text in UTF-8, or in UTF-16
+with its mark.
 """
 
 import os

@@ -7,7 +7,8 @@ starts at one of several folders. Letter case is ignored where nothing else is f
 An absolute path may be of another machine (/content/obj/a.jpg, D:\obj\a.jpg). Then the longest
 end of it that exists here is taken (obj/a.jpg), if there is only one such file or folder.
 
-A list has a path on each line, without quotes or comments; blank lines are skipped.
+A list has a path on each line, without quotes or comments, in UTF-8 or in UTF-16 with its mark;
+blank lines are skipped.
 """
 
 import os
@@ -76,9 +77,17 @@ def find_pictures(entry: str, roots: Sequence[Path], file: Path, notes: list[str
     """
     place = find_place(entry, roots, file, notes)
     if os.path.isdir(place):
+        if os.path.realpath(place) == os.path.sep:
+            raise ValueError(f"{file}: {entry!r} is the root of the file system; name a folder.")
         pictures = [Listed(picture) for picture in pictures_below(place)]
     else:
-        pictures = _listed(place, tuple(dict.fromkeys((place.parent, *roots))), notes)
+        # A list may be anywhere; then the file that names it is named as well.
+        prefix = "" if place.is_relative_to(file.parent) else f"{file}: "
+        roots = tuple(dict.fromkeys((place.parent, *roots)))
+        try:
+            pictures = _listed(place, roots, prefix, notes)
+        except ValueError as error:
+            raise ValueError(f"{prefix}{error}") from error
     if not pictures:
         raise ValueError(f"{file}: {place} has no pictures ({', '.join(PICTURE_SUFFIXES)}).")
     return pictures
@@ -137,8 +146,8 @@ def _by_end(parts: list[str], roots: Sequence[Path]) -> list[Path]:
     return []
 
 
-def _listed(file: Path, roots: tuple[Path, ...], notes: list[str]) -> list[Listed]:
-    """List the pictures that the lines of a text file name."""
+def _listed(file: Path, roots: tuple[Path, ...], prefix: str, notes: list[str]) -> list[Listed]:
+    """List the pictures that the lines of a text file name; problems start with `prefix`."""
     index = cache(lambda: _index(roots))  # of all pictures; made if one is not where the list says
     pictures, moved = [], []
     for number, line in enumerate(read_lines(file), 1):
@@ -154,7 +163,7 @@ def _listed(file: Path, roots: tuple[Path, ...], notes: list[str]) -> list[Liste
             moved.append((line, found[0]))
             pictures.append(Listed(found[0]))
             continue
-        problem = f"{file}:{number}: {shorten(line, LONGEST)!r}: no such picture"
+        problem = f"{prefix}{file}:{number}: {shorten(line, LONGEST)!r}: no such picture"
         if found:
             problem += f", and {found[0]} and {found[1]} have the same end; write the path of one."
         else:
