@@ -89,7 +89,15 @@ def make_record(
 
     `difficult` and `crowd` default to False, `area` to that of the boxes. `stated` is the size that
     the annotation states, if it does.
+
+    Raises:
+        BadRecord: `image_id`, which is the name of a file for most sources, is not valid UTF-8.
     """
+    try:
+        image_id.encode()
+    except UnicodeEncodeError as error:
+        shown = image if isinstance(image, Path) else image_id
+        raise BadRecord(f"{str(shown)!r}: the name is not valid UTF-8; rename it.") from error
     n = len(labels)
     pixels = np.asarray(boxes_pixels, np.float64).reshape(n, 4)
     sides = pixels[:, 2:] - pixels[:, :2]
