@@ -1,8 +1,9 @@
 """Write data sets in another layout: VOC, COCO, YOLO, or ArrayRecord shards that tfds reads.
 
-Each SOURCE becomes a split of the new set; the SOURCE to read it is printed. Encoded pictures stay as
-they are, under names that are safe and unique; boxes are those of the upright pictures. What a layout
-cannot hold (difficult boxes, crowds, areas of masks) is counted. OUT appears once it is complete.
+Each SOURCE becomes a split of the new set; the SOURCE to read it is printed. Encoded pictures stay
+as they are, under names that are safe and unique; boxes are those of the upright pictures. What a
+layout cannot hold (difficult boxes, crowds, areas of masks) is counted. OUT appears once it is
+complete.
 
   arrayrecord  shards with the pictures, for pods and buckets
   voc          Annotations/, JPEGImages/, ImageSets/Main/SPLIT.txt, labels.txt; whole pixels
@@ -19,7 +20,6 @@ examples:
 import re
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-
 
 TARGETS = ("arrayrecord", "voc", "coco", "yolo")  # data.prepare.TARGETS, which is slow to import
 
@@ -44,7 +44,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--pictures", choices=("copy", "link"), default="copy", help=text)
     parser.add_argument("--dir", default="", help="where relative paths in a SOURCE start")
     add_selection(parser)
-    parser.add_argument("--shards", type=int, help="files for each split of arrayrecord (default: by size)")
+    text = "files for each split of arrayrecord (default: by size)"
+    parser.add_argument("--shards", type=int, help=text)
     parser.add_argument("--on-bad-record", choices=("error", "skip"), default="error")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier set at OUT")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")

@@ -23,6 +23,9 @@ MARK = "prepared.json"  # in a written folder, which may be overwritten only the
 SUFFIX_OF = {"JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
 OTHER_SUFFIXES = (".xml", ".txt", ".json")
 
+# Controls, line breaks, and what UTF-8 or XML 1.0 does not have.
+NOT_WRITABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+
 Usable = Iterator[tuple[int, Record, np.ndarray]]  # index, upright record, its picture
 
 
@@ -61,7 +64,7 @@ def prepare_dataset(
         on_bad_record: "error", or "skip" to skip a picture that cannot be decoded.
 
     Raises:
-        ValueError: the classes differ, or `to` cannot hold one; a source has no boxes; a split or
+        ValueError: the classes differ, or one cannot be written; a source has no boxes; a split or
             an option does not fit.
         FileExistsError: `out` exists and must not be replaced.
         BadRecord: a picture cannot be decoded, and `on_bad_record` is "error".
@@ -121,10 +124,10 @@ def _check_splits(splits: dict[str, Source], to: str) -> None:
     if len(all_classes) != 1:
         raise ValueError(f"all splits must have the same classes, got {[*all_classes]}.")
     for name in next(iter(all_classes)):
-        if to != "coco" and not (name.isprintable() and name.strip() == name and name):
+        if not name or name.strip() != name or NOT_WRITABLE.search(name):
             raise ValueError(
-                f"class {name!r} is not one line of printable text, which {to} needs; give it "
-                "another name, as with --rename, or write coco."
+                f"class {name!r} must be one line of text without blanks around it, to be written; "
+                "give it another name, as with --rename."
             )
     allowed = LAYOUTS[to].splits if to in LAYOUTS else ()
     for split, source in splits.items():
