@@ -83,5 +83,6 @@ def read_bytes(path: Path, limit: int = -1) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(limit)
-    except OSError as error:
-        raise BadRecord(f"{path}: cannot be read ({error.strerror}).") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with NUL
+        why = getattr(error, "strerror", None) or error
+        raise BadRecord(f"{path}: cannot be read ({why}).") from error
