@@ -199,18 +199,30 @@ def is_picture(path: str | Path) -> bool:
 def pictures_below(
     folder: str | Path, on_bad: Callable[[ValueError], None] | None = None
 ) -> list[Path]:
-    """List the pictures in `folder` and its subfolders, sorted by path; linked folders as well.
+    """List the pictures in `folder` and its subfolders; see `files_below`."""
+    return files_below(folder, PICTURE_SUFFIXES, on_bad)
+
+
+def files_below(
+    folder: str | Path,
+    suffixes: tuple[str, ...],
+    on_bad: Callable[[ValueError], None] | None = None,
+) -> list[Path]:
+    """List files in `folder` and its subfolders, sorted by path; linked folders as well.
 
     Each folder is listed once, however many links lead to it, so links may form loops. Hidden files
     and folders (.ipynb_checkpoints, ._a.jpg) and __MACOSX are left out, and so are folders, pipes
-    and sockets with the name of a picture. A broken link is listed.
+    and sockets with such a suffix. A broken link is listed.
+
+    Args:
+        suffixes: of the files, in lower case; theirs may be in any case.
 
     Raises:
         ValueError: a folder cannot be listed and `on_bad` is None; otherwise it gets the error.
     """
     root = os.path.realpath(folder)
     seen = {str(parent) for parent in Path(root).parents}  # a link to one of them is a loop
-    pictures, folders, links = [], [str(Path(folder))], []
+    files, folders, links = [], [str(Path(folder))], []
     while folders or links:
         place = folders.pop() if folders else links.pop(0)  # links last: own names come first
         real = os.path.realpath(place)
@@ -220,9 +232,9 @@ def pictures_below(
         for entry in _visible_entries(place, on_bad):
             if os.path.isdir(entry) if entry.is_symlink() else entry.is_dir():
                 (links if entry.is_symlink() else folders).append(entry.path)
-            elif is_picture(entry.name) and _is_file_or_broken_link(entry):
-                pictures.append(Path(entry.path))
-    return sorted(pictures)
+            elif entry.name.lower().endswith(suffixes) and _is_file_or_broken_link(entry):
+                files.append(Path(entry.path))
+    return sorted(files)
 
 
 def _visible_entries(folder: str, on_bad) -> list[os.DirEntry]:
