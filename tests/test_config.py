@@ -93,6 +93,15 @@ def test_pairs_are_set_one_by_one():
     assert config.loss.arguments == (("gain", 1.0), ("power", 2.0))
 
 
+def test_names_of_pairs_may_have_dots_and_blanks_and_values_are_text():
+    words = ["data.rename.car=vehicle", "data.rename.no. 5=1", "data.rename.a=b=c"]
+    config = with_overrides(Config(), [*words, "data.rename.car=None"])
+    assert config.data.rename == (("no. 5", "1"), ("a", "b=c"), ("car", "None"))
+    config = with_overrides(config, ["data.rename=(('x', 'y'),)", "optimizer.layer_rates.a.b=0"])
+    assert config.data.rename == (("x", "y"),)
+    assert config.optimizer.layer_rates == (("a.b", 0.0),)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -106,6 +115,11 @@ def test_pairs_are_set_one_by_one():
         ("loss.rescore=no", "config"),
         ("seed=1.5", "config"),
         ("model.classes=cat", "must hold several values"),
+        ("model.classes=cat,dog", "must hold several values"),
+        ("data.keep_classes=person", "must hold several values"),
+        ("data.rename=car", "must hold several values"),
+        ("data.rename=('car', 'bus')", "must be a tuple of pairs"),
+        ("data.rename.car", "give the value after ="),
         ("loss.arguments.power=high", "config"),
     ],
 )  # fmt: skip
@@ -136,3 +150,24 @@ def test_an_attribute_that_is_no_field_is_named():
     config.loss.box = "ciou"
     with pytest.raises(ValueError, match=r"config\.loss\.box is now config\.loss\.box_loss"):
         checked(config)
+
+
+def test_class_names_may_have_commas():
+    config = with_overrides(Config(), ["model.classes=('cat, black', 'dog')"])
+    assert checked(config).model.classes == ("cat, black", "dog")
+
+
+@pytest.mark.parametrize("value", ["cat,dog", "cat", {"cat": "dog"}])
+@pytest.mark.parametrize("field", ["keep_classes", "rename", "multiscale"])
+def test_a_text_or_dict_is_not_taken_for_a_tuple(field, value):
+    config = Config()
+    setattr(config.data, field, value)
+    with pytest.raises(ValueError, match=rf"data\.{field} must be a tuple.*, got "):
+        checked(config)
+
+
+def test_without_classes_of_the_model_those_to_keep_are_taken():
+    config = with_overrides(Config(), ["data.keep_classes=('b', 'a')"])
+    assert checked(config).model.classes == ("b", "a")
+    config = with_overrides(config, ["model.classes=('a', 'b')"])
+    assert checked(config).model.classes == ("a", "b")

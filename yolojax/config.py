@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import get_args, get_origin
 
 import dacite
 
+from yolojax.files import to_json
 from yolojax.suggestions import did_you_mean
 
 PACKAGE = Path(__file__).parent
@@ -90,6 +92,8 @@ class DataConfig:
     val_map: str | None = None  # 9000: a .map for `val` only; "" = by name; None = `map`
     labelled_map: str = ""  # 9000: a .map for `labelled`; "" = by wnid or name
     dir: str = ""  # where relative paths in a SOURCE start; also tfds' data_dir
+    keep_classes: tuple[str, ...] = ()  # boxes of other classes are left out; () = none are
+    rename: tuple[tuple[str, str], ...] = ()  # (class of the data, new name), before keep_classes
     image_size: tuple[int, int] = (416, 416)  # (height, width), multiples of 32
     multiscale: tuple[int, ...] = ()  # square sides to draw from in training; () = image_size only
     multiscale_every: int = 10  # batches between two draws (paper, section 2)
@@ -222,7 +226,7 @@ def flatten(fields: dict, prefix: str = "") -> dict:
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = json.loads(json.dumps(value))
+            flat[prefix + key] = json.loads(to_json(value))
     return flat
 
 
@@ -254,26 +258,40 @@ def from_dict(fields: dict) -> Config:
     # JSON has lists for tuples; people write whole numbers for floats.
     rules = dacite.Config(cast=[tuple, float], strict=True)
     try:
-        return dacite.from_dict(Config, with_new_names(fields), config=rules)
-    except (dacite.DaciteError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"config: {error}.") from error
+        fields = with_new_names(fields)
+        _check_tuples(fields)
+        return dacite.from_dict(Config, fields, config=rules)
+    except (dacite.DaciteError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"config: {' '.join(str(error).split())}.") from error
+
+
+def _check_tuples(fields: dict, schema: type = Config, prefix: str = "") -> None:
+    """Raise ValueError for a text or dict instead of a tuple, which the cast would take apart."""
+    for part in dataclasses.fields(schema):
+        value, name = fields.get(part.name), f"{prefix}{part.name}"
+        if dataclasses.is_dataclass(part.type) and isinstance(value, dict):
+            _check_tuples(value, part.type, f"{name}.")
+        if get_origin(part.type) is not tuple or value is None:
+            continue
+        items = value if get_origin(get_args(part.type)[0]) is tuple else ()
+        if isinstance(value, str | dict) or any(isinstance(item, str | dict) for item in items):
+            rule = "a tuple of pairs" if items else "a tuple, as ('cat',) or ('cat', 'dog')"
+            raise ValueError(f"{name} must be {rule}, got {value!r}")
 
 
 def checked(config: Config) -> Config:
-    """Return `config` with every value of its field's type.
+    """Return `config` with every value of its field's type, and with its classes.
+
+    Without model.classes and a tree they are data.keep_classes.
 
     Raises:
-        ValueError: an attribute is no field, a value has another type, or one class name holds
-            several.
+        ValueError: an attribute is no field, or a value has another type.
     """
     _check_attributes(config)
     config = from_dict(to_dict(config))
-    joined = [name for name in config.model.classes if "," in name]
-    if joined:
-        raise ValueError(
-            f"config.model.classes holds {joined[0]!r}; separate the classes, on the command line "
-            """as --config.model.classes="('cat', 'dog')"."""
-        )
+    model = config.model
+    if not (model.classes or model.tree or model.tree_file):
+        model.classes = config.data.keep_classes
     return config
 
 
@@ -306,7 +324,8 @@ def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
     """Set each FIELD=VALUE of `overrides`, as "model.width=0.25"; `config` stays as it is.
 
     A value is a Python literal, else it is text; a boolean field without a value becomes True. A
-    field of (name, number) pairs is also set pair by pair, as "loss.arguments.power=3".
+    field of pairs is also set pair by pair, as "loss.arguments.power=3" and "data.rename.car=bus";
+    the name, up to the first "=", may have dots and blanks, as in "data.rename.traffic light=lamp".
 
     Raises:
         ValueError: there is no such field, or the value has another type.
@@ -319,11 +338,10 @@ def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
     return config
 
 
-def _with_override(config: Config, name: str, equals: str, text: str) -> Config:
+def _with_override(config: Config, full: str, equals: str, text: str) -> Config:
     known = field_names()
-    head, _, key = name.rpartition(".")
-    is_pair = name not in known and head in known
-    name = head if is_pair else name
+    name = next((field for field in known if full.startswith(f"{field}.")), full)
+    key = full[len(name) + 1 :]  # of a pair
     if name not in known:
         raise ValueError(_no_field(name, known))
     fields = to_dict(config)
@@ -333,14 +351,16 @@ def _with_override(config: Config, name: str, equals: str, text: str) -> Config:
         owner, schema = owner[part], type(getattr(schema(), part))
     kind = schema.__annotations__[last]
     if not equals and kind is not bool:
-        raise ValueError(f"give the value after =, as in --config.{name}=VALUE.")
+        raise ValueError(f"give the value after =, as in --config.{full}=VALUE.")
     text = text if equals else "True"
+    if key:
+        if kind not in PAIRS:
+            raise ValueError(_no_field(full, known))
+        value = PAIRS[kind](text)
+        owner[last] = (*(pair for pair in owner[last] if pair[0] != key), (key, value))
+        return from_dict(fields)
     value = text if kind in (str, str | None) and text != "None" else _literal(text)
-    if is_pair:
-        if kind != tuple[tuple[str, float], ...]:
-            raise ValueError(_no_field(f"{name}.{key}", known))
-        value = (*(pair for pair in owner[last] if pair[0] != key), (key, value))
-    elif isinstance(owner[last], tuple) and not isinstance(value, tuple | list):
+    if isinstance(owner[last], tuple) and not isinstance(value, tuple | list):
         raise ValueError(
             "must hold several values, as in data.image_size=320,416 or "
             """--config.model.classes="('cat', 'dog')"."""
@@ -365,6 +385,10 @@ def _literal(text: str):
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
+
+
+# How the value of a (name, value) pair is read from the command line.
+PAIRS = {tuple[tuple[str, float], ...]: _literal, tuple[tuple[str, str], ...]: str}
 
 
 def is_smoke(arg: str | None) -> bool:

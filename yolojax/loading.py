@@ -4,6 +4,7 @@ The formats are the workdir of a run, a .safetensors file, and Darknet .weights.
 .weights is described by a .cfg or a config; published files are recognised.
 """
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -167,6 +168,8 @@ def _from_cfg(cfg: File, names: File | None) -> Config:
     classes = read_names(names) if names else None
     text = read_text(cfg, "a .cfg")
     parsed = parse_cfg(text, str(cfg))
+    if parsed.note:
+        print(parsed.note, file=sys.stderr)
     path = Path(cfg)
     return config_from_cfg(parsed, name=path.stem, classes=classes, text=text, folder=path.parent)
 

@@ -109,7 +109,7 @@ def test_text_ends_with_the_totals_and_the_head(capsys):
         (["yolov2_voc", "--image-size", "400", "416"], "try 384 or 416", 1),
         (["{here}/v2_narrow.cfg", "--classes", "3"], "are not for a .cfg", 2),
         (["{here}/v2_narrow.cfg", "--width", "0.5"], "are not for a .cfg", 2),
-        (["{here}/broken.cfg"], "broken.cfg:1: [net] without height", 1),
+        (["{here}/broken.cfg"], "broken.cfg: 3 problems. Line 1: [net] without height", 1),
     ],
 )
 def test_misuse_is_one_line(capsys, tmp_path, argv, message, status):

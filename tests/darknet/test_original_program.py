@@ -1,10 +1,12 @@
 """Ours against the C program, which runs here on the same .cfg, .weights and picture."""
 
 import re
+import subprocess
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import darknet_oracle as oracle
 import jax
 import numpy as np
@@ -17,7 +19,7 @@ from yolojax.darknet.config import config_from_cfg
 from yolojax.darknet.weights import save_weights
 from yolojax.heads.predictions import scores
 from yolojax.models import NETWORKS
-from yolojax.ops.boxes import xyxy_to_cxcywh
+from yolojax.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from yolojax.ops.nms import nms
 from yolojax.tasks import Task, build
 
@@ -170,3 +172,36 @@ def test_the_program_writes_the_same_bytes(name, tmp_path):
     with oracle.darknet(case.cfg, case.weights) as network:
         oracle.save_weights(network, tmp_path / "again.weights")
     assert (tmp_path / "again.weights").read_bytes() == case.weights.read_bytes()
+
+
+def test_the_cost_of_boxes_of_two_classes_at_one_anchor_is_the_program_s(tmp_path):
+    """One image of one colour, with boxes that a flip leaves in place: nothing here is random."""
+    net = "[net]\nheight=64\nwidth=64\nchannels=3\nlearning_rate=1e-7\nmax_batches=7\n"
+    head = "[region]\nclasses=3\nnum=2\nanchors=1,1,2,1\ncoords=4\njitter=0\nthresh=.6\nsoftmax=0\n"
+    conv = "[convolutional]\nfilters=16\nsize=32\nstride=32\nactivation=linear\n"
+    case = make_case(net + conv + head, tmp_path)
+    save_weights(case.weights, case.task.model, case.variables, 4)
+    box, labels = (0.5, 0.3, 0.6, 0.4), (0, 2)
+    files = {
+        "a.txt": "".join(f"{label} {' '.join(map(str, box))}\n" for label in labels),
+        "train.txt": f"{tmp_path}/a.png\n",
+        "names": "a\nb\nc\n",
+        "n.data": f"classes=3\ntrain={tmp_path}/train.txt\nnames={tmp_path}/names\n"
+        f"backup={tmp_path}\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    cv2.imwrite(f"{tmp_path}/a.png", np.full((64, 64, 3), 90, np.uint8))
+    command = ["stdbuf", "-oL", "darknet", "detector", "train", "n.data", "n.cfg", "n.weights"]
+    out = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    wanted = float(re.search(r"^5: ([\d.]+),", out, re.MULTILINE)[1])
+
+    raw = np.full((1, 64, 64, 3), 90 / 255, np.float32)
+    raw = jax.jit(case.task.model.apply)(case.variables, raw)
+    batch = {
+        "boxes": cxcywh_to_xyxy(np.float32([[box, box]])),
+        "labels": np.int32([labels]),
+        "mask": np.ones((1, 2), bool),
+    }
+    metrics = jax.jit(case.task.loss)(raw, batch, 5)[1]
+    assert metrics["darknet_cost"] == pytest.approx(wanted, rel=1e-4)

@@ -1,6 +1,5 @@
 """Read the results of the runs on disk: the numbers of each row, ready for JSON."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from yolojax.ablation.runs import Run, is_complete, run_of
 from yolojax.config import Config
 from yolojax.evaluation.evaluator import METRICS
 from yolojax.evaluation.significance import paired_difference, read_matches
+from yolojax.files import parse_json
 from yolojax.models.summary import layer_table, totals
 from yolojax.tasks import build_model
 from yolojax.visual.report import read_metrics
@@ -54,7 +54,8 @@ def _costs(config: Config) -> dict:
 
 
 def _numbers(runs: list[Run]) -> dict:
-    results = [json.loads((run.workdir / "eval" / "val.json").read_text()) for run in runs]
+    files = [run.workdir / "eval" / "val.json" for run in runs]
+    results = [parse_json(file.read_bytes(), file) for file in files]
     metric = runs[0].config.eval.metric
     scores = [result[metric] for result in results]
     if None in scores:

@@ -51,10 +51,11 @@ def with_data(config: Config, train: str, test: str, dir: str = "") -> Config:
     # Without a folder TFDS uses its default folder.
     place = os.path.abspath(place) if place or "tfds:" not in f"{train} {test}" else ""
     how = {"dir": place, "on_bad_record": config.data.on_bad_record}
+    how |= {"keep_classes": config.data.keep_classes, "rename": config.data.rename}
     model, classes = config.model, load_source(train, **how).classes
     if not (model.tree or model.tree_file):
         if set(classes) != set(model.classes):
             model = replace(model, classes=classes)
-        load_source(test, **how, classes=model.classes)
+        load_source(test, **how, classes=model.classes, strict=False)
     data = replace(config.data, train=train, val=test, dir=place)
     return replace(config, model=model, data=data, eval=replace(config.eval, every_images=0))

@@ -19,16 +19,15 @@ from yolojax.darknet.cfg_heads import (
     read_head,
     read_net,
 )
+from yolojax.darknet.cfg_keys import check_keys
 from yolojax.darknet.cfg_sections import (
+    Report,
     Section,
-    check_keys,
-    failure,
     flag,
     integer,
     number,
     numbers,
     read_sections,
-    refusal,
     short,
     word,
 )
@@ -60,8 +59,11 @@ ALIASES = {
     "soft": "softmax",
 }
 UNSUPPORTED = (
-    "activation", "batchnorm", "crnn", "deconv", "deconvolutional", "gru", "iseg", "l2norm",
-    "logistic", "lrn", "lstm", "normalization", "rnn", "upsample", "yolo",
+    "activation", "batchnorm", "contrastive", "conv_lstm", "crnn", "deconv", "deconvolutional",
+    "empty", "Gaussian_yolo", "gru", "history", "implicit", "iseg", "l2norm", "local_avgpool",
+    "logistic", "lrn", "lstm", "normalization", "reorg3d", "rnn", "sam", "scale_channels",
+    "silence", "upsample", "yolo",
+    "conv-extract", "conv-select", "extract", "select",  # of darkflow
 )  # fmt: skip
 
 
@@ -71,6 +73,7 @@ class Cfg(NamedTuple):
     net: Net
     table: Table
     head: Head
+    note: str = ""  # one line on what was ignored, or ""
 
 
 def read_cfg(path: str | Path) -> Cfg:
@@ -86,28 +89,53 @@ def read_cfg(path: str | Path) -> Cfg:
 def parse_cfg(text: str, file: str) -> Cfg:
     """Parse `text`; errors name `file` and the line.
 
+    The grammar: lines end in LF, CR LF or CR. "#" and ";" begin a comment at the start of a line,
+    after or before a blank, and behind a number or word, as "//" does there. Other lines are
+    [section] or key=value, with blanks anywhere around; a line of numbers alone continues the list
+    above it. Lists have commas or blanks between their numbers, and may end in a comma. The first
+    section is [net], then come layers (SECTIONS, ALIASES), then one head or none (TAILS). A key
+    has one value in its section. Keys that are not read are sorted by cfg_keys.check_keys.
+
     The layers have the names of the table in NETWORKS that they equal, or else those of their kind
     and index (conv07).
 
     Raises:
         ValueError: a section, key or value is unknown, out of range or not supported, or the layers
-            and the head do not fit together.
+            and the head do not fit together. It names all such problems; those of layers that do
+            not fit only once all shapes are known, and of these the first.
     """
-    sections = read_sections(text, file, ALIASES)
-    _check_kinds(sections, file)
-    net = read_net(sections[0])
+    report = Report(file)
+    sections = read_sections(text, report, ALIASES)
+    if not sections:
+        report.check()
+        raise ValueError(f"{file}: no sections; a .cfg has [net] and then the layers.")
+    _check_kinds(sections, report)
+    nets = [section for section in sections if section.kind == "net"]
+    net = read_net(nets[0] if nets else Section("net", 0, Report(file)))
     end = next((i for i, s in enumerate(sections) if s.kind in TAILS), len(sections))
-    body, tail = sections[1:end], sections[end:]
+    body = [section for section in sections[:end] if section.kind in SECTIONS]
+    tail = [section for section in sections[end:] if section.kind in (*SECTIONS, *TAILS)]
     _check_tail(tail)
     table = tuple(_read_layer(section, i) for i, section in enumerate(body))
     # A crop of the whole image fits any image size.
     table = tuple(Crop() if layer == Crop(net.height, net.width) else layer for layer in table)
-    if not any(isinstance(layer, WITH_PARAMETERS) for layer in table):
-        raise failure(file, sections[0].line, "no layer of this network has parameters")
-    output = _measure(table, body, (net.height, net.width, 3))
-    head = read_head(tail)
-    _check_head(head, output, body, tail)
-    return Cfg(net, _named(table), head)
+    head = read_head([section for section in tail if section.kind in TAILS])
+    if any(isinstance(layer, WITH_PARAMETERS) for layer in table):
+        if report.has_shapes:
+            _check_shapes(table, head, (net.height, net.width, 3), body, tail)
+    elif not report.problems:
+        report.refuse(sections[0].line, "no layer of this network has parameters")
+    report.check()
+    return Cfg(net, _named(table), head, report.note())
+
+
+def _check_shapes(
+    table: Table, head: Head, image: Shape, body: list[Section], tail: list[Section]
+) -> None:
+    """Refuse the first layer that does not fit, or a head that does not."""
+    output = _measure(table, body, image)
+    if output is not None:
+        _check_head(head, output, body, tail)
 
 
 def known_name(table: Table) -> str | None:
@@ -130,7 +158,7 @@ def _read_layer(section: Section, index: int) -> Layer:
     kind = SECTIONS[section.kind]
     check_keys(section, kind.keys, FIXED | kind.fixed_keys, (*IGNORED, *kind.ignored_keys))
     if kind is Crop and index:
-        raise refusal(section, "crop_height", "[crop] stands right behind [net] or nowhere")
+        section.refuse("crop_height", "[crop] stands right behind [net] or nowhere")
     values: dict = {}
     for name, key in kind.keys.items():
         values[name] = _read_key(section, name, key, values)
@@ -152,61 +180,59 @@ def _read_key(section: Section, name: str, key: Key, values: dict):
     else:
         read = integer if key.form is int else number
         value = read(section, name, default, key.low, high)
-    if rule := key.rule(value, values):
-        raise refusal(section, name, rule)
+    if name not in section.refused and (rule := key.rule(value, values)):
+        section.refuse(name, rule)
     return value
 
 
-def _check_kinds(sections: list[Section], file: str) -> None:
-    """Raise ValueError unless [net] comes first, and then sections that are supported."""
-    if not sections:
-        raise ValueError(f"{file}: no sections; a .cfg has [net] and then the layers.")
-    for i, section in enumerate(sections):
-        _check_kind(section)
-        if (section.kind == "net") != (i == 0):
-            raise failure(file, section.line, "[net] comes first, and once")
-
-
-def _check_kind(section: Section) -> None:
+def _check_kinds(sections: list[Section], report: Report) -> None:
+    """Refuse sections that are not supported, and a [net] that is not the first or missing."""
     known = ("net", *SECTIONS, *TAILS)
-    name = f"[{short(section.kind)}]"
-    if section.kind in UNSUPPORTED:
-        rule = "is not built here, where YOLOv1, YOLOv2, YOLO9000 and their classifiers are"
-        raise failure(section.file, section.line, f"{name} {rule}: {', '.join(SECTIONS)}")
-    if section.kind not in known:
-        hint = did_you_mean(section.kind[:60], (*known, *ALIASES), "[{}]")
-        rule = f"{name} is unknown; known: {', '.join(known)}"
-        raise ValueError(f"{failure(section.file, section.line, rule)}{hint}")
+    for i, section in enumerate(sections):
+        name, hint = f"[{short(section.kind)}]", ""
+        if section.kind in UNSUPPORTED:
+            rule = "is not built here, where YOLOv1, YOLOv2, YOLO9000 and their classifiers are"
+            rule = f"{name} {rule}"
+        elif section.kind not in known:
+            hint = did_you_mean(section.kind[:60], (*known, *ALIASES), "[{}]")
+            rule = f"{name} is unknown; known: {', '.join(known)}"
+        elif (section.kind == "net") != (i == 0):
+            rule = "[net] comes first, and once"
+        else:
+            continue
+        report.refuse(section.line, rule, hint=hint, shapes=True)
 
 
 def _check_tail(tail: list[Section]) -> None:
-    """Raise ValueError unless the last sections are one head, or softmax and cost."""
+    """Refuse sections behind the head, which is one section, or softmax and cost."""
     allowed = 2 if [section.kind for section in tail[:2]] == ["softmax", "cost"] else 1
     for section in tail[allowed:]:
         before = tail[0]
         rule = f"[{section.kind}] behind [{before.kind}] (line {before.line}), which must come last"
-        raise failure(section.file, section.line, rule)
+        section.report.refuse(section.line, rule, shapes=True)
 
 
-def _measure(table: Table, body: list[Section], image: Shape) -> Shape:
-    """Return the last output shape; raise ValueError where a layer does not fit or is too large."""
+def _measure(table: Table, body: list[Section], image: Shape) -> Shape | None:
+    """Return the last output shape; refuse a layer that does not fit or is too large -> None."""
     shapes, before, parameters = [], image, 0
     for layer, section in zip(table, body, strict=True):
         try:
             after = output_shape(layer, before, shapes)
         except ValueError as error:
-            raise failure(section.file, section.line, f"[{section.kind}] {error}") from error
+            section.report.refuse(section.line, f"[{section.kind}] {error}")
+            return None
         parameters += count_parameters(layer, before)
         if parameters > MAX_PARAMETERS:
             rule = f"with [{section.kind}] there are {parameters:,} parameters"
-            raise failure(section.file, section.line, f"{rule}; at most {MAX_PARAMETERS:,}")
+            section.report.refuse(section.line, f"{rule}; at most {MAX_PARAMETERS:,}")
+            return None
         shapes.append(after)
         before = after
     return before
 
 
 def _check_head(head: Head, output: Shape, body: list[Section], tail: list[Section]) -> None:
-    """Raise ValueError unless the last layer has the outputs that `head` reads."""
+    """Refuse a last layer without the outputs that `head` reads."""
     if isinstance(head, Classes):
         return
     if isinstance(head, Region):
@@ -219,7 +245,7 @@ def _check_head(head: Head, output: Shape, body: list[Section], tail: list[Secti
         formula = f"{numbers} (side, side, classes, num) of a [connected] layer"
         fits = output == (wanted,)
     if not fits:
-        head_section, last = tail[0], body[-1]
+        section, last = tail[0], body[-1]
         found = f"[{last.kind}] in line {last.line} gives {describe(output)}"
-        rule = f"[{head_section.kind}] reads {wanted} outputs, {formula}, but {found}"
-        raise failure(head_section.file, head_section.line, rule)
+        rule = f"[{section.kind}] reads {wanted} outputs, {formula}, but {found}"
+        section.report.refuse(section.line, rule)

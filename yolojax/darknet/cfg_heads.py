@@ -5,16 +5,14 @@ Defaults are those of Darknet's parser.c.
 
 from typing import NamedTuple
 
+from yolojax.darknet.cfg_keys import check_keys, check_required
 from yolojax.darknet.cfg_sections import (
     Section,
-    check_keys,
-    check_required,
     flag,
     integer,
     number,
     numbers,
     path,
-    refusal,
     word,
 )
 
@@ -22,7 +20,8 @@ MAX_SIDE = 8192  # of the images, in pixels
 MAX_CLASSES = 65536
 MAX_BOXES = 500  # of a cell
 MAX_CELLS = 1000  # in a row
-NET_FIXED = {"adam": 0, "channels": 3, "time_steps": 1}
+MAX_TRUTHS = 100_000  # ground-truth boxes of a picture
+NET_FIXED = {"channels": 3, "time_steps": 1}
 NET_IGNORED = (
     "B1", "B2", "center", "clip", "eps", "gamma", "inputs", "log", "max_ratio", "min_ratio",
     "notruth", "random", "scale", "seen", "step",
@@ -30,7 +29,7 @@ NET_IGNORED = (
 # Keys of every section but [net]: ignored ones, and those that change a .weights file.
 IGNORED = ("learning_rate", "onlyforward", "smooth", "stopbackward", "truth")
 FIXED = {"dontload": 0, "dontloadscales": 0, "dontsave": 0, "numload": 0}
-POLICIES = ("constant", "exp", "poly", "random", "sigmoid", "step", "steps")
+POLICIES = ("constant", "exp", "poly", "random", "sgdr", "sigmoid", "step", "steps")
 
 
 class Net(NamedTuple):
@@ -56,6 +55,8 @@ class Net(NamedTuple):
     aspect: float
     min_crop: int  # pixels; 0 is `width`
     max_crop: int  # pixels; 0 is twice `width`
+    flip: bool = True  # this and the next one are keys of AlexeyAB/darknet
+    letter_box: bool | None = None  # pad pictures to the aspect of the network; None: by the head
 
 
 class Region(NamedTuple):
@@ -77,6 +78,7 @@ class Region(NamedTuple):
     noobject_scale: float
     class_scale: float
     coord_scale: float
+    max: int = 30  # ground-truth boxes of a picture in training
 
 
 class Detection(NamedTuple):
@@ -95,6 +97,7 @@ class Detection(NamedTuple):
     noobject_scale: float
     class_scale: float
     coord_scale: float
+    max: int = 30  # ground-truth boxes of a picture in training
 
 
 class Classes(NamedTuple):
@@ -111,15 +114,16 @@ Head = Region | Detection | Classes
 def read_net(section: Section) -> Net:
     """Read [net].
 
-    Raises:
-        ValueError: as in all of this file, a value is out of range or does not fit another one.
+    As in all of this file, a value that is out of range or does not fit another one becomes a
+    problem of the section.
     """
     check_keys(section, Net._fields, NET_FIXED, NET_IGNORED)
     check_required(section, "channels", 3)
     batch = integer(section, "batch", 1, 1, 65536)
     subdivisions = integer(section, "subdivisions", 1, 1, 65536)
     if subdivisions > batch:
-        raise refusal(section, "subdivisions", f"must be at most batch, which is {batch}")
+        section.refuse("subdivisions", f"must be at most batch, which is {batch}")
+    letter_box = flag(section, "letter_box") if "letter_box" in section.values else None
     net = Net(
         height=integer(section, "height", None, 1, MAX_SIDE),
         width=integer(section, "width", None, 1, MAX_SIDE),
@@ -141,19 +145,19 @@ def read_net(section: Section) -> Net:
         aspect=number(section, "aspect", 1, 1e-3, 1e3),
         min_crop=integer(section, "min_crop", 0, 0, MAX_SIDE),
         max_crop=integer(section, "max_crop", 0, 0, MAX_SIDE),
+        flip=bool(integer(section, "flip", 1, 0, 1)),
+        letter_box=letter_box,
     )
-    if net.policy == "steps":
+    if net.policy == "steps" and not section.refused & {"steps", "scales"}:
         _check_steps(section, net)
     return net
 
 
 def _check_steps(section: Section, net: Net) -> None:
     if not net.steps or list(net.steps) != sorted(net.steps):
-        raise refusal(section, "steps", "must rise, as in steps=400000,450000, for policy=steps")
-    if len(net.scales) != len(net.steps):
-        raise refusal(
-            section, "scales", f"must have a number for each of the {len(net.steps)} steps"
-        )
+        section.refuse("steps", "must rise, as in steps=400000,450000, for policy=steps")
+    elif len(net.scales) != len(net.steps):
+        section.refuse("scales", f"must have a number for each of the {len(net.steps)} steps")
 
 
 def read_head(tail: list[Section]) -> Head:
@@ -166,16 +170,17 @@ def read_head(tail: list[Section]) -> Head:
 
 def _read_region(section: Section) -> Region:
     fixed = {"background": 0, "classfix": 0, "coords": 4, "log": 0, "sqrt": 0}
-    check_keys(section, Region._fields, FIXED | fixed, (*IGNORED, "absolute", "mask_scale", "max"))
+    fixed |= {"new_coords": 0, "scale_x_y": 1}
+    check_keys(section, Region._fields, FIXED | fixed, (*IGNORED, "absolute", "mask_scale"))
     num = integer(section, "num", 1, 1, MAX_BOXES)
     priors = numbers(section, "anchors", 1e-6, 1e6)
-    if len(priors) != 2 * num:
+    if len(priors) != 2 * num and not section.refused & {"anchors", "num"}:
         rule = (
             f"must have the width and height of num={num} anchors; {len(priors)} numbers are there"
         )
-        raise refusal(section, "anchors", rule)
+        section.refuse("anchors", rule)
     return Region(
-        anchors=tuple(zip(priors[::2], priors[1::2], strict=True)),
+        anchors=tuple(zip(priors[::2], priors[1::2], strict=False)),
         classes=integer(section, "classes", 20, 1, MAX_CLASSES),
         num=num,
         softmax=flag(section, "softmax"),
@@ -189,7 +194,7 @@ def _read_region(section: Section) -> Region:
 
 def _read_detection(section: Section) -> Detection:
     fixed = {"coords": 4, "forced": 0, "reorg": 0}
-    check_keys(section, Detection._fields, FIXED | fixed, (*IGNORED, "max"))
+    check_keys(section, Detection._fields, FIXED | fixed, IGNORED)
     check_required(section, "coords", 4)
     return Detection(
         classes=integer(section, "classes", 1, 1, MAX_CLASSES),
@@ -207,9 +212,18 @@ def _shared(section: Section) -> dict:
     return {
         "rescore": flag(section, "rescore"),
         "jitter": number(section, "jitter", 0.2, 0, 1),
-        "random": flag(section, "random"),
+        "random": _random(section),
+        "max": integer(section, "max", 30, 1, MAX_TRUTHS),
         **{key: number(section, key, 1, 0, 1e6) for key in scales},
     }
+
+
+def _random(section: Section) -> bool:
+    """Read random: 0 or 1, and in AlexeyAB/darknet also the largest factor of the size."""
+    value = number(section, "random", 0, 0, 100)
+    if value not in (0, 1):
+        section.report.notes.append(f"random={value:g} is taken as 1")
+    return value > 0
 
 
 def _read_softmax(section: Section) -> Classes:

@@ -1,10 +1,11 @@
 """The text of a Darknet .cfg: sections of key=value lines, and values within their ranges.
 
-Every error is a ValueError that starts with FILE:LINE.
+What is wrong is recorded in a Report, so that one error can name all of it.
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from yolojax.files import check_length
@@ -12,10 +13,95 @@ from yolojax.suggestions import did_you_mean
 
 MAX_SECTIONS = 1000
 MAX_ITEMS = 1000  # of a list
+BROKEN_LINE = ""  # in Section.refused, in place of a key
+SHOWN = 12  # problems of a file in one error, and settings in a note
+LINES = 5  # of one problem
 LINE_END = re.compile(r"\r\n|\r|\n")
-COMMENT = re.compile(r"(?:^|(?<=\s))[#;].*")
+COMMENT = re.compile(r"(?:^|(?<=\s))[#;].*|[#;](?:\s.*|$)")
+VALUE_COMMENT = re.compile(r"[#;].*|//.*")  # of numbers and words; file names may hold these
+MORE_NUMBERS = re.compile(r"[-+0-9.eE,\s]*[0-9][-+0-9.eE,\s]*", re.ASCII)
+LIST_END = ", \t\\"  # of a list that the next line continues
+COMMA = re.compile(r"\s*,\s*|\s+")
 INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?", re.ASCII)
+# Keys without which the shapes of the layers, or of what the head reads, are unknown.
+SHAPE_KEYS = {
+    "channels", "classes", "coords", "crop_height", "crop_width", "dilation", "extra",
+    "filters", "flatten", "from", "groups", "height", "layers", "num", "output", "pad",
+    "padding", "reverse", "side", "size", "stride", "stride_x", "stride_y", "width",
+}  # fmt: skip
+
+
+class Problem(NamedTuple):
+    """What is wrong in a line."""
+
+    line: int
+    rule: str
+    hint: str  # a sentence behind the rule, or ""
+
+
+@dataclass
+class Report:
+    """What is wrong in a .cfg, and what its user should know.
+
+    Attributes:
+        file: for messages.
+        problems: for which the file is refused.
+        ignored: settings without effect on inference, as "mosaic=1".
+        unknown: settings that Darknet has no key for, as "foo=3".
+        notes: other sentences.
+        has_shapes: whether all values that shapes depend on were read.
+    """
+
+    file: str
+    problems: list[Problem] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    has_shapes: bool = True
+
+    def refuse(self, line: int, rule: str, *, hint: str = "", shapes: bool = False) -> None:
+        """Record that `line` breaks `rule`; with `shapes` they are unknown from here on."""
+        self.problems.append(Problem(line, rule, hint))
+        self.has_shapes = self.has_shapes and not shapes
+
+    def check(self) -> None:
+        """Raise ValueError with all problems, if there are any."""
+        if not self.problems:
+            return
+        lines: dict[tuple[str, str], list[int]] = {}
+        for problem in sorted(self.problems, key=lambda problem: problem.line):
+            lines.setdefault((problem.rule, problem.hint), []).append(problem.line)
+        ((rule, hint), (first, *others)), *more = lines.items()
+        if not more:
+            also = f" (also in {_lines(others)})" if others else ""
+            raise ValueError(f"{self.file}:{first}: {rule}{also}.{hint}")
+        texts = [
+            f"{_lines(numbers).capitalize()}: {rule}.{hint}"
+            for (rule, hint), numbers in list(lines.items())[:SHOWN]
+        ]
+        left = f" And {len(lines) - SHOWN} more." if len(lines) > SHOWN else ""
+        raise ValueError(f"{self.file}: {len(lines)} problems. {' '.join(texts)}{left}")
+
+    def note(self) -> str:
+        """Return what the user should know in one line, or ""."""
+        ignored, unknown = (_listed(dict.fromkeys(n)) for n in (self.ignored, self.unknown))
+        parts = [
+            ignored and f"ignored, no effect on inference: {ignored}",
+            unknown and f"ignored, no keys of Darknet: {unknown}",
+            *dict.fromkeys(self.notes),
+        ]
+        text = "; ".join(part for part in parts if part)
+        return f"{self.file}: {text}" if text else ""
+
+
+def _lines(numbers: list[int]) -> str:
+    return f"line{'s' * (len(numbers) > 1)} {_listed(numbers, LINES)}"
+
+
+def _listed(items: Collection, most: int = SHOWN) -> str:
+    left = f" and {len(items) - most} more" if len(items) > most else ""
+    return f"{', '.join(map(str, list(items)[:most]))}{left}"
 
 
 class Value(NamedTuple):
@@ -25,13 +111,39 @@ class Value(NamedTuple):
     line: int
 
 
-class Section(NamedTuple):
-    """A [kind] and the lines below it."""
+@dataclass(frozen=True)
+class Section:
+    """A [kind] and the lines below it.
+
+    Attributes:
+        kind: the name, without aliases.
+        line: of the name.
+        report: of the file.
+        values: the first value of each key.
+        repeats: further values that differ from the first.
+        refused: keys whose values, or whose absence, are problems.
+    """
 
     kind: str
-    values: dict[str, Value]
-    file: str
     line: int
+    report: Report
+    values: dict[str, Value] = field(default_factory=dict)
+    repeats: list[tuple[str, Value]] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
+
+    def refuse(self, key: str, rule: str, hint: str = "") -> None:
+        """Record that the value of `key`, or its absence, breaks `rule`."""
+        if key not in self.values and self.refused & {key, BROKEN_LINE}:
+            return  # its line is a problem already
+        self.refused.add(key)
+        line, text = self.line, f"[{self.kind}] without {key}: {rule}"
+        if key in self.values:
+            line, text = self.values[key].line, f"[{self.kind}] {self.setting(key)}: {rule}"
+        self.report.refuse(line, text, hint=hint, shapes=key in SHAPE_KEYS)
+
+    def setting(self, key: str) -> str:
+        """Return "key=value", shortened."""
+        return f"{short(key)}={short(self.values[key].text)}"
 
 
 def read_lines(text: str) -> list[tuple[int, str]]:
@@ -41,61 +153,54 @@ def read_lines(text: str) -> list[tuple[int, str]]:
     return [(number, line) for number, line in stripped if line]
 
 
-def read_sections(text: str, file: str, aliases: dict[str, str]) -> list[Section]:
+def read_sections(text: str, report: Report, aliases: dict[str, str]) -> list[Section]:
     """Split `text` into sections; `aliases` maps other names of a kind to it.
 
+    A line of numbers alone continues the list above it. Other lines that are neither [section] nor
+    key=value are problems.
+
     Raises:
-        ValueError: a line is neither [section] nor key=value, or a key has two values.
+        ValueError: `text` is too long or has too many sections.
     """
-    check_length(len(text), file)
+    check_length(len(text), report.file)
     sections: list[Section] = []
     for line, content in read_lines(text):
         if content.startswith("["):
-            name = _section_name(content, file, line)
-            sections.append(Section(aliases.get(name, name), {}, file, line))
+            name = content[1:].removesuffix("]").strip()
+            sections.append(Section(aliases.get(name, name), line, report))
+            if not content.endswith("]"):
+                rule = f"a section is [name] alone on its line, got {short(content)!r}"
+                _refuse_line(sections[-1], line, rule)
             if len(sections) > MAX_SECTIONS:
-                raise failure(file, line, f"a .cfg may have {MAX_SECTIONS} sections, no more")
+                rule = f"a .cfg may have {MAX_SECTIONS} sections, no more"
+                raise ValueError(f"{report.file}:{line}: {rule}.")
         elif not sections:
-            raise failure(file, line, f"a .cfg starts with [net], got {short(content)!r}")
+            report.refuse(line, f"a .cfg starts with [net], got {short(content)!r}", shapes=True)
         else:
-            add_value(sections[-1].values, content, file, line)
+            _add_line(sections[-1], content, line)
     return sections
 
 
-def _section_name(content: str, file: str, line: int) -> str:
-    if not content.endswith("]"):
-        raise failure(file, line, f"a section is [name] alone on its line, got {short(content)!r}")
-    return content[1:-1].strip()
+def _refuse_line(section: Section, line: int, rule: str) -> None:
+    section.refused.add(BROKEN_LINE)
+    section.report.refuse(line, rule, shapes=True)
 
 
-def add_value(values: dict[str, Value], content: str, file: str, line: int) -> None:
-    """Add the line `content`, key=value, to `values`.
-
-    Raises:
-        ValueError: it is not such a line, or the key already has another value.
-    """
+def _add_line(section: Section, content: str, line: int) -> None:
+    """Add the line `content`, key=value or more numbers of the list above, to `section`."""
+    if section.values and MORE_NUMBERS.fullmatch(content):
+        key = next(reversed(section.values))
+        text, first = section.values[key]
+        section.values[key] = Value(f"{text.rstrip(LIST_END)}, {content.lstrip(', ')}", first)
+        section.report.notes.append(f"{short(key)} goes on in line {line}")
+        return
     key, equals, text = (part.strip() for part in content.partition("="))
     if not (key and equals and text):
-        raise failure(
-            file, line, f"a line is [section], key=value or # comment, got {short(key)!r}"
-        )
-    before = values.setdefault(key, Value(text, line))
-    if before.text != text:
-        rule = f"{short(key)} is {short(before.text)} in line {before.line} and {short(text)} here"
-        raise failure(file, line, f"{rule} (Darknet takes the first); leave one of them out")
-
-
-def failure(file: str, line: int, rule: str) -> ValueError:
-    """Return the error that `line` of `file` breaks `rule`."""
-    return ValueError(f"{file}:{line}: {rule}.")
-
-
-def refusal(section: Section, key: str, rule: str) -> ValueError:
-    """Return the error that the value of `key`, or its absence, breaks `rule`."""
-    if key not in section.values:
-        return failure(section.file, section.line, f"[{section.kind}] without {key}: {rule}")
-    text, line = section.values[key]
-    return failure(section.file, line, f"[{section.kind}] {key}={short(text)}: {rule}")
+        rule = f"a line is [section], key=value or # comment, got {short(content)!r}"
+        _refuse_line(section, line, rule)
+        return
+    if section.values.setdefault(key, Value(text, line)).text != text:
+        section.repeats.append((key, Value(text, line)))
 
 
 def short(text: str) -> str:
@@ -104,7 +209,10 @@ def short(text: str) -> str:
 
 
 def integer(section: Section, key: str, default: int | None, low: int, high: int) -> int:
-    """Read the whole number `key` from `low` to `high`; without a default it is required."""
+    """Read the whole number `key` from `low` to `high`; without a default it is required.
+
+    As for all readers below, what is wrong becomes a problem of the section.
+    """
     return _ranged(section, key, default, low, high, INTEGER, "a whole number")
 
 
@@ -114,15 +222,18 @@ def number(section: Section, key: str, default: float | None, low: float, high: 
 
 
 def _ranged(section, key, default, low, high, form, what):
-    rule = f"must be {what} from {low} to {high}"
-    if key not in section.values:
-        if default is None:
-            raise refusal(section, key, rule)
+    if key not in section.values and default is not None:
         return default
-    value = _parsed(section.values[key].text, form)
+    value = _parsed(bare(section.values[key].text), form) if key in section.values else None
     if value is None or not low <= value <= high:
-        raise refusal(section, key, rule)
+        section.refuse(key, f"must be {what} from {low} to {high}")
+        return low if default is None else default
     return value
+
+
+def bare(text: str) -> str:
+    """Return the text of a number or word without a comment behind it."""
+    return VALUE_COMMENT.sub("", text).strip()
 
 
 def _parsed(text: str, form: re.Pattern):
@@ -138,15 +249,19 @@ def flag(section: Section, key: str) -> bool:
 
 
 def numbers(section: Section, key: str, low: float, high: float, whole: bool = False) -> tuple:
-    """Read the list `key` of numbers from `low` to `high`; () where it is missing."""
+    """Read the list `key` of numbers from `low` to `high`; () where it is missing.
+
+    Commas or blanks are between them; one comma may follow the last.
+    """
     if key not in section.values:
         return ()
     form, what = (INTEGER, "whole numbers") if whole else (NUMBER, "numbers")
-    items = section.values[key].text.split(",", MAX_ITEMS)
-    values = tuple(_parsed(item.strip(), form) for item in items)
-    rule = f"must be {what} from {low} to {high} with commas between, at most {MAX_ITEMS}"
+    text = bare(section.values[key].text).removesuffix(",").rstrip()
+    values = tuple(_parsed(item, form) for item in COMMA.split(text, MAX_ITEMS))
     if any(value is None or not low <= value <= high for value in values):
-        raise refusal(section, key, rule)
+        rule = f"must be {what} from {low} to {high} with commas between, at most {MAX_ITEMS}"
+        section.refuse(key, rule)
+        return ()
     return values
 
 
@@ -154,41 +269,14 @@ def word(section: Section, key: str, default: str, known: Collection[str]) -> st
     """Read the value of `key`, one of `known`."""
     if key not in section.values:
         return default
-    text = section.values[key].text
+    text = bare(section.values[key].text)
     if text not in known:
-        rule = f"known: {', '.join(sorted(known))}"
-        raise ValueError(f"{refusal(section, key, rule)}{did_you_mean(text[:60], known)}")
+        hint = did_you_mean(text[:60], known)
+        section.refuse(key, f"known: {', '.join(sorted(known))}", hint)
+        return default
     return text
 
 
 def path(section: Section, key: str) -> str:
     """Read the file name in `key`; "" where it is missing."""
     return section.values[key].text if key in section.values else ""
-
-
-def check_keys(
-    section: Section, read: Iterable[str], fixed: dict[str, int], ignored: Iterable[str] = ()
-) -> None:
-    """Raise ValueError for an unknown key, or one that asks for what is not built here.
-
-    Args:
-        section: the section.
-        read: the keys whose values are used.
-        fixed: keys that change the numbers, which are supported with this value only.
-        ignored: keys without effect here, mostly for training in Darknet.
-    """
-    known = {*read, *fixed, *ignored}
-    for key, value in section.values.items():
-        if key not in known:
-            hint = did_you_mean(key[:60], known)
-            rule = f"[{section.kind}] has no key {short(key)!r}; known: {', '.join(sorted(known))}"
-            raise ValueError(f"{failure(section.file, value.line, rule)}{hint}")
-    for key, value in fixed.items():
-        if key in section.values and number(section, key, None, -1e9, 1e9) != value:
-            raise refusal(section, key, f"only {key}={value} is built here")
-
-
-def check_required(section: Section, key: str, value: int) -> None:
-    """Raise ValueError unless `key` is there; `value` is the one that is built here."""
-    if key not in section.values:
-        raise refusal(section, key, f"only {key}={value} is built here")

@@ -72,8 +72,17 @@ def _net(config: Config, head: str) -> dict:
         "saturation": views.saturation,
         "exposure": views.exposure,
         "hue": views.hue,
+        **_fork_keys(views, data.letterbox, head),
         **_schedule(optimizer),
     }
+
+
+def _fork_keys(views, letterbox: bool, head: str) -> dict:
+    """Return the values of keys that only AlexeyAB/darknet has, where they are not the default."""
+    values = {} if views.flip else {"flip": 0}
+    if head != "classes" and letterbox != (head == "region"):
+        values["letter_box"] = letterbox
+    return values
 
 
 def _crops(data: DataConfig) -> dict:
@@ -153,6 +162,7 @@ def _shared(config: Config, head: str) -> dict:
         "coords": 4,
         "jitter": config.data.augment.jitter,
         "rescore": loss.rescore,
+        "max": config.data.max_boxes,
         **{f"{part}_scale": _weight(loss, part, make_loss) for part in PARTS},
     }
 

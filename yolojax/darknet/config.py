@@ -51,8 +51,8 @@ def config_from_cfg(
     * A network of NETWORKS is set by its name, any other by `text` in config.model.cfg.
     * A class tree becomes part of the config. The .map of the training labels is set as a path if
       the file exists.
-    * Images are resized as in the C program, with letterboxing for [region] only, and batch
-      normalisation has the epsilon of its CPU version.
+    * Images are resized as in the C program, with letterboxing for [region] only unless [net] has
+      letter_box, and batch normalisation has the epsilon of its CPU version.
     * A step before the first update (Darknet's files have steps=-1,...) scales the learning rate
       from the start, as intended. Darknet compares it as unsigned and never reaches it.
     * Without max_batches, the length of the training is that of a default Config.
@@ -155,22 +155,27 @@ def _model_fields(head: Head) -> dict:
 def _data_config(cfg: Cfg, folder: Path) -> DataConfig:
     net, head = cfg.net, cfg.head
     colours = {"hue": net.hue, "saturation": net.saturation, "exposure": net.exposure}
-    data = DataConfig(image_size=(net.height, net.width), resize="darknet", letterbox=False)
+    letterbox = isinstance(head, Region) if net.letter_box is None else net.letter_box
+    size = (net.height, net.width)
+    data = DataConfig(image_size=size, resize="darknet", letterbox=letterbox)
+    flip = AugmentConfig.flip if net.flip else 0.0
     if isinstance(head, Classes):
         # Range of the shorter side in pixels; default w to 2 * w (parser.c).
         least, most = net.min_crop or net.width, net.max_crop or 2 * net.width
         scales = (least / net.width, most / net.width)
         views = ClassifierAugmentConfig(
-            scales=scales, angle=net.angle, aspect=net.aspect, **colours
+            scales=scales, angle=net.angle, aspect=net.aspect, flip=flip, **colours
         )
         return replace(data, classifier=views)
+    data = replace(data, max_boxes=head.max)
     if isinstance(head, Detection):
-        augment = AugmentConfig(geometry="crop", jitter=head.jitter, **colours)
+        augment = AugmentConfig(geometry="crop", jitter=head.jitter, flip=flip, **colours)
         return replace(data, augment=augment)
-    augment = AugmentConfig(geometry="letterbox", jitter=head.jitter, **colours)
+    geometry = "letterbox" if letterbox else "crop"
+    augment = AugmentConfig(geometry=geometry, jitter=head.jitter, flip=flip, **colours)
     sizes = SIZES if head.random else ()
     nodes = find_beside(head.map, folder) if head.tree and head.map else None
-    data = replace(data, augment=augment, letterbox=True, multiscale=sizes)
+    data = replace(data, augment=augment, multiscale=sizes)
     return replace(data, map=str(nodes)) if nodes else data
 
 

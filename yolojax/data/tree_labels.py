@@ -1,8 +1,9 @@
 """Mapping the classes of a data set to nodes of a WordTree."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,16 @@ class MappedSource:
     def notes(self) -> list[str]:
         """The notes of `source`."""
         return self.source.notes
+
+    @property
+    def original_ids(self) -> Mapping[str, Any]:
+        """The ids of the pictures in the annotation file of `source`."""
+        return getattr(self.source, "original_ids", {})
+
+    @property
+    def annotated(self) -> bool:
+        """Whether `source` has ground truth."""
+        return getattr(self.source, "annotated", True)
 
     @property
     def category_ids(self) -> tuple[int, ...]:

@@ -4,7 +4,6 @@ Tensors are float32 and named COLLECTION/LAYER/LEAF, as params/stage1_conv1/kern
 "format", "config" (JSON) and "seen".
 """
 
-import json
 import os
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from yolojax.config import Config, from_dict, to_dict
-from yolojax.files import open_atomic
+from yolojax.files import open_atomic, parse_json, to_json
 from yolojax.models.network import variable_shapes
 from yolojax.tasks import build
 
@@ -26,7 +25,7 @@ def save_tensors(path: str | Path, config: Config, variables: dict, seen: int) -
     tensors = {
         name: np.ascontiguousarray(leaf, np.float32) for name, leaf in flat(variables).items()
     }
-    about = {"format": FORMAT, "config": json.dumps(to_dict(config)), "seen": str(int(seen))}
+    about = {"format": FORMAT, "config": to_json(to_dict(config)), "seen": str(int(seen))}
     with open_atomic(path) as file:
         mode = os.fstat(file.fileno()).st_mode
         save_file(tensors, file.name, about)
@@ -41,7 +40,10 @@ def load_tensors(path: str | Path) -> tuple[Config, dict, int]:
         ValueError: the file is damaged, from another program, or does not fit its config.
     """
     config, seen = read_about(path)
-    model = build(config).model
+    try:
+        model = build(config).model
+    except ValueError as error:
+        raise ValueError(f"{path}: its config is damaged: {error}") from error
     expected = flat(variable_shapes(model, config.data.image_size))
     with _opened(path) as file:
         check_names(path, set(file.keys()), set(expected))
@@ -61,7 +63,8 @@ def read_about(path: str | Path) -> tuple[Config, int]:
             "`yolojax convert` describe their network."
         )
     try:
-        return from_dict(json.loads(about["config"])), int(about["seen"])
+        fields = parse_json(about["config"], "its config")
+        return from_dict(fields), int(about["seen"])
     except (KeyError, ValueError, AttributeError) as error:  # AttributeError: a list, not a dict
         raise ValueError(f"{path}: its metadata is damaged: {error}") from error
 

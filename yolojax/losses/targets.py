@@ -61,3 +61,26 @@ def ignored(assignment: Assignment, rule: str, threshold: float):
     """
     near = False if rule == "none" else assignment.best_iou > threshold
     return assignment.responsible | near
+
+
+def class_targets(assignment: Assignment, labels, classes: int, activation: str):
+    """Return the wanted probabilities [B, H, W, A, C] of the classes at responsible positions.
+
+    With a softmax the last ground-truth box at a position has the only 1. With sigmoids each box
+    there sets that of its class: region_layer.c, delta_region_class with `tag`. (The C program
+    takes a probability of class 0 that is rounded to its target for a position without boxes.)
+
+    Args:
+        assignment: from `matcher.assign`.
+        labels: int32 [B, M], of the ground-truth boxes.
+        classes: C.
+        activation: a key of heads.yolov2.ACTIVATIONS.
+    """
+    if activation == "softmax":
+        return jax.nn.one_hot(assignment.labels, classes)
+    position, valid = assignment.candidates
+    valid = valid & assignment.gt_mask[..., None]
+    wanted = jnp.zeros((len(labels), assignment.labels[0].size, classes))
+    image = jnp.arange(len(labels))[:, None, None]
+    wanted = wanted.at[image, position, labels[..., None]].max(valid.astype(wanted.dtype))
+    return wanted.reshape(*assignment.labels.shape, classes)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from yolojax.heads.yolov2 import AnchorOutputs, class_probs
 from yolojax.losses.matcher import MIN_SIZE, Assignment
-from yolojax.losses.targets import Targets
+from yolojax.losses.targets import Targets, class_targets
 from yolojax.ops.boxes import cxcywh_to_xyxy, iou
 from yolojax.suggestions import choose
 
@@ -265,7 +265,7 @@ def flat_class_term(
         count = outputs.logits.shape[-1]
         factors = _class_factors(class_weights, count)
         weight = class_weight * assignment.responsible * factors[assignment.labels]
-        target = jax.nn.one_hot(assignment.labels, count)
+        target = class_targets(assignment, batch["labels"], count, class_activation)
         target = (1 - label_smoothing) * target + label_smoothing / count
         probs = class_probs(outputs.logits, class_activation)
         delta = Square(probs, target, weight[..., None])

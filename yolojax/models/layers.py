@@ -58,7 +58,8 @@ class Layer:
 
     section: ClassVar[str]  # of a .cfg
     keys: ClassVar[dict[str, Key]] = {}  # of the section
-    fixed_keys: ClassVar[dict[str, int]] = {}  # keys that must have this value
+    # Keys that must have this value: a number, a word, or "=" and the key with the same value.
+    fixed_keys: ClassVar[dict[str, int | str]] = {}
     ignored_keys: ClassVar[tuple[str, ...]] = ()  # keys for training in Darknet
     file_axes: ClassVar[dict[str, tuple[int, ...]]] = {}  # of a file's array, in a leaf's order
     takes_vectors: ClassVar[bool] = False  # works behind a connected layer
@@ -132,7 +133,12 @@ class Conv(Layer):
         "padding": Key(default=0, high=MAX_SIZE),
         "activation": ACTIVATION,
     }
-    fixed_keys: ClassVar = {"binary": 0, "dot": 0, "flipped": 0, "xnor": 0}
+    fixed_keys: ClassVar = {
+        **dict.fromkeys(("antialiasing", "bin_output", "binarize", "binary", "cbn"), 0),
+        **dict.fromkeys(("coordconv", "dot", "flipped", "reverse", "rotate"), 0),
+        **dict.fromkeys(("stretch", "stretch_sway", "sway", "xnor"), 0),
+        **{"dilation": 1, "share_index": -1000000000, "stride_x": "=stride", "stride_y": "=stride"},
+    }
     file_axes: ClassVar = {"kernel": (2, 3, 1, 0)}  # [out, in / groups, k, k]
 
     @classmethod
@@ -306,6 +312,10 @@ class MaxPool(Layer):
             high=lambda values: 2 * (values["size"] - 1),  # no window of padding alone
         ),
     }
+    fixed_keys: ClassVar = {
+        **dict.fromkeys(("antialiasing", "maxpool_depth", "maxpool_zero_nonmax"), 0),
+        **{"out_channels": 1, "stride_x": "=stride", "stride_y": "=stride"},
+    }
 
     @classmethod
     def from_keys(cls, values: dict) -> "MaxPool":
@@ -364,6 +374,7 @@ class Route(Layer):
             ),
         )
     }
+    fixed_keys: ClassVar = {"group_id": 0, "groups": 1}
     takes_vectors = True
 
     def sources(self, index: int) -> tuple[int, ...]:
@@ -406,6 +417,7 @@ class Shortcut(Layer):
         "activation": ACTIVATION._replace(default="linear"),
     }
     fixed_keys: ClassVar = {"alpha": 1, "beta": 1}
+    fixed_keys |= {"weights_type": "none", "weights_normalization": "none"}
 
     def sources(self, index: int) -> tuple[int, ...]:
         """The layer above and the other one."""

@@ -1,6 +1,5 @@
 """The records of a run: progress bar, metrics.jsonl, TensorBoard; checks for NaN."""
 
-import json
 import math
 import sys
 import time
@@ -21,6 +20,7 @@ from yolojax.files import (
     ignore_full_disk,
     open_atomic,
     read_json_lines,
+    to_json,
     write_text,
 )
 from yolojax.progress import progress
@@ -145,7 +145,7 @@ class RunLog:
         if not disk_has_space(self.workdir):
             return
         with ignore_full_disk():
-            self.lines.write(json.dumps({"step": step, "images": images} | values) + "\n")
+            self.lines.write(to_json({"step": step, "images": images} | values) + "\n")
             self.lines.flush()
         for name, value in values.items():
             if not isinstance(value, str):
@@ -227,7 +227,7 @@ def _truncate_after(path: Path, step: int) -> None:
     """Remove the lines after `step`, and damaged ones: a killed run may leave half a line."""
     if path.exists():
         entries = [e for e in read_json_lines(path, ["step", "images"]) if e["step"] <= step]
-        write_text(path, "".join(f"{json.dumps(entry)}\n" for entry in entries))
+        write_text(path, "".join(f"{to_json(entry)}\n" for entry in entries))
 
 
 def check_finite(values: dict[str, float], step: int, batch: dict, folder: Path) -> None:

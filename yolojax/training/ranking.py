@@ -4,12 +4,11 @@ The score of a checkpoint is stored with its ranking, {name: value} of all that 
 Scores of different rankings are never compared.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from yolojax.config import Config, flatten, to_dict
-from yolojax.files import is_number
+from yolojax.files import is_number, to_json
 
 UNSCORED = -1.0  # metric of a checkpoint saved between two evaluations: never the best
 DATA_FIELDS = ("val", "map", "val_map", "image_size", "letterbox", "resize")
@@ -85,5 +84,5 @@ class BestOfEachRanking:
 def _best_of_each(checkpoints: Iterable[Scored | None]) -> list[Scored]:
     groups: dict[str, list[Scored]] = {}
     for one in filter(None, checkpoints):
-        groups.setdefault(json.dumps(one.ranking, sort_keys=True), []).append(one)
+        groups.setdefault(to_json(sorted(one.ranking.items())), []).append(one)
     return [max(group, key=lambda one: (one.score, one.step)) for group in groups.values()]

@@ -6,7 +6,6 @@ time. Each line of WORKDIR/config_history.jsonl is a start that changed somethin
 fingerprint}, "notes": [text]}. It holds from the update after `step` on.
 """
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from yolojax.config import Config, flatten, from_dict, to_dict
-from yolojax.files import ignore_full_disk, read_json_lines, write_text
+from yolojax.files import ignore_full_disk, read_json_lines, to_json, write_text
 from yolojax.tasks import LOSSES, Task, loss_name
 
 HISTORY = "config_history.jsonl"
@@ -192,5 +191,5 @@ def record_start(records: Path, step: int, changes: list[Change], data: dict) ->
         line["changes"] = {change.field: [change.before, change.now] for change in changes}
         kept.append(line | {"data": data, "notes": notes})
     with ignore_full_disk():
-        write_text(records / HISTORY, "".join(f"{json.dumps(line)}\n" for line in kept))
+        write_text(records / HISTORY, "".join(f"{to_json(line)}\n" for line in kept))
     return notes

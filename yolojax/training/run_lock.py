@@ -21,6 +21,7 @@ from pathlib import Path
 
 from yolojax.distributed import heartbeat
 from yolojax.distributed.processes import is_main
+from yolojax.files import to_json
 
 FILE = "run.lock"
 REFRESH = 20.0  # seconds
@@ -81,7 +82,7 @@ def _content() -> bytes:
         "machine": _machine(),
         "started": _start_of(os.getpid()),
     }
-    return json.dumps(entry).encode() + b"\n"
+    return f"{to_json(entry)}\n".encode()
 
 
 def _machine() -> str:

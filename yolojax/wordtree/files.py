@@ -5,13 +5,15 @@ X.names and X.labels hold the name and the wnid of each node, in the same order.
 another data set and holds the node index of each of its classes, one per line.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from yolojax.files import atomic_paths, read_lines, write_text
+from yolojax.files import atomic_paths, read_lines, shorten, write_text
 
+WHOLE = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 SHIPPED = Path(__file__).with_name("trees")
 
 
@@ -66,8 +68,10 @@ def read_tree(path: str | Path) -> TreeFile:
 
 def _read_row(line: str, place: str) -> tuple[str, int]:
     words = line.split()
-    if len(words) != 2 or not words[1].removeprefix("-").isdecimal():
-        raise ValueError(f"{place}: must be `wnid parent`, as in `n02084071 12`; got {line!r}.")
+    if len(words) != 2 or not WHOLE.fullmatch(words[1]):
+        raise ValueError(
+            f"{place}: must be `wnid parent`, as in `n02084071 12`; got {shorten(line)!r}."
+        )
     return words[0], int(words[1])
 
 
@@ -217,9 +221,9 @@ def read_map(path: str | Path, nodes: int) -> tuple[int, ...]:
     """
     lines = _filled_lines(path)
     for number, line in enumerate(lines, 1):
-        if not line.isdecimal() or int(line) >= nodes:
+        if not WHOLE.fullmatch(line) or not 0 <= int(line) < nodes:
             raise ValueError(
-                f"{path}:{number}: must be a node, one of 0..{nodes - 1}; got {line!r}."
+                f"{path}:{number}: must be a node, one of 0..{nodes - 1}; got {shorten(line)!r}."
             )
     return tuple(int(line) for line in lines)
 

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,29 @@ def test_joined_sources_are_concatenated(tmp_path):
     assert source[-1].image_id == "1/a"
     with pytest.raises(IndexError):
         source[2]
+
+
+def write_coco(root, name, *ids, annotated=True):
+    cv2.imwrite(str(root / "a.png"), np.zeros((10, 20, 3), np.uint8))
+    images = [{"id": i, "file_name": "a.png", "width": 20, "height": 10} for i in ids]
+    content = {"images": images, "categories": [{"id": 1, "name": "cat"}]}
+    (root / name).write_text(json.dumps(content | ({"annotations": []} if annotated else {})))
+    return f"coco:{root / name}:{root}"
+
+
+def test_joined_sources_keep_the_ids_of_their_files_if_they_differ(tmp_path):
+    a, b = write_coco(tmp_path, "a.json", 1, 2), write_coco(tmp_path, "b.json", "x", 3)
+    assert load_source(f"{a}+{b}").original_ids == {"0/1": 1, "0/2": 2, "1/x": "x", "1/3": 3}
+    assert load_source(f"{a}+{a}").original_ids == {}
+
+
+def test_joined_sources_have_ground_truth_if_all_have(tmp_path):
+    a, b = write_coco(tmp_path, "a.json", 1), write_coco(tmp_path, "b.json", 2, annotated=False)
+    assert [load_source(spec).annotated for spec in (a, f"{a}+{a}", f"{a}+{b}")] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_joined_sources_must_have_the_same_classes(tmp_path):

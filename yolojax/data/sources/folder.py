@@ -9,7 +9,7 @@ from pathlib import Path
 
 from yolojax.data.parsing import RecordList, check_names, class_index, collect, make_record
 from yolojax.data.records import BadRecord, Record
-from yolojax.files import PICTURE_SUFFIXES, is_picture
+from yolojax.files import PICTURE_SUFFIXES, pictures_below
 
 
 def load_folder(
@@ -34,7 +34,7 @@ def load_folder(
     folder = root / split
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: not a folder; folder:ROOT[:SPLIT] reads ROOT/SPLIT.")
-    pictures = sorted(p for p in folder.rglob("*") if is_picture(p))
+    pictures = pictures_below(folder)
     if not pictures:
         raise ValueError(f"{folder}: has no pictures ({', '.join(PICTURE_SUFFIXES)}).")
     class_of = _class_of_folder if any(p.parent != folder for p in pictures) else _class_of_file

@@ -16,12 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 from yolojax.data.parsing import check_names
 from yolojax.data.records import Record, Source, check_on_bad_record
 from yolojax.data.sources.coco import load_coco
 from yolojax.data.sources.darknet import load_darknet
 from yolojax.data.sources.folder import load_folder
+from yolojax.data.sources.selection import select
 from yolojax.data.sources.shapes import load_shapes
 from yolojax.data.sources.tfds import load_tfds
 from yolojax.data.sources.voc import load_voc
@@ -59,10 +61,30 @@ class ConcatenatedSource:
         return [note for part in self.parts for note in part.notes]
 
     @property
+    def warnings(self) -> list[tuple[str, str]]:
+        """The warnings of all parts."""
+        return [w for part in self.parts for w in getattr(part, "warnings", ())]
+
+    @property
     def category_ids(self) -> tuple[int, ...]:
         """The COCO ids of the classes if all parts have the same ones, otherwise ()."""
         (first, *others) = (getattr(part, "category_ids", ()) for part in self.parts)
         return first if all(ids == first for ids in others) else ()
+
+    @property
+    def original_ids(self) -> dict[str, Any]:
+        """The ids in the annotation files of all parts; {} if an id is in two of them."""
+        ids = {
+            f"{number}/{image_id}": original
+            for number, part in enumerate(self.parts)
+            for image_id, original in getattr(part, "original_ids", {}).items()
+        }
+        return ids if len(set(ids.values())) == len(ids) else {}
+
+    @property
+    def annotated(self) -> bool:
+        """Whether all parts have ground truth."""
+        return all(getattr(part, "annotated", True) for part in self.parts)
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
@@ -78,7 +100,14 @@ class ConcatenatedSource:
 
 
 def load_source(
-    spec: str, *, dir: str = "", on_bad_record: str = "error", classes: Sequence[str] = ()
+    spec: str,
+    *,
+    dir: str = "",
+    on_bad_record: str = "error",
+    classes: Sequence[str] = (),
+    keep_classes: Sequence[str] = (),
+    rename: Sequence[tuple[str, str]] = (),
+    strict: bool = True,
 ) -> Source:
     """Open the data set that a SOURCE string names.
 
@@ -86,26 +115,55 @@ def load_source(
         spec: one SOURCE, or several joined with +.
         dir: where relative paths start; also tfds' data_dir.
         on_bad_record: "error", or "skip" to skip bad records and list them in `skipped`.
-        classes: names in label order, to which labels are mapped by name; by default those of the
-            (first) source. A record with an object of another class is bad.
+        classes: names in label order, to which labels are mapped by name; by default
+            `keep_classes`, or those of the (first) source. A record with an object of another class
+            is bad.
+        keep_classes: boxes of other classes are left out; (): none are.
+        rename: pairs of a class and its new name, which `classes` and `keep_classes` have.
+        strict: whether a class in `keep_classes` or `rename` that the data lacks is an error.
 
     Raises:
         FileNotFoundError, ValueError: the string, or what it names, is wrong.
-        ValueError: `classes` has a repeated name.
+        ValueError: `classes` has a repeated name; and as `selection.select`.
         BadRecord: an annotation cannot be used, and `on_bad_record` is "error".
     """
     check_on_bad_record(on_bad_record)
     if classes:
         check_names(classes, "the classes that labels are mapped to")
-    parts: list[Source] = []
+    is_selected = bool(keep_classes or rename)
+    wanted, parts = tuple(classes), []
     for part in JOIN.split(spec):
-        source = _load_one(part, dir, on_bad_record, tuple(classes))
-        if not len(source):
-            first = f" The first skipped record: {source.skipped[0]}" if source.skipped else ""
-            raise ValueError(f"{part}: has no usable record.{first}")
+        source = _load_one(part, dir, on_bad_record, () if is_selected else wanted)
+        _check_usable(source, part)
         parts.append(source)
-        classes = parts[0].classes
-    return parts[0] if len(parts) == 1 else ConcatenatedSource(spec, tuple(classes), tuple(parts))
+        wanted = wanted if is_selected else source.classes
+    if is_selected:
+        options = {"on_bad_record": on_bad_record, "strict": strict}
+        parts = select(parts, classes=classes, keep=keep_classes, rename=rename, **options)
+        for source in parts:
+            _check_usable(source, source.name)
+    parts[0].notes.extend(_alike(parts[0].classes))
+    return parts[0] if len(parts) == 1 else ConcatenatedSource(spec, parts[0].classes, (*parts,))
+
+
+def _check_usable(source: Source, spec: str) -> None:
+    if not len(source):
+        first = f" The first skipped record: {source.skipped[0]}" if source.skipped else ""
+        raise ValueError(f"{spec}: has no usable record.{first}")
+
+
+def _alike(classes: Sequence[str]) -> list[str]:
+    """Return a note for each group of classes that differ in case, blanks, "_" and "-" alone."""
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        key = "".join(c for c in name.casefold() if not c.isspace() and c not in "_-")
+        groups.setdefault(key, []).append(name)
+    return [
+        f"the classes {', '.join(map(repr, names))} differ in case or spacing alone; if they are "
+        f"one, join them, as with --config.data.rename.{names[0]}={names[1]}."
+        for names in groups.values()
+        if len(names) > 1
+    ]
 
 
 def _load_one(spec: str, dir: str, on_bad_record: str, classes: tuple[str, ...]) -> Source:
