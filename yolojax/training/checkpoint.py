@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import os
 import platform
 import shutil
@@ -36,6 +37,8 @@ RETRY = 10.0  # seconds between two attempts of the last save of a process
 GIVE_UP = 600.0  # seconds after which it is not attempted again
 wait = time.sleep
 _checksum_threads: list[threading.Thread] = []
+# Orbax logs what it also raises, and what is normal while a run saves and another process reads.
+logging.getLogger("absl").addFilter(lambda record: "/orbax/" not in record.pathname)
 
 
 def save_config(workdir: Path, config: Config) -> None:
