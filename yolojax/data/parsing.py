@@ -179,7 +179,7 @@ def class_index(name: str, index: dict[str, int], place: str) -> int:
     some = ", ".join([*index][:5]) + (", ..." if len(index) > 5 else "")
     hint = did_you_mean(name, index)
     way_out = "data.rename gives it another name, data.keep_classes leaves out boxes of others."
-    raise BadRecord(f"{place}: class {name!r} is not one of the classes ({some}).{hint} {way_out}")
+    raise BadRecord(f"{place}: class {short_repr(name)} is not one of the classes ({some}).{hint} {way_out}")
 
 
 def collect(
