@@ -153,16 +153,15 @@ def describe(source) -> DataSet:
     """Read the annotations of `source` and the sizes of its pictures."""
     import numpy as np
 
-    from yolojax.data.inspect.box_shapes import picture_size
-    from yolojax.data.records import trained_boxes
+    from yolojax.data.records import header_of, trained_boxes
     from yolojax.progress import progress
 
     sizes, fullest = [], 0
     for index in progress(range(len(source)), desc="annotations", unit="picture"):
         record = source[index]
-        sizes.append(picture_size(record))
+        sizes.append(header_of(record).size)
         fullest = max(fullest, trained_boxes(record))
-    height, width = np.array(sizes).T
+    width, height = np.array(sizes).T
     return DataSet(
         pictures=len(source),
         classes=source.classes,

@@ -3,7 +3,6 @@
 import math
 import re
 import reprlib
-import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +16,7 @@ from yolojax.data.records import (
     BadRecord,
     Record,
     check_on_bad_record,
-    decode_image,
-    read_bytes,
+    picture_header,
 )
 from yolojax.suggestions import did_you_mean
 
@@ -26,7 +24,6 @@ NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 NOT_ONE_LINE = re.compile("[\0-\x1f\x7f\u2028\u2029\ud800-\udfff]")
 MAX_SIDE = 1_000_000  # pixels
 EDGE_PIXELS = 1.0  # a box may exceed the picture so far, as tools count from 0 or from 1
-HEADER_BYTES = 1 << 18  # the size is in the first few hundred, unless EXIF has a preview
 MAX_INT = 10**18  # larger ones are cut in messages
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80  # characters
@@ -53,36 +50,14 @@ class RecordList:
 
 
 def image_size(image: Path | bytes, name: Path | str) -> tuple[int, int]:
-    """Read (width, height) as stored (EXIF not applied), from the header if possible.
+    """Read (width, height) of the upright picture from its header; `name` is for the message.
+
+    Boxes in 0..1, and boxes in pixels without a stated size, are of the upright picture.
 
     Raises:
-        BadRecord: the header has no size and OpenCV cannot decode the picture.
+        BadRecord: as `records.picture_header`.
     """
-    data = read_bytes(image, HEADER_BYTES) if isinstance(image, Path) else image
-    if size := _png_size(data) or _jpeg_size(data):
-        return size
-    data = read_bytes(image) if isinstance(image, Path) else image
-    height, width, _ = decode_image(data, name).shape
-    return width, height
-
-
-def _png_size(data: bytes) -> tuple[int, int] | None:
-    """Read the IHDR chunk, which is always the first."""
-    is_png = data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24
-    return struct.unpack(">II", data[16:24]) if is_png else None
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Read the frame header: segment FFC0..FFCF other than C4, C8, CC (ITU-T T.81, B.2.2)."""
-    at = 2
-    while data[:2] == b"\xff\xd8" and at + 9 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
-            return (width, height) if width and height else None
-        fill_byte = marker == 0xFF
-        at += 1 if fill_byte else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return None
+    return picture_header(image, name).size
 
 
 def clip_box(box: Sequence[float], width: float, height: float, place: str) -> tuple[float, ...]:
@@ -179,7 +154,8 @@ def class_index(name: str, index: dict[str, int], place: str) -> int:
     some = ", ".join([*index][:5]) + (", ..." if len(index) > 5 else "")
     hint = did_you_mean(name, index)
     way_out = "data.rename gives it another name, data.keep_classes leaves out boxes of others."
-    raise BadRecord(f"{place}: class {short_repr(name)} is not one of the classes ({some}).{hint} {way_out}")
+    what = f"class {short_repr(name)} is not one of the classes ({some})."
+    raise BadRecord(f"{place}: {what}{hint} {way_out}")
 
 
 def collect(
@@ -231,6 +207,11 @@ def read_names(path: Path) -> tuple[str, ...]:
     return check_names(data_files.read_names(path), path)
 
 
+def is_one_line(name: Any) -> bool:
+    """Check that `name` is text that can be a class name."""
+    return isinstance(name, str) and bool(name.strip()) and not NOT_ONE_LINE.search(name)
+
+
 def check_names(names: Sequence[str], where: Path | str) -> tuple[str, ...]:
     """Return `names` as a tuple.
 
@@ -238,7 +219,7 @@ def check_names(names: Sequence[str], where: Path | str) -> tuple[str, ...]:
         ValueError: there are none, or one is repeated, or is not one line of text.
     """
     for name in names:
-        if not isinstance(name, str) or not name.strip() or NOT_ONE_LINE.search(name):
+        if not is_one_line(name):
             raise ValueError(
                 f"{where}: a class name must be a line of text, got {short_repr(name)}."
             )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from yolojax.data.records import BadRecord, Record, Source, load_image, read_bytes
+from yolojax.data.records import BadRecord, Record, Source, load_record, read_bytes
 from yolojax.progress import progress
 
 VERSION = "1.0.0"
@@ -176,7 +176,8 @@ def _examples(
 
 
 def _example(record: Record) -> dict:
-    data, suffix = _encoded(record)
+    record, image = load_record(record)
+    data, suffix = _encoded(record, image)
     columns = zip(
         record.boxes, record.labels, record.difficult, record.crowd, record.area, strict=True
     )
@@ -196,9 +197,8 @@ def _example(record: Record) -> dict:
     }
 
 
-def _encoded(record: Record) -> tuple[bytes, str]:
-    """Return the encoded picture and its suffix."""
-    image = load_image(record)
+def _encoded(record: Record, image: np.ndarray) -> tuple[bytes, str]:
+    """Return the encoded picture and its suffix; `image` is the decoded picture."""
     if isinstance(record.image, np.ndarray):
         _, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         return png.tobytes(), ".png"

@@ -17,7 +17,6 @@ none: such a file is read as UTF-8, and other bytes are allowed where they are n
 """
 
 import codecs
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from yolojax.data.parsing import (
     class_index,
     clip_box,
     collect,
+    image_size,
     is_one_line,
     make_record,
     read_names,
@@ -39,7 +39,7 @@ from yolojax.data.parsing import (
     stated_size,
     to_number,
 )
-from yolojax.data.records import BadRecord, Record, decode_image, read_bytes
+from yolojax.data.records import BadRecord, Record, read_bytes
 from yolojax.data.sources.voc_files import Listed, VocFiles
 from yolojax.files import shorten
 
@@ -113,7 +113,7 @@ def _labelmap(path: Path) -> tuple[str, ...]:
 
 
 def _parse(path: Path) -> Element:
-    text, _ = _decode(read_bytes(path), path)
+    text = _decode(read_bytes(path), path)
     try:
         root = ElementTree.fromstring(text)
     except (ParseError, ValueError, DefusedXmlException) as error:
@@ -127,19 +127,18 @@ def _parse(path: Path) -> Element:
     return root
 
 
-def _decode(data: bytes, path: Path) -> tuple[str, str]:
-    """Decode an XML file -> its text, the encoding."""
+def _decode(data: bytes, path: Path) -> str:
     encoding = next((encoding for mark, encoding in MARKS if data.startswith(mark)), "")
     if not encoding:
         declared = DECLARED.match(data)
         encoding = _python_encoding(declared[1].decode(errors="replace") if declared else "utf-8")
     if encoding == "ansi":
-        return data.decode(errors="replace"), encoding
+        return data.decode(errors="replace")
     try:
         name = codecs.lookup(encoding).name
         if name in NOT_ENCODINGS:
             raise LookupError
-        return data.decode(name), encoding
+        return data.decode(name)
     except LookupError:
         rule = "is no known encoding; save the file in UTF-8."
         raise BadRecord(f"{path}: encoding={encoding!r} {rule}") from None
@@ -173,7 +172,7 @@ def _read_record(files: VocFiles, item: Listed, index: dict[str, int]) -> Record
         raise BadRecord(f"{item.path}: {bad}") from None
     sides = (_text(annotation, f"size/{side}") for side in ("width", "height"))
     stated = stated_size(*sides, f"{item.path}: <size>")
-    size = stated or _decoded_size(picture)
+    size = stated or image_size(picture, picture)
     boxes, labels, difficult = [], [], []
     for number, element in enumerate(_objects(annotation), 1):
         class_name = _text(element, "name")
@@ -187,11 +186,6 @@ def _read_record(files: VocFiles, item: Listed, index: dict[str, int]) -> Record
     return make_record(
         item.image_id, picture, size, boxes, labels, difficult=difficult, stated=stated
     )
-
-
-def _decoded_size(picture: Path) -> tuple[int, int]:
-    height, width, _ = decode_image(read_bytes(picture), picture).shape
-    return width, height
 
 
 def _read_box(element: Element, place: str) -> tuple[float, ...]:
