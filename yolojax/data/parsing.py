@@ -175,7 +175,7 @@ def collect(
             if on_bad_record == "error":
                 way_out = "Fix it, or skip such records with on_bad_record='skip'."
                 raise BadRecord(f"{bad} {way_out}") from bad
-            skipped.append(str(bad))
+            skipped.append(printable(str(bad)))
     return records, skipped
 
 

@@ -197,7 +197,7 @@ def test_linked_folders_and_hidden_files(tmp_path):
 def test_missing_parts_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="gone: no such folder"):
         load_voc(tmp_path / "gone")
-    with pytest.raises(FileNotFoundError, match="no folder Annotations .* or XML beside JPG"):
+    with pytest.raises(FileNotFoundError, match=r"no folder Annotations .* or XML beside JPG"):
         load_voc(tmp_path)
     (tmp_path / "annotations").mkdir()
     with pytest.raises(FileNotFoundError, match=r"annotations: has no annotation files \(.xml\)"):
