@@ -18,6 +18,7 @@ from yolojax.data.records import (
     check_on_bad_record,
     picture_header,
 )
+from yolojax.files import shorten
 from yolojax.suggestions import did_you_mean
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -41,6 +42,7 @@ class RecordList:
     notes: list[str] = field(default_factory=list)  # what users should know, one line each
     original_ids: Mapping[str, Any] = field(default_factory=dict)  # COCO: image_id -> the file's
     annotated: bool = True  # False: pictures without ground truth, such as COCO's test-dev
+    warnings: list[tuple[str, str]] = field(default_factory=list)  # (kind, message) for check-data
 
     def __len__(self) -> int:
         return len(self.records)
@@ -87,7 +89,15 @@ def make_record(
 
     `difficult` and `crowd` default to False, `area` to that of the boxes. `stated` is the size that
     the annotation states, if it does.
+
+    Raises:
+        BadRecord: `image_id`, which is the name of a file for most sources, is not valid UTF-8.
     """
+    try:
+        image_id.encode()
+    except UnicodeEncodeError as error:
+        shown = image if isinstance(image, Path) else image_id
+        raise BadRecord(f"{str(shown)!r}: the name is not valid UTF-8; rename it.") from error
     n = len(labels)
     pixels = np.asarray(boxes_pixels, np.float64).reshape(n, 4)
     sides = pixels[:, 2:] - pixels[:, :2]
@@ -225,6 +235,9 @@ def check_names(names: Sequence[str], where: Path | str) -> tuple[str, ...]:
             )
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if not names or repeated:
-        what = f"class names must be unique, repeated: {repeated}" if repeated else "no class names"
+        some = (
+            f"{[shorten(name) for name in repeated[:5]]}{' and more' if len(repeated) > 5 else ''}"
+        )
+        what = f"class names must be unique, repeated: {some}" if repeated else "no class names"
         raise ValueError(f"{where}: {what}.")
     return tuple(names)

@@ -34,6 +34,7 @@ ERRORS = (  # training stops at them, skips the record, or trains on wrong boxes
 )
 EQUAL = ("the same picture twice", "pictures that are in the other set too")
 WARNINGS = (
+    "pictures without a label file",
     "pictures cut short",
     "boxes turned by EXIF",
     *EQUAL,
@@ -114,7 +115,7 @@ def check_source(
 def _all_findings(source: Source, records: list[Checked], summary: Summary) -> dict[str, list[str]]:
     """Collect the messages of each kind from the reader, the records and the summary."""
     messages = defaultdict(list)
-    for kind, message in _skipped(source.skipped):
+    for kind, message in (*_skipped(source.skipped), *getattr(source, "warnings", ())):
         messages[kind].append(message)
     for record in records:
         for kind, message in record.findings:
