@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 MIN_FREE = 2**20  # bytes; a disk with less free space counts as full
 # Of the pictures that are read; a VOC annotation tries them in this order.
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+LINE_END = re.compile(r"\r\n|\r|\n")
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # of Windows tools
 MAX_TEXT = 1_000_000  # bytes; the largest published .cfg has 30 kB, list of names 250 kB
 NAME_BYTES = 255  # of a file name, at most, on the usual file systems
 SAFE_BYTES = 200  # of `safe_name`, which leaves room for what is put before and after it
@@ -199,18 +201,30 @@ def is_picture(path: str | Path) -> bool:
 def pictures_below(
     folder: str | Path, on_bad: Callable[[ValueError], None] | None = None
 ) -> list[Path]:
-    """List the pictures in `folder` and its subfolders, sorted by path; linked folders as well.
+    """List the pictures in `folder` and its subfolders; see `files_below`."""
+    return files_below(folder, PICTURE_SUFFIXES, on_bad)
+
+
+def files_below(
+    folder: str | Path,
+    suffixes: tuple[str, ...],
+    on_bad: Callable[[ValueError], None] | None = None,
+) -> list[Path]:
+    """List files in `folder` and its subfolders, sorted by path; linked folders as well.
 
     Each folder is listed once, however many links lead to it, so links may form loops. Hidden files
     and folders (.ipynb_checkpoints, ._a.jpg) and __MACOSX are left out, and so are folders, pipes
-    and sockets with the name of a picture. A broken link is listed.
+    and sockets with such a suffix. A broken link is listed.
+
+    Args:
+        suffixes: of the files, in lower case; theirs may be in any case.
 
     Raises:
         ValueError: a folder cannot be listed and `on_bad` is None; otherwise it gets the error.
     """
     root = os.path.realpath(folder)
     seen = {str(parent) for parent in Path(root).parents}  # a link to one of them is a loop
-    pictures, folders, links = [], [str(Path(folder))], []
+    files, folders, links = [], [str(Path(folder))], []
     while folders or links:
         place = folders.pop() if folders else links.pop(0)  # links last: own names come first
         real = os.path.realpath(place)
@@ -220,9 +234,9 @@ def pictures_below(
         for entry in _visible_entries(place, on_bad):
             if os.path.isdir(entry) if entry.is_symlink() else entry.is_dir():
                 (links if entry.is_symlink() else folders).append(entry.path)
-            elif is_picture(entry.name) and _is_file_or_broken_link(entry):
-                pictures.append(Path(entry.path))
-    return sorted(pictures)
+            elif entry.name.lower().endswith(suffixes) and _is_file_or_broken_link(entry):
+                files.append(Path(entry.path))
+    return sorted(files)
 
 
 def _visible_entries(folder: str, on_bad) -> list[os.DirEntry]:
@@ -248,46 +262,73 @@ def _is_file_or_broken_link(entry: os.DirEntry) -> bool:
 def read_text(path: str | Path, what: str) -> str:
     """Read a small text file; `what` is the expected kind of file, such as "a .cfg".
 
-    Bytes that are not UTF-8 are replaced, as Darknet allows them in comments.
+    Bytes that are not UTF-8 are replaced, as Darknet allows them in comments. UTF-16 is read as by
+    `read_utf8`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is larger than MAX_TEXT, or is binary.
+        ValueError: the file cannot be read, is larger than MAX_TEXT, or is binary.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no such file; give {what} file.")
-    with path.open("rb") as file:
-        data = file.read(MAX_TEXT + 1)
+    data = _read_bytes(path, MAX_TEXT + 1)
     check_length(len(data), path)
+    if data.startswith(UTF16_MARKS):
+        return _decode(data, path)
     if b"\0" in data:
         raise ValueError(f"{path}: must be {what} file, which is text; this is a binary file.")
     return data.decode("utf-8-sig", errors="replace")
 
 
-def check_length(length: int, file: str | Path) -> None:
-    """Raise ValueError if a text of `length` bytes is longer than MAX_TEXT."""
-    if length > MAX_TEXT:
-        raise ValueError(f"{file}: longer than {MAX_TEXT:,} bytes; is it the right file?")
+def check_length(length: int, file: str | Path, limit: int = MAX_TEXT) -> None:
+    """Raise ValueError if a text of `length` bytes is longer than `limit`."""
+    if length > limit:
+        raise ValueError(f"{file}: longer than {limit:,} bytes; is it the right file?")
 
 
 def read_utf8(path: str | Path) -> str:
-    """Read a text file of any length.
+    """Read a text file of any length; UTF-16 is read as well if the file starts with its mark.
 
     Raises:
-        ValueError: the file cannot be read, or is not UTF-8.
+        ValueError: the file cannot be read, is in another encoding, or has a NUL character; the
+            message has the line.
     """
+    return _decode(_read_bytes(path), path)
+
+
+def _read_bytes(path: str | Path, limit: int = -1) -> bytes:
     try:
-        return Path(path).read_bytes().decode("utf-8-sig")
+        with open(path, "rb") as file:
+            return file.read(limit)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:  # of open: the path has a NUL character
+        raise ValueError(f"{os.fspath(path)!a}: is not a path.") from error
+
+
+def _decode(data: bytes, path: str | Path) -> str:
+    encoding = "utf-16" if data.startswith(UTF16_MARKS) else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: must be a text file in UTF-8: {error}.") from error
+        line = data[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{path}:{line}: must be a text file in UTF-8, byte 0x{data[error.start]:02x} is not; "
+            "save the file in this encoding."
+        ) from error
+    if (at := text.find("\0")) >= 0:
+        line = text.count("\n", 0, at) + 1
+        raise ValueError(
+            f"{path}:{line}: must be a text file in UTF-8, and has a NUL character; save the file "
+            "in this encoding."
+        )
+    return text
 
 
 def read_lines(path: str | Path) -> list[str]:
     """Read the lines of a text file without surrounding space; raises ValueError as `read_utf8`."""
-    return [line.strip() for line in read_utf8(path).splitlines()]
+    lines = LINE_END.split(read_utf8(path))
+    return [line.strip() for line in (lines if lines[-1] else lines[:-1])]
 
 
 def parse_json(data: str | bytes, where: Path | str) -> Any:

@@ -46,6 +46,14 @@ def test_errors_give_status_1_and_warnings_do_not(check):
     assert "tiny boxes: 1\n    r0: box 1 (cat)" in text
 
 
+def test_warnings_of_the_reader_are_listed(check):
+    source = source_of([(10, 10, 60, 60)])
+    source.warnings.append(("pictures without a label file", "a.jpg: has none."))
+    status, text = check(source)
+    assert status == 0
+    assert "pictures without a label file: 1\n    a.jpg: has none." in text
+
+
 def test_the_text_has_some_messages_and_json_all(check):
     source = source_of([(10, 10, 60, 60)], skipped=[f"{i}.xml: broken" for i in range(9)])
     assert "... and 6 more" in check(source)[1]

@@ -5,6 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from yolojax.config import Config, checked, read_config, with_overrides
 
@@ -46,6 +47,18 @@ def selection_of(args: argparse.Namespace) -> dict[str, tuple]:
             raise argparse.ArgumentError(None, f"--rename must be CLASS=NAME, got {pair!r}.")
     rename = tuple(tuple(pair.split("=", 1)) for pair in args.rename)
     return {"keep_classes": tuple(args.keep_classes), "rename": rename}
+
+
+def check_cfg_suffix(name: str) -> None:
+    """Raise argparse.ArgumentError if `name` is a Darknet .cfg with another suffix, as .cfg.txt."""
+    path = Path(name)
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        lines = file.read(4096).splitlines()
+    if any(line.strip() in (b"[net]", b"[network]") for line in lines):
+        problem = f"{name}: is a Darknet .cfg, whose name must end in .cfg; rename the file."
+        raise argparse.ArgumentError(None, problem)
 
 
 def add_distributed(parser: argparse.ArgumentParser) -> None:

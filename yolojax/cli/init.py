@@ -107,7 +107,7 @@ def run(args) -> int:
     from yolojax.data.inspect.box_shapes import grid_shapes
     from yolojax.data.sources.load import load_source
     from yolojax.files import write_text
-    from yolojax.ops.anchors import kmeans
+    from yolojax.ops.anchors import count_shapes, kmeans
 
     out = Path(args.out or "my.py")
     if out.suffix != ".py":
@@ -122,7 +122,7 @@ def run(args) -> int:
     data = describe(source)
     size = image_size(data)
     shapes = grid_shapes(source, size)
-    anchors = kmeans(shapes, min(ANCHORS, len({tuple(shape) for shape in shapes})))
+    anchors = kmeans(shapes, min(ANCHORS, count_shapes(shapes)))
     names = {"train": args.source, "val": val, "why_val": why_val, "dir": folder}
     names["selection"] = "".join(
         f"    config.data.{field} = {value!r}\n" for field, value in selection.items() if value
@@ -154,16 +154,15 @@ def describe(source) -> DataSet:
     """Read the annotations of `source` and the sizes of its pictures."""
     import numpy as np
 
-    from yolojax.data.inspect.box_shapes import picture_size
-    from yolojax.data.records import trained_boxes
+    from yolojax.data.records import header_of, trained_boxes
     from yolojax.progress import progress
 
     sizes, fullest = [], 0
     for index in progress(range(len(source)), desc="annotations", unit="picture"):
         record = source[index]
-        sizes.append(picture_size(record))
+        sizes.append(header_of(record).size)
         fullest = max(fullest, trained_boxes(record))
-    height, width = np.array(sizes).T
+    width, height = np.array(sizes).T
     return DataSet(
         pictures=len(source),
         classes=source.classes,

@@ -10,7 +10,7 @@ from yolojax.config import Config, DataConfig
 from yolojax.data import classification, joint
 from yolojax.data.inspect.box_shapes import grid_shapes
 from yolojax.data.joint import JointSource
-from yolojax.data.loader import Batch
+from yolojax.data.loader import Batch, handler
 from yolojax.data.pipeline import Sample, eval_loader, train_loader, train_sample
 from yolojax.data.records import Source, trained_boxes
 from yolojax.data.sources.load import ConcatenatedSource, load_source
@@ -83,7 +83,9 @@ def data_priors(config: Config, k: int) -> tuple[tuple[float, float], ...]:
     """
     data = config.data
     source = open_source(data.train, config)
-    anchors = kmeans(grid_shapes(source, data.image_size, letterbox=data.letterbox), k)
+    on_bad = handler(source, data.on_bad_record)
+    shapes = grid_shapes(source, data.image_size, letterbox=data.letterbox, on_bad=on_bad)
+    anchors = kmeans(shapes, k)
     return tuple((float(width), float(height)) for width, height in anchors.round(4))
 
 

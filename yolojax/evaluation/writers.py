@@ -126,7 +126,7 @@ def _coco_rows(image_id, detection, category_ids) -> list[dict]:
     return [
         {
             "image_id": image_id,
-            "category_id": int(label) + 1 if category_ids is None else int(category_ids[label]),
+            "category_id": int(label) + 1 if category_ids is None else category_ids[label],
             "bbox": [round(float(v), 3) for v in (x1, y1, x2 - x1, y2 - y1)],
             "score": round(float(score), 6),
         }
