@@ -2,7 +2,8 @@ r"""Paths that a data.yaml, a .data file or a list of pictures states, found on 
 
 A path is read as it is written, with / for \, and without a leading ../ (as Roboflow writes it),
 data/ or name of the file's own folder (both for another working directory, such as Darknet's). It
-starts at one of several folders. Letter case is ignored where nothing else is found.
+starts at the folder of the file, or else at the working directory. Letter case is ignored where
+nothing else is found.
 
 An absolute path may be of another machine (/content/obj/a.jpg, D:\obj\a.jpg). Then the longest
 end of it that exists here is taken (obj/a.jpg), if there is only one such file or folder.
@@ -43,16 +44,21 @@ def find_place(entry: str, roots: Sequence[Path], file: Path, notes: list[str]) 
     Raises:
         FileNotFoundError: there is none, or there are several for a path of another machine.
     """
-    forms = _forms(entry, file)
+    forms, name = _forms(entry, file), repr(shorten(entry, LONGEST))
+    fitting: dict[str, Path] = {}
     for place in _joined(forms, roots):
         if _exists(place):
-            return place
+            fitting.setdefault(os.path.realpath(place), place)
+    if fitting:
+        first, *others = fitting.values()
+        if others and first not in [root / entry.replace("\\", "/") for root in roots]:
+            notes.append(f"{file}: {name} is taken for {first}; {others[0]} is there as well.")
+        return first
     for root in roots:
         for form in forms:
             if place := _ignoring_case(root, form):
                 return place
     found = _by_end(_parts(entry), roots) if _is_absolute(entry) else []
-    name = repr(shorten(entry, LONGEST))
     if len(found) == 1:
         notes.append(f"{file}: {name} is not on this machine; {found[0]} is read instead.")
         return found[0]
@@ -103,7 +109,8 @@ def _forms(entry: str, file: Path) -> list[str]:
 
 
 def _joined(forms: Sequence[str], roots: Sequence[Path]) -> Iterator[Path]:
-    return (root / form for form in forms for root in (*roots, Path()))
+    for starts in (roots, (Path(),)):
+        yield from (root / form for form in forms for root in starts)
 
 
 def _exists(place: Path) -> bool:
