@@ -24,6 +24,7 @@ from yolojax.files import PICTURE_SUFFIXES, pictures_below, read_lines, shorten
 
 ABSOLUTE = re.compile(r"/|[A-Za-z]:/")  # of any system, after \ became /
 UP = re.compile(r"(\.{1,2}/)+")
+MAX_PARTS = 30  # of the end of a path that is searched
 LONGEST = 200  # characters of a path in a message
 
 
@@ -87,8 +88,7 @@ def find_pictures(entry: str, roots: Sequence[Path], file: Path, notes: list[str
             raise ValueError(f"{file}: {entry!r} is the root of the file system; name a folder.")
         pictures = [Listed(picture) for picture in pictures_below(place)]
     else:
-        # A list may be anywhere; then the file that names it is named as well.
-        prefix = "" if place.is_relative_to(file.parent) else f"{file}: "
+        prefix = prefix_of(place, file)
         roots = tuple(dict.fromkeys((place.parent, *roots)))
         try:
             pictures = _listed(place, roots, prefix, notes)
@@ -97,6 +97,11 @@ def find_pictures(entry: str, roots: Sequence[Path], file: Path, notes: list[str
     if not pictures:
         raise ValueError(f"{file}: {place} has no pictures ({', '.join(PICTURE_SUFFIXES)}).")
     return pictures
+
+
+def prefix_of(place: Path, file: Path) -> str:
+    """Return the start of an error in `place`, which also names `file` if that is elsewhere."""
+    return "" if place.is_relative_to(file.parent) else f"{file}: "
 
 
 def _forms(entry: str, file: Path) -> list[str]:
@@ -123,8 +128,9 @@ def _is_absolute(entry: str) -> bool:
 
 
 def _parts(entry: str) -> list[str]:
-    """Split a path; of one with .. only what follows it is left."""
+    """Split the end of a path; of one with .. only what follows it is left."""
     parts = [part for part in entry.replace("\\", "/").split("/") if part not in ("", ".")]
+    parts = parts[-MAX_PARTS:]
     return parts[len(parts) - parts[::-1].index("..") :] if ".." in parts else parts
 
 
