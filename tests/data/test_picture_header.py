@@ -54,7 +54,7 @@ def test_orientation_of_each_format(tmp_path, format, orientation):
         (b"BM" + bytes(12) + struct.pack("<IHHHH", 12, 40, 30, 1, 24), "BMP"),  # OS/2
         (b"BM" + bytes(12) + struct.pack("<Iii", 40, 40, -30), "BMP"),  # top down
         (b"P6\n# a comment\n40 # and another\n30\n255\n", "PNM"),
-        (save("JPEG", progressive=True), "JPEG"),
+        (save("JPEG", progressive=True), "progressive JPEG"),
         (save("JPEG", mode="CMYK"), "JPEG"),
     ],
 )

@@ -12,6 +12,7 @@ MAX_PIXELS = 2**27  # of a picture (134 million): 400 MB as RGB
 # A larger picture than SPARSE_PIXELS must have a byte for every PIXELS_PER_BYTE, as all photos do:
 # a blank one of few bytes could fill the memory. A page of A4 at 600 dpi has 35 million pixels.
 SPARSE_PIXELS, PIXELS_PER_BYTE = 40_000_000, 100
+MAX_SCANS = 50  # of a progressive JPEG, each over the whole picture; encoders write about 10
 
 
 class Record(NamedTuple):
@@ -183,6 +184,10 @@ def _decode(data: bytes, header: Header, name: Path | str) -> np.ndarray:
     # OpenCV obeys the orientation of TIFF always, that of JPEG and PNG by default, and that of WebP
     # in newer versions only.
     by_opencv = header.format == "TIFF"
+    if header.format == "progressive JPEG" and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
+        raise BadRecord(
+            f"{name}: a progressive JPEG of {scans} scans; at most {MAX_SCANS} are read."
+        )
     flags = cv2.IMREAD_COLOR | (0 if by_opencv else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)

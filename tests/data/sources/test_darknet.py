@@ -121,8 +121,13 @@ def test_missing_files_are_named(tmp_path):
     path = write(tmp_path, BOTH, "train: images/none\nnames: [cat, dog]")
     with pytest.raises(FileNotFoundError, match=r"names 'images/none', which does not exist"):
         load_darknet(path, "train")
-    with pytest.raises(FileNotFoundError, match="write darknet:"):
+    with pytest.raises(FileNotFoundError, match=r"write darknet:FILE\.yaml or"):
         load_darknet(tmp_path / "none.yaml")
+    with pytest.raises(FileNotFoundError, match=r"write darknet:.*data\.yaml\."):
+        load_darknet(tmp_path)
+    for name in ("a\0b", "a" * 3000):
+        with pytest.raises(FileNotFoundError, match="no such file"):
+            load_darknet(tmp_path / name)
 
 
 def test_yaml_takes_lists_of_folders_and_text_files(tmp_path):
@@ -190,6 +195,14 @@ def test_a_label_file_that_is_no_file_is_a_bad_record(tmp_path, make):
     path = write(tmp_path, {"train/a": "0 .5 .5 1 1", "train/b": None})
     make(tmp_path / "labels/train/b.txt")
     with pytest.raises(BadRecord, match=r"b.txt: is not a file, but a folder, a pipe or a broken"):
+        load_darknet(path, "train")
+
+
+def test_a_file_name_that_is_not_utf_8_is_a_bad_record(tmp_path):
+    path = write(tmp_path, {"train/a": "0 .5 .5 1 1"})
+    os.rename(tmp_path / "images/train/a.jpg", os.fsencode(tmp_path) + b"/images/train/\xe9.jpg")
+    os.rename(tmp_path / "labels/train/a.txt", os.fsencode(tmp_path) + b"/labels/train/\xe9.txt")
+    with pytest.raises(BadRecord, match=r"images/train/\\udce9.jpg': the name is not valid UTF-8"):
         load_darknet(path, "train")
 
 

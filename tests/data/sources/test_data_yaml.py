@@ -88,7 +88,7 @@ def test_a_boolean_is_never_a_name(read, word):
         ('names: [a]\ntrain: "a\\0b"', r"train: has the character '\\x00' in 'a\\x00b'"),
         ("names: [a]\ntrain: !!python/object/apply:os.getcwd []", "train: must be a path as text"),
         ("names: [a]\ntrain: x\ntrain: y", "the key 'train' is there twice, line 3"),
-        ("names: [a]\nval: x\nvalid: y", "name the same split"),
+        ("names: [a]\nval: x\nvalid: y", "val and valid are the same split"),
         ("names: [a]\n<<: {train: x}", "merge key << is not read"),
         ("names: [a]\nkpt_shape: 17", "kpt_shape must be two numbers"),
         ("names: [a", "not valid YAML"),

@@ -81,6 +81,7 @@ NAMES = "names: [cat, dog]\n"
         "train: Train/Images\n",
         "path: D:\\data\\foo\ntrain: train\\images\n",
         "path: /home/me/foo\ntrain: train/images\n",
+        "path: ..\\set\ntrain: train/images\n",
         "path: ../set\ntrain: train/images\n",
         "path: set\ntrain: train/images\n",
         "train: [train/images/a.jpg.list]\n",
@@ -90,6 +91,16 @@ def test_ways_to_name_a_folder(here, yaml):
     pictures(here / "set", "train/images/a.jpg", labels="labels")
     put(here / "set", **{"data.yaml": yaml + NAMES, "train/images/a.jpg.list": "a.jpg\n"})
     assert load(Path("set/data.yaml")) == (["set/train/images/a.jpg"], [])
+
+
+def test_path_of_another_machine(here):
+    pictures(here / "set", "train/images/a.jpg", labels="labels")
+    put(here / "set", **{"data.yaml": "path: /home/me/train\ntrain: images\n" + NAMES})
+    found, notes = load(Path("set/data.yaml"))
+    assert found == ["set/train/images/a.jpg"]
+    assert notes == [
+        "set/data.yaml: '/home/me/train' is not on this machine; set/train is read instead."
+    ]
 
 
 def test_path_starts_at_the_yaml_or_at_the_working_directory(here, monkeypatch):

@@ -7,6 +7,7 @@ and .names), written_paths.py (lists of pictures, and how paths are found), labe
 import os
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from yolojax.data.parsing import (
     unique_ids,
 )
 from yolojax.data.records import BadRecord, Record
-from yolojax.data.sources.data_yaml import SPLITS, read_data_yaml
+from yolojax.data.sources.data_yaml import SPLITS, keys_of_splits, read_data_yaml
 from yolojax.data.sources.label_files import find_label_file, label_file, read_label_line
 from yolojax.data.sources.written_paths import Listed, find_pictures, find_place
 from yolojax.files import read_lines
@@ -69,9 +70,10 @@ def load_darknet(
         BadRecord: a picture or a label line cannot be used; the message names file and line.
     """
     if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f"{path}: no such file; write darknet:FILE.yaml or darknet:FILE.data."
-        )
+        names = sorted(os.listdir(path)) if os.path.isdir(path) else []
+        nearby = [path / name for name in names if name.endswith((".yaml", ".yml", ".data"))]
+        hint = f"darknet:{nearby[0]}" if nearby else "darknet:FILE.yaml or darknet:FILE.data"
+        raise FileNotFoundError(f"{path}: no such file; write {hint}.")
     notes: list[str] = []
     read_description = _read_dot_data if path.suffix.lower() == ".data" else _read_yaml
     about = read_description(path, notes)
@@ -113,15 +115,17 @@ def _read_dot_data(path: Path, notes: list[str]) -> Description:
     count = values.get("classes", str(len(names)))
     if count != str(len(names)):
         raise ValueError(f"{path}: classes is {count[:40]}, but there are {len(names)} names.")
-    return Description(names, {SPLITS[k]: [values[k]] for k in SPLITS if k in values}, roots)
+    splits = keys_of_splits(values, path)
+    return Description(names, {split: [values[key]] for split, key in splits.items()}, roots)
 
 
 def _read_yaml(path: Path, notes: list[str]) -> Description:
     content = read_data_yaml(path)
     roots = [path.parent]
     if content.path:
-        here = [path.parent / content.path, Path(content.path)]
-        roots = [place for place in here if os.path.isdir(place)] + roots
+        with suppress(FileNotFoundError):  # the folder of the file is used instead
+            roots.insert(0, find_place(content.path, roots, path, notes))
+        roots.insert(-1, Path(content.path))
     return Description(content.names, content.entries, roots, content.keypoint_numbers)
 
 

@@ -16,6 +16,7 @@ may come twice, and << is not read. A key without a value counts as missing.
 """
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,14 +67,26 @@ def read_data_yaml(path: Path) -> DataYaml:
         raise ValueError(f"{path}: has no names; add a line such as `names: [cat, dog]`.")
     classes = check_names(_names(names, f"{path}: names"), path)
     _check_count(keys.get("nc"), classes, path)
-    entries = {}
-    for key in SPLITS.keys() & keys.keys():
-        if SPLITS[key] in entries:
-            raise ValueError(f"{path}: {key} and another key name the same split; remove one.")
-        entries[SPLITS[key]] = _places(keys[key], f"{path}: {key}")
+    entries = {
+        split: _places(keys[key], f"{path}: {key}")
+        for split, key in keys_of_splits(keys, path).items()
+    }
     root = _text(keys["path"], f"{path}: path") if "path" in keys else ""
-    in_order = {split: entries[split] for split in SPLITS.values() if entries.get(split)}
-    return DataYaml(classes, in_order, root, _keypoint_numbers(keys.get("kpt_shape"), path))
+    given = {split: places for split, places in entries.items() if places}
+    return DataYaml(classes, given, root, _keypoint_numbers(keys.get("kpt_shape"), path))
+
+
+def keys_of_splits(keys: Collection[str], path: Path) -> dict[str, str]:
+    """Map train, val and test to the one of `keys` that has this split, if there is one.
+
+    Raises:
+        ValueError: two keys have the same split.
+    """
+    found: dict[str, str] = {}
+    for key, split in SPLITS.items():
+        if key in keys and found.setdefault(split, key) != key:
+            raise ValueError(f"{path}: {found[split]} and {key} are the same split; remove one.")
+    return found
 
 
 class _Loader(yaml.SafeLoader):
