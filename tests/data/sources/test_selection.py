@@ -152,6 +152,18 @@ def test_without_keep_classes_another_class_is_an_error(sources, scheme):
     assert len(source.skipped) == 1
 
 
+def test_a_list_of_names_may_lack_classes_that_are_left_out_or_renamed(tmp_path):
+    spec = write_all(tmp_path / "d")["voc"]
+    (tmp_path / "d" / "labels.txt").write_text("person\n")
+    with pytest.raises(BadRecord, match=r"class 'dog' is not one of the classes \(person\)"):
+        load_source(spec)
+    source = load_source(spec, keep_classes=("person",))
+    assert [record.labels.tolist() for record in source] == [[0], [], []]
+    rename = [(name, "person") for name in ("car", "bus", "dog")]
+    source = load_source(spec, rename=rename, classes=("person",))
+    assert [len(record.labels) for record in source] == [2, 3, 1]
+
+
 def test_joined_sources_are_selected_one_by_one(sources, tmp_path):
     other = tmp_path / "other.yaml"
     images = sources["darknet"].removeprefix("darknet:").replace("data.yaml", "images")

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 
 from yolojax.data.records import Record, Source, read_bytes
-from yolojax.files import one_line
 
 VERSION = "1.0.0"
 
@@ -113,7 +112,7 @@ def _example(record: Record, image: np.ndarray) -> dict:
     )
     return {
         "image": data,
-        "image/filename": one_line(record.image_id) + suffix,
+        "image/filename": record.image_id + suffix,
         "objects": [
             {
                 "bbox": box[[1, 0, 3, 2]],  # xyxy -> tfds' (ymin, xmin, ymax, xmax)

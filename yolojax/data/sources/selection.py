@@ -6,7 +6,7 @@ their pictures stay; a picture that has a class itself, as for a classifier, is 
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -149,14 +149,12 @@ def _select_part(source: Source, classes, keep, rename, on_bad_record: str) -> R
     records = SelectedRecords(source, rows, labels)
     ids = getattr(source, "category_ids", ())
     first = [[*labels].index(label) if label in labels else None for label in range(len(classes))]
-    return RecordList(
-        source.name,
-        classes,
-        [*records] if isinstance(source, RecordList) else records,  # stays in memory if it was
-        [*source.skipped, *skipped],
-        tuple(-1 if i is None else ids[i] for i in first) if ids else (),
-        [*source.notes, *notes],
-        getattr(source, "original_ids", {}),
-        getattr(source, "annotated", True),
-        getattr(source, "warnings", []),
-    )
+    same = {part.name: getattr(source, part.name, None) for part in fields(RecordList)}
+    changed = {
+        "classes": classes,
+        "records": [*records] if isinstance(source, RecordList) else records,  # in memory as before
+        "skipped": [*source.skipped, *skipped],
+        "category_ids": tuple(-1 if i is None else ids[i] for i in first) if ids else (),
+        "notes": [*source.notes, *notes],
+    }
+    return RecordList(**{key: value for key, value in same.items() if value is not None} | changed)
