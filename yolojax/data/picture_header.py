@@ -36,10 +36,11 @@ Read = Callable[[int, int], bytes]  # (offset, count) -> bytes, fewer at the end
 class Header(NamedTuple):
     """What the header of a picture says."""
 
-    format: str  # "JPEG", "progressive JPEG" (several scans), "PNG", "WebP", "TIFF", "BMP" or "PNM"
+    format: str  # "JPEG", "PNG", "WebP", "TIFF", "BMP" or "PNM"
     width: int  # as stored
     height: int
     orientation: int = 1  # EXIF 2.3, tag 274: 1 to 8; 5 to 8 swap width and height
+    progressive: bool = False  # a JPEG of several scans
 
     @property
     def size(self) -> tuple[int, int]:
@@ -109,8 +110,7 @@ def _jpeg(read: Read, start: bytes) -> Header | None:
         elif marker == 0xE1 and not orientation and read(at + 4, 5) == b"Exif\0":
             orientation = _exif_orientation(read, at + 10, length - 8)
         at += 2 + length
-    kind = "progressive JPEG" if progressive else "JPEG"
-    return Header(kind, *size, orientation or 1) if size else None
+    return Header("JPEG", *size, orientation or 1, progressive) if size else None
 
 
 def _png(read: Read, start: bytes) -> Header | None:
