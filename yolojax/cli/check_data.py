@@ -111,6 +111,7 @@ def _head(report) -> list[str]:
     return [
         f"{report['source']}: {report['pictures']} pictures, {report['objects']} objects{ignored}",
         f"{how} to {height} x {width} (h x w)",
+        *([f"compared with the pictures of {report['against']}"] if report["against"] else []),
     ]
 
 

@@ -95,7 +95,7 @@ def check_source(
         other: a set that should have no picture of `source`, such as that of the evaluation.
 
     Returns:
-        (report, summary). The report is ready for JSON: source, errors and warnings {kind:
+        (report, summary). The report is ready for JSON: source, against, errors and warnings {kind:
         [message, ...]} with the kinds of ERRORS and WARNINGS, the numbers of
         `statistics.statistics`, limits {"yolov1", "yolov2"} (see `statistics.grid_limits`) and
         settings.
@@ -111,6 +111,7 @@ def check_source(
         findings[kind] += messages
     report = {
         "source": source.name,
+        "against": None if other is None else other.name,
         "notes": list(source.notes),
         "errors": {kind: findings[kind] for kind in ERRORS if kind in findings},
         "warnings": {kind: findings[kind] for kind in WARNINGS if findings.get(kind)},
