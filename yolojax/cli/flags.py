@@ -91,17 +91,20 @@ def overridden(config: Config, args: argparse.Namespace) -> Config:
         raise argparse.ArgumentError(None, str(error)) from error
 
 
-def config_of(args: argparse.Namespace, saved: Callable[[], Config] | None = None) -> Config:
+def config_of(
+    args: argparse.Namespace, saved: Callable[[], Config] | None = None, *, training: bool = True
+) -> Config:
     """Return the config that the command line describes, checked and with its tree read.
 
     Args:
         args: with `config` and `overrides`.
         saved: returns the config to use without --config.
+        training: as `checked`.
     """
     from yolojax.data.from_config import with_tree
 
     config = read_config(args.config) if args.config or saved is None else saved()
-    return with_tree(checked(overridden(config, args)))
+    return with_tree(checked(overridden(config, args), training=training))
 
 
 @contextmanager

@@ -73,6 +73,7 @@ def get_config(arg: str | None = None) -> Config:
         config.model.width = 0.125
         config.data.image_size = {smoke_size}
         config.optimizer.batch_size, config.optimizer.images = 8, 32
+        config.optimizer.burn_in_images = 8
         config.eval.every_images = 0
     return config
 '''

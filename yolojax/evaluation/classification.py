@@ -1,4 +1,4 @@
-"""Evaluate a classifier: top-1 and top-5 accuracy on the centre crop of every image."""
+"""Evaluate a classifier: top-1 and top-5 accuracy on one view of every image."""
 
 import time
 from contextlib import closing, nullcontext
@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from yolojax.config import Config, EvalConfig
-from yolojax.data.from_config import eval_label_batches
+from yolojax.config import Config, DataConfig, EvalConfig
+from yolojax.data.from_config import eval_label_batches, evaluation_view
 from yolojax.data.records import Source
 from yolojax.data.tree_labels import classes_of
 from yolojax.distributed.processes import barrier
@@ -92,14 +92,13 @@ def evaluate_source(
     speed = 1000 * (time.monotonic() - begin) / max(len(labels), 1)
     hits = predicted == labels[:, None]
     hits = np.stack([hits[:, 0], hits.any(1)], axis=1)  # [n, 2]: top-1, top-5
-    height, width = config.data.image_size
     classes, more = config.model.classes, {}
     if config.model.tree:
         more["depths"] = hierarchy.accuracy_by_depth(predicted[:, 0], labels, config.model.tree)
         own = classes_of(source)
         labels, classes = hierarchy.indices_in(tuple(own), labels), tuple(own.values())
     result = accuracies(hits, labels, classes, config.eval) | more
-    result["protocol"] = {"input": f"centre crop of {height}x{width}, shorter side made to fit"}
+    result["protocol"] = {"input": _input(config.data)}
     result |= {"source": source.name, "skipped": list(source.skipped), "speed": {"all": speed}}
     result["settings"] = {"metric": config.eval.metric}
     print(format_table(result))
@@ -110,6 +109,14 @@ def evaluate_source(
         write_result(folder / f"{name}.json", result)
     barrier()
     return result
+
+
+def _input(data: DataConfig) -> str:
+    """Return a description of the network's input."""
+    height, width = data.image_size
+    if evaluation_view(data) == "letterbox":
+        return f"letterbox of {height}x{width}"
+    return f"centre crop of {height}x{width}, shorter side made to fit"
 
 
 def accuracies(hits: np.ndarray, labels: np.ndarray, classes, settings: EvalConfig) -> dict:

@@ -109,7 +109,7 @@ def make_programs(task: Task, settings: EvalConfig, nodes: tuple[int, ...] = ())
             scores,
             iou_threshold=iou_threshold,
             score_threshold=score_threshold,
-            top_k=settings.top_k,
+            top_k=settings.limits["top_k"],
             max_detections=settings.max_detections,
             class_agnostic=settings.class_agnostic,
             labels=predicted.labels,
@@ -132,7 +132,7 @@ def decoder(task: Task, settings: EvalConfig, nodes: tuple[int, ...]) -> Callabl
         decode,
         tree_threshold=settings.tree_threshold,
         tree_semantics=settings.tree_semantics,
-        max_tree_boxes=settings.max_tree_boxes,
+        max_tree_boxes=settings.limits["max_tree_boxes"],
     )
 
 
