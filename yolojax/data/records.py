@@ -176,7 +176,8 @@ def decode_image(data: bytes, name: Path | str) -> np.ndarray:
     """Decode a picture to uint8 RGB [h, w, 3], turned upright by its EXIF tag.
 
     Gray, palette, CMYK and 16-bit pictures become RGB of 8 bits; transparency is dropped; of
-    several pages the first is read. `name` is for the message.
+    several pages the first is read. A JPEG that is cut short is decoded as far as it goes, the rest
+    is grey (`yolojax check-data` names it). `name` is for the message.
 
     Raises:
         BadRecord: as `picture_header`, or OpenCV cannot decode it.

@@ -1,6 +1,6 @@
 """SOURCE strings, which name a data set in every config and command.
 
-    voc:ROOT[:SPLIT]          a VOC folder (Annotations, JPEGImages, ImageSets)
+    voc:ROOT[:SPLIT]          a VOC folder (Annotations, JPEGImages, ImageSets), or XML beside JPG
     coco:JSON:IMAGE_DIR       a COCO JSON and its pictures
     darknet:FILE[:SPLIT]      a data.yaml, or a Darknet .data file
     tfds:NAME[:SPLIT]         a prepared TFDS set: a name, or its folder
@@ -136,7 +136,7 @@ def load_source(
     is_selected = bool(keep_classes or rename)
     wanted, parts = tuple(classes), []
     for part in JOIN.split(spec):
-        source = _load_one(part, dir, on_bad_record, () if is_selected else wanted)
+        source = _load_one(part, dir, on_bad_record, () if is_selected else wanted, is_selected)
         _check_usable(source, part)
         parts.append(source)
         wanted = wanted if is_selected else source.classes
@@ -169,7 +169,9 @@ def _alike(classes: Sequence[str]) -> list[str]:
     ]
 
 
-def _load_one(spec: str, dir: str, on_bad_record: str, classes: tuple[str, ...]) -> Source:
+def _load_one(
+    spec: str, dir: str, on_bad_record: str, classes: tuple[str, ...], all_names: bool
+) -> Source:
     scheme, colon, rest = spec.partition(":")
     if not colon or scheme not in FORMS:
         hint = did_you_mean(scheme, FORMS, "{}:")
@@ -186,7 +188,9 @@ def _load_one(spec: str, dir: str, on_bad_record: str, classes: tuple[str, ...])
     if scheme == "coco":
         return load_coco(*_cut_folder(rest, dir), **options)
     path, split = _cut_split(rest, dir)
-    load = {"voc": load_voc, "darknet": load_darknet, "folder": load_folder}[scheme]
+    if scheme == "voc":
+        return load_voc(_place(path, dir), split, all_names=all_names, **options)
+    load = {"darknet": load_darknet, "folder": load_folder}[scheme]
     return load(_place(path, dir), split, **options)
 
 

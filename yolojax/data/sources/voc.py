@@ -66,6 +66,7 @@ def load_voc(
     name: str = "",
     classes: Sequence[str] = (),
     on_bad_record: str = "error",
+    all_names: bool = False,
 ) -> RecordList:
     """Load the pictures of a split, or without one all annotated ones.
 
@@ -74,6 +75,7 @@ def load_voc(
         classes: names in label order; by default ROOT's list of names if it has one, else the 20
             of VOC if no annotation of ROOT has another, else all names in them, sorted.
         on_bad_record: "error", or "skip" to skip bad records and list them in `skipped`.
+        all_names: whether names that ROOT's list lacks are classes too, behind those of the list.
 
     Raises:
         FileNotFoundError: a folder or the split is missing; the message lists the splits.
@@ -82,27 +84,35 @@ def load_voc(
     """
     files = VocFiles(root)
     listed = files.split(split)
-    classes = tuple(classes) or _find_classes(files)
+    classes = tuple(classes) or _find_classes(files, all_names)
     index = {class_name: label for label, class_name in enumerate(classes)}
     records, skipped = collect(lambda item: _read_record(files, item, index), listed, on_bad_record)
-    return RecordList(name or f"voc:{root}:{split}", classes, records, skipped)
+    notes = files.not_annotated(split, {record.image for record in records})
+    return RecordList(name or f"voc:{root}:{split}", classes, records, skipped, notes=notes)
 
 
-def _find_classes(files: VocFiles) -> tuple[str, ...]:
-    for pattern in NAME_FILES:
-        found = sorted(p for p in files.root.glob(pattern) if not p.name.startswith("."))
-        if found:
-            return _labelmap(found[0]) if pattern == "labelmap.txt" else read_names(found[0])
+def _find_classes(files: VocFiles, all_names: bool) -> tuple[str, ...]:
+    listed = _listed_classes(files)
+    if listed and not all_names:
+        return listed
     names = set()
     for path in files.annotations.values():
         try:
             names |= {_text(element, "name") for element in _objects(_parse(path))}
         except BadRecord:
             continue  # reported when its own split is read
-    if names <= {*VOC_CLASSES, ""}:
+    if not listed and names <= {*VOC_CLASSES, ""}:
         return VOC_CLASSES
     usable = sorted(name for name in names if is_one_line(name) and NOT_DECODED not in name)
-    return check_names(usable, files.root)
+    return check_names(tuple(dict.fromkeys((*listed, *usable))), files.root)
+
+
+def _listed_classes(files: VocFiles) -> tuple[str, ...]:
+    for pattern in NAME_FILES:
+        found = sorted(p for p in files.root.glob(pattern) if not p.name.startswith("."))
+        if found:
+            return _labelmap(found[0]) if pattern == "labelmap.txt" else read_names(found[0])
+    return ()
 
 
 def _labelmap(path: Path) -> tuple[str, ...]:
