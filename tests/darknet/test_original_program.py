@@ -1,5 +1,6 @@
 """Ours against the C program, which runs here on the same .cfg, .weights and picture."""
 
+import ctypes
 import re
 import subprocess
 from functools import partial
@@ -19,6 +20,7 @@ from yolojax.darknet.config import config_from_cfg
 from yolojax.darknet.weights import save_weights
 from yolojax.heads.predictions import scores
 from yolojax.models import NETWORKS
+from yolojax.models.functional import ACTIVATIONS
 from yolojax.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from yolojax.ops.nms import nms
 from yolojax.tasks import Task, build
@@ -151,6 +153,17 @@ def test_shortcuts_and_groups_equal_the_original_program(joined, tmp_path):
             wanted, _ = oracle.predict(network, case.image, index)
             found = case.task.model.apply(case.variables, case.image[None], all_outputs=True)
             np.testing.assert_allclose(found[index][0], wanted, atol=1e-5 * np.std(wanted) + 1e-5)
+
+
+def test_activations_equal_the_original_program():
+    c = oracle.library()
+    c.activate.argtypes, c.activate.restype = [ctypes.c_float, ctypes.c_int], ctypes.c_float
+    x = np.linspace(-9, 9, 145, dtype=np.float32)
+    fork = {"gelu", "hard_mish", "mish", "relu6", "revleaky", "swish"}
+    for name in set(ACTIVATIONS) - fork:
+        number = c.get_activation(name.encode())
+        theirs = [c.activate(value, number) for value in x]
+        np.testing.assert_allclose(ACTIVATIONS[name](x), theirs, 1e-5, 1e-6, err_msg=name)
 
 
 @pytest.mark.slow

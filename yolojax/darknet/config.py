@@ -59,7 +59,7 @@ def config_from_cfg(
 
     Args:
         cfg: from `parse_cfg`.
-        name: of the network, if it is not in NETWORKS, and for messages.
+        name: of the network, if it is not in NETWORKS.
         classes: names in the order of the labels. Default: "class 0", "class 1", ...; with a tree
             X.tree the names in X.names next to it. A classifier uses the first names of a longer
             list, as Darknet does for ImageNet. Names that repeat are displayed as they are;
@@ -80,7 +80,7 @@ def config_from_cfg(
         name=known or name,
         cfg="" if known else text,
         epsilon="cpu",
-        **_class_fields(cfg, name, classes, folder),
+        **_class_fields(cfg, cfg.file or name, classes, folder),
         **_model_fields(cfg.head),
     )
     return Config(
