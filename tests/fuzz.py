@@ -265,7 +265,8 @@ LABEL = re.compile(r"[-+0-9.eE_]+(\s+[-+0-9.eE_]+){4,}")
 
 def check_labels(data: bytes) -> str:
     """Every line that was read has a class and at least four numbers."""
-    lines = data.decode("utf-8-sig", "replace").splitlines()
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    lines = data.decode(encoding, "replace").splitlines()
     bad = [line for line in lines if line.strip() and not LABEL.fullmatch(line.strip())]
     return f"line {bad[0]!r}" if bad else ""
 

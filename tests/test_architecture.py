@@ -1,6 +1,7 @@
 """Who may import whom: the table of docs/architecture.md, held."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,13 @@ def test_only_these_modules_of_data_read_the_config():
         if package_of(p) == "data" and any(n.startswith("yolojax.config") for n in imports(p))
     }
     assert knowing == CONFIG_READERS
+
+
+def test_json_is_written_by_one_function():
+    """json.dumps writes NaN, which is no JSON, unless it is told not to; files.to_json does."""
+    writers = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if re.search(r"json\.dumps?\b", path.read_text())
+    }
+    assert writers == {"files.py"}

@@ -1,12 +1,15 @@
-"""Atomic writes, checked reads of text and JSON, suffixes of pictures, memory of mapped files."""
+"""Atomic writes, safe file names, checked reads of text, JSON in and out, search for pictures."""
 
 import errno
 import json
+import math
 import mmap
 import os
+import re
 import shutil
 import sys
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,15 +17,24 @@ from typing import Any, BinaryIO
 MIN_FREE = 2**20  # bytes; a disk with less free space counts as full
 # Of the pictures that are read; a VOC annotation tries them in this order.
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+LINE_END = re.compile(r"\r\n|\r|\n")
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # of Windows tools
 MAX_TEXT = 1_000_000  # bytes; the largest published .cfg has 30 kB, list of names 250 kB
+NAME_BYTES = 255  # of a file name, at most, on the usual file systems
+SAFE_BYTES = 200  # of `safe_name`, which leaves room for what is put before and after it
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # by Windows
 
 
 @contextmanager
 def open_atomic(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file for writing bytes that gets its name `path` once it is written completely.
 
-    Missing folders are made.
+    Missing folders are made. A device or pipe, such as /dev/stdout, is written directly.
     """
+    if is_device(path):
+        with open(path, "ab") as file:
+            yield file
+        return
     with atomic_paths(path) as (temporary,), open(temporary, "wb") as file:
         yield file
 
@@ -41,7 +53,7 @@ def atomic_paths(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
         if path.is_dir():
             raise IsADirectoryError(f"{path}: is a folder, not a file; choose another name.")
         path.parent.mkdir(parents=True, exist_ok=True)
-    temporaries = tuple(path.with_name(f".{path.name}.{os.getpid()}") for path in targets)
+    temporaries = tuple(map(_temporary, targets))
     try:
         yield temporaries
         for temporary, path in zip(temporaries, targets, strict=True):
@@ -51,6 +63,38 @@ def atomic_paths(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
             temporary.unlink(missing_ok=True)
 
 
+def _temporary(path: Path) -> Path:
+    end = f".{os.getpid()}"
+    return path.with_name(cut(f".{path.name}", NAME_BYTES - len(end)) + end)
+
+
+def is_device(path: str | Path) -> bool:
+    """Check whether `path` is a device, pipe or socket, which cannot be replaced by a file."""
+    other = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+    return other or os.path.abspath(path).startswith("/dev/")
+
+
+def check_writable(path: str | Path, *, folder: bool = False) -> None:
+    """Check that a file (or a `folder`) can be written at `path`; nothing is made.
+
+    Raises:
+        ValueError: it is a folder (or is none), or it or its folder cannot be written or made.
+    """
+    whole = Path(os.path.abspath(path))
+    place = next(place for place in (whole, *whole.parents) if os.path.exists(place))
+    in_folder = folder or place != whole
+    needed = (place,) if place.is_dir() or is_device(place) else (place, place.parent)
+    if any(len(os.fsencode(part)) > NAME_BYTES for part in whole.parts):
+        problem = f"a name of more than {NAME_BYTES} bytes"
+    elif place.is_dir() != in_folder:
+        problem = f"{place} is {'not ' * in_folder}a folder"
+    elif not all(os.access(one, os.W_OK) for one in needed):
+        problem = f"{place} is write-protected"
+    else:
+        return
+    raise ValueError(f"{path}: cannot be written: {problem}; choose another name.")
+
+
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Write a file atomically; missing folders are made."""
     with open_atomic(path) as file:
@@ -58,8 +102,62 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a UTF-8 text file atomically; missing folders are made."""
-    write_bytes(path, text.encode())
+    """Write a UTF-8 text file atomically; missing folders are made.
+
+    Bytes of file names that are not UTF-8 are written as \\udcXX, which is their form in JSON too.
+    """
+    write_bytes(path, text.encode(errors="backslashreplace"))
+
+
+def append_line(path: str | Path, line: str) -> None:
+    """Append `line` to a UTF-8 text file, after a line break if its last line is unfinished.
+
+    A process that is killed while it writes leaves such a line. Missing folders are made.
+    """
+    data = line.encode(errors="backslashreplace") + b"\n"
+    if is_device(path):
+        with open(path, "ab") as file:
+            file.write(data)
+        return
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+b") as file:
+        unfinished = file.seek(0, 2) and file.seek(-1, 2) + 1 and file.read(1) != b"\n"
+        file.write(b"\n" * bool(unfinished) + data)
+
+
+def safe_name(name: str, taken: set[str] | None = None) -> str:
+    """Make `name` a file name that all systems accept and that does not leave its folder.
+
+    Characters other than letters, digits, blanks and _.()+- become _, and so do dots and blanks at
+    both ends. An empty name is _, a reserved one (NUL, con.txt) gets _ in front, a long one is cut
+    to SAFE_BYTES. If the name without case is in `taken`, it gets _2, _3, ...; the result is added.
+    """
+    text = re.sub(r"[^\w .()+-]", "_", unicodedata.normalize("NFC", str(name)))
+    text = re.sub(r"^[. ]+|[. ]+$", lambda ends: "_" * len(ends[0]), text) or "_"
+    text = cut(f"_{text}" if RESERVED.fullmatch(text) else text, SAFE_BYTES)
+    if taken is None:
+        return text
+    unique, number = text, 1
+    while unique.casefold() in taken:
+        number += 1
+        unique = f"{text}_{number}"
+    taken.add(unique.casefold())
+    return unique
+
+
+def cut(name: str, length: int) -> str:
+    """Cut a file name to `length` bytes at most."""
+    while len(os.fsencode(name)) > length:
+        name = name[:-1]
+    return name
+
+
+def one_line(text: str) -> str:
+    """Escape line breaks, control characters and what is not Unicode, as in names of files."""
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in "Cc Cs" else char
+        for char in text
+    )
 
 
 def disk_has_space(folder: Path) -> bool:
@@ -100,39 +198,57 @@ def is_picture(path: str | Path) -> bool:
     return Path(path).suffix.lower() in PICTURE_SUFFIXES
 
 
-def pictures_below(folder: str | Path) -> list[Path]:
-    """List the pictures in `folder` and its subfolders, sorted by path; linked folders as well.
+def pictures_below(
+    folder: str | Path, on_bad: Callable[[ValueError], None] | None = None
+) -> list[Path]:
+    """List the pictures in `folder` and its subfolders; see `files_below`."""
+    return files_below(folder, PICTURE_SUFFIXES, on_bad)
+
+
+def files_below(
+    folder: str | Path,
+    suffixes: tuple[str, ...],
+    on_bad: Callable[[ValueError], None] | None = None,
+) -> list[Path]:
+    """List files in `folder` and its subfolders, sorted by path; linked folders as well.
 
     Each folder is listed once, however many links lead to it, so links may form loops. Hidden files
     and folders (.ipynb_checkpoints, ._a.jpg) and __MACOSX are left out, and so are folders, pipes
-    and sockets with the name of a picture. A broken link is listed.
+    and sockets with such a suffix. A broken link is listed.
+
+    Args:
+        suffixes: of the files, in lower case; theirs may be in any case.
 
     Raises:
-        ValueError: a folder cannot be listed.
+        ValueError: a folder cannot be listed and `on_bad` is None; otherwise it gets the error.
     """
     root = os.path.realpath(folder)
     seen = {str(parent) for parent in Path(root).parents}  # a link to one of them is a loop
-    pictures, folders, links = [], [str(Path(folder))], []
+    files, folders, links = [], [str(Path(folder))], []
     while folders or links:
         place = folders.pop() if folders else links.pop(0)  # links last: own names come first
         real = os.path.realpath(place)
         if real in seen:
             continue
         seen.add(real)
-        for entry in _visible_entries(place):
+        for entry in _visible_entries(place, on_bad):
             if os.path.isdir(entry) if entry.is_symlink() else entry.is_dir():
                 (links if entry.is_symlink() else folders).append(entry.path)
-            elif is_picture(entry.name) and _is_file_or_broken_link(entry):
-                pictures.append(Path(entry.path))
-    return sorted(pictures)
+            elif entry.name.lower().endswith(suffixes) and _is_file_or_broken_link(entry):
+                files.append(Path(entry.path))
+    return sorted(files)
 
 
-def _visible_entries(folder: str) -> list[os.DirEntry]:
+def _visible_entries(folder: str, on_bad) -> list[os.DirEntry]:
     try:
         with os.scandir(folder) as entries:
             visible = [e for e in entries if e.name[0] != "." and e.name != "__MACOSX"]
     except OSError as error:
-        raise ValueError(f"{folder}: cannot be listed ({error.strerror}).") from error
+        problem = ValueError(f"{folder}: cannot be listed ({error.strerror}).")
+        if on_bad is None:
+            raise problem from error
+        on_bad(problem)
+        return []
     return sorted(visible, key=lambda entry: entry.name)
 
 
@@ -146,46 +262,73 @@ def _is_file_or_broken_link(entry: os.DirEntry) -> bool:
 def read_text(path: str | Path, what: str) -> str:
     """Read a small text file; `what` is the expected kind of file, such as "a .cfg".
 
-    Bytes that are not UTF-8 are replaced, as Darknet allows them in comments.
+    Bytes that are not UTF-8 are replaced, as Darknet allows them in comments. UTF-16 is read as by
+    `read_utf8`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is larger than MAX_TEXT, or is binary.
+        ValueError: the file cannot be read, is larger than MAX_TEXT, or is binary.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no such file; give {what} file.")
-    with path.open("rb") as file:
-        data = file.read(MAX_TEXT + 1)
+    data = _read_bytes(path, MAX_TEXT + 1)
     check_length(len(data), path)
+    if data.startswith(UTF16_MARKS):
+        return _decode(data, path)
     if b"\0" in data:
         raise ValueError(f"{path}: must be {what} file, which is text; this is a binary file.")
     return data.decode("utf-8-sig", errors="replace")
 
 
-def check_length(length: int, file: str | Path) -> None:
-    """Raise ValueError if a text of `length` bytes is longer than MAX_TEXT."""
-    if length > MAX_TEXT:
-        raise ValueError(f"{file}: longer than {MAX_TEXT:,} bytes; is it the right file?")
+def check_length(length: int, file: str | Path, limit: int = MAX_TEXT) -> None:
+    """Raise ValueError if a text of `length` bytes is longer than `limit`."""
+    if length > limit:
+        raise ValueError(f"{file}: longer than {limit:,} bytes; is it the right file?")
 
 
 def read_utf8(path: str | Path) -> str:
-    """Read a text file of any length.
+    """Read a text file of any length; UTF-16 is read as well if the file starts with its mark.
 
     Raises:
-        ValueError: the file cannot be read, or is not UTF-8.
+        ValueError: the file cannot be read, is in another encoding, or has a NUL character; the
+            message has the line.
     """
+    return _decode(_read_bytes(path), path)
+
+
+def _read_bytes(path: str | Path, limit: int = -1) -> bytes:
     try:
-        return Path(path).read_bytes().decode("utf-8-sig")
+        with open(path, "rb") as file:
+            return file.read(limit)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:  # of open: the path has a NUL character
+        raise ValueError(f"{os.fspath(path)!a}: is not a path.") from error
+
+
+def _decode(data: bytes, path: str | Path) -> str:
+    encoding = "utf-16" if data.startswith(UTF16_MARKS) else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: must be a text file in UTF-8: {error}.") from error
+        line = data[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{path}:{line}: must be a text file in UTF-8, byte 0x{data[error.start]:02x} is not; "
+            "save the file in this encoding."
+        ) from error
+    if (at := text.find("\0")) >= 0:
+        line = text.count("\n", 0, at) + 1
+        raise ValueError(
+            f"{path}:{line}: must be a text file in UTF-8, and has a NUL character; save the file "
+            "in this encoding."
+        )
+    return text
 
 
 def read_lines(path: str | Path) -> list[str]:
     """Read the lines of a text file without surrounding space; raises ValueError as `read_utf8`."""
-    return [line.strip() for line in read_utf8(path).splitlines()]
+    lines = LINE_END.split(read_utf8(path))
+    return [line.strip() for line in (lines if lines[-1] else lines[:-1])]
 
 
 def parse_json(data: str | bytes, where: Path | str) -> Any:
@@ -200,6 +343,19 @@ def parse_json(data: str | bytes, where: Path | str) -> Any:
         raise ValueError(f"{where}: not valid JSON: nested too deeply.") from error
     except ValueError as error:
         raise ValueError(f"{where}: not valid JSON: {shorten(str(error), 200)}.") from error
+
+
+def to_json(value: Any, *, indent: int | None = None, ascii_only: bool = True) -> str:
+    """Format `value` as JSON; NaN and infinity, which JSON does not have, become null."""
+    return json.dumps(_finite(value), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def shorten(text: str, length: int = 60) -> str:

@@ -40,7 +40,7 @@ def test_the_best_published_priors_have_as_many_anchors():
 def few_boxes(monkeypatch):
     boxes = [[0, 0, w, h] for w, h in ((0.1, 0.2), (0.11, 0.2), (0.5, 0.5), (0.9, 0.8))]
     source = Source([record(np.zeros((416, 416, 3), np.uint8), boxes)])
-    monkeypatch.setattr("yolojax.data.sources.load.load_source", lambda spec, *, dir: source)
+    monkeypatch.setattr("yolojax.data.sources.load.load_source", lambda *_, **__: source)
 
 
 def test_the_table_ends_with_a_line_for_the_config(few_boxes, capsys, tmp_path):

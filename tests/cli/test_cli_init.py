@@ -1,4 +1,6 @@
+import cv2
 import jax
+import numpy as np
 import pytest
 
 from yolojax.cli.init import DataSet, image_size, other_split
@@ -43,3 +45,26 @@ def test_the_written_config_trains(tmp_path, capsys):
     assert (tmp_path / "w" / "eval" / "val.json").exists()
     assert main(["init", "shapes:val", "--out", str(path)]) == 1
     assert "exists already" in capsys.readouterr().err
+
+
+def test_max_boxes_holds_the_fullest_picture(tmp_path):
+    source = write_boxes(tmp_path, [3, 57])
+    for keep, most in ((), 60), (["--keep-classes", "dog", "--rename", "cat=pet"], 30):
+        path = tmp_path / f"config{most}.py"
+        assert main(["init", source, "--out", str(path), *keep]) == 0
+        config = read_config(path)
+        assert config.data.max_boxes == most
+    assert config.model.classes == config.data.keep_classes == ("dog",)
+    assert config.data.rename == (("cat", "pet"),)
+
+
+def write_boxes(root, counts):
+    """A SOURCE of pictures with so many cats, and one dog each."""
+    for folder in ("images", "labels"):
+        (root / folder).mkdir()
+    for number, count in enumerate(counts):
+        cv2.imwrite(str(root / "images" / f"{number}.png"), np.zeros((64, 64, 3), np.uint8))
+        lines = [f"0 .5 .5 .{k + 1:02} .5\n" for k in range(count)] + ["1 .5 .5 .1 .3\n"]
+        (root / "labels" / f"{number}.txt").write_text("".join(lines))
+    (root / "data.yaml").write_text("train: images\nnames: [cat, dog]\n")
+    return f"darknet:{root / 'data.yaml'}:train"

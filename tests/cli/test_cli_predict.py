@@ -1,12 +1,17 @@
 import csv
+import io
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
-from yolojax.cli import predict as cli
+from yolojax.cli import predict_files as files
 from yolojax.cli.main import main
 from yolojax.data.records import BadRecord, decode_image
 from yolojax.predict import Classification, Classifier, Result
@@ -30,7 +35,7 @@ class FakeDetector:
     def stream(self, paths, *, on_bad, threshold=0.25, iou=0.45, max_detections=100):
         for path in paths:
             try:
-                image = decode_image(cli.Path(path).read_bytes(), path)
+                image = decode_image(Path(path).read_bytes(), path)
             except (OSError, BadRecord) as error:
                 on_bad(error)
                 continue
@@ -133,30 +138,81 @@ def test_inputs_are_never_overwritten(predict, tmp_path, capsys):
     assert path.read_bytes() == before
 
 
+def find(*paths, out=None):
+    """The pictures that are found; a folder that cannot be listed fails the test."""
+    return files.find_pictures([str(path) for path in paths], out and str(out), pytest.fail)
+
+
 def test_find_pictures_in_globs_folders_and_files_once(tmp_path):
     a, b = write(tmp_path / "a.png"), write(tmp_path / "x" / "b.JPG")
     write(tmp_path / "c.png").rename(tmp_path / "c.txt")
-    found = cli.find_pictures([str(tmp_path), str(tmp_path / "*.*"), str(b), "missing.png"])
+    found = find(tmp_path, tmp_path / "*.*", b, tmp_path / "x" / ".." / "a.png", "missing.png")
     assert found == [str(a), str(b), "missing.png"]
+    assert find(tmp_path / "**" / "*.JPG") == [str(b)]
+    assert find(tmp_path / "**" / "[ab].*") == [str(a), str(b)]
+    assert find(tmp_path / "**") == [str(a), str(b)]
 
 
 def test_a_name_with_brackets_is_a_name(tmp_path):
     path = write(tmp_path / "a[1].png")
-    assert cli.find_pictures([str(path)]) == [str(path)]
+    assert find(path) == [str(path)]
+
+
+def test_a_folder_with_the_name_of_a_picture_is_searched(tmp_path):
+    path = write(tmp_path / "x.jpg" / "a.png")
+    for place in (tmp_path, tmp_path / "x.jpg", tmp_path / "*.jpg", tmp_path / "**" / "*.png"):
+        assert find(place) == [str(path)]
+
+
+def test_links_are_followed_and_may_form_loops(tmp_path):
+    path = write(tmp_path / "real" / "a.png")
+    (tmp_path / "set").mkdir()
+    for number in range(12):
+        (tmp_path / "set" / f"link{number}").symlink_to(tmp_path / "real")
+        (tmp_path / "real" / f"loop{number}").symlink_to(tmp_path)
+    found = str(tmp_path / "set" / "link0" / "a.png")
+    assert find(tmp_path / "set") in ([found], [str(path)])
+    assert len(find(tmp_path / "set" / "**" / "*.png")) == 1
+
+
+def test_the_folder_of_the_drawings_is_not_searched(tmp_path):
+    own, old = write(tmp_path / "in" / "a.png"), write(tmp_path / "in" / "drawn" / "a.png")
+    out = tmp_path / "in" / "drawn"
+    (tmp_path / "in" / "link").symlink_to(out)
+    (tmp_path / "other").symlink_to(out)
+    for folder in (out, tmp_path / "in" / "link", tmp_path / "other"):
+        assert find(tmp_path / "in", out=folder) == [str(own)]
+        assert find(tmp_path / "in" / "**" / "*.png", out=folder) == [str(own)]
+    assert find(tmp_path / "in", old, out=out) == [str(own), str(old)]  # it is named
+    assert find(out, out=tmp_path / "in") == [str(old)]
+
+
+def test_a_second_run_gives_the_same(predict, tmp_path):
+    write(tmp_path / "in" / "a.png")
+    drawn = tmp_path / "in" / "drawn"
+    for _ in range(2):
+        assert predict.run(tmp_path / "in", "--out", drawn) == 0
+        assert [p.name for p in drawn.rglob("*")] == ["a.png"]
 
 
 def test_outputs_mirror_the_folders(tmp_path):
     out = tmp_path / "out"
-    assert cli.plan_outputs(["in/a.jpg"], out, False) == {"in/a.jpg": out / "a.jpg"}
-    targets = cli.plan_outputs(["x/a.jpg", "y/a.jpg", "y/b.heic"], out, False)
+    assert files.plan_outputs(["in/a.jpg"], out, False) == {"in/a.jpg": out / "a.jpg"}
+    targets = files.plan_outputs(["x/a.jpg", "y/a.jpg", "y/b.heic"], out, False)
     assert list(targets.values()) == [out / "x/a.jpg", out / "y/a.jpg", out / "y/b.heic.png"]
 
 
-def test_two_text_files_of_one_name_are_an_error(tmp_path):
-    paths = ["in/a.jpg", "in/a.png"]
-    assert len(cli.plan_outputs(paths, tmp_path, txt=False)) == 2
-    with pytest.raises(Exception, match=r"would both write .*a\.txt"):
-        cli.plan_outputs(paths, tmp_path, txt=True)
+def test_files_of_one_name_get_numbers(tmp_path):
+    paths = ["in/a.jpg", "in/a.png", "in/b.heic", "in/b.heic.png"]
+    names = lambda txt: [p.name for p in files.plan_outputs(paths, tmp_path, txt).values()]  # noqa: E731
+    assert names(False) == ["a.jpg", "a.png", "b.heic.png", "b.heic_2.png"]
+    assert names(True) == ["a.jpg", "a_2.png", "b.heic.png", "b.heic_2.png"]
+
+
+def test_drawings_of_long_names_have_names_that_fit(tmp_path):
+    paths = [f"in/{'a' * 255}", f"in/{'a' * 254}b", f"in/{'a' * 251}.jpg"]
+    names = [p.name for p in files.plan_outputs(paths, tmp_path, True).values()]
+    assert names == [f"{'a' * 251}.png", f"{'a' * 249}_2.png", f"{'a' * 249}_3.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -166,6 +222,7 @@ def test_two_text_files_of_one_name_are_an_error(tmp_path):
         (["--weights", "w", "--config", "c.py", "--cfg", "a.cfg"], "leave --cfg and --names out"),
         (["--workdir", "run", "--txt"], "--txt needs --out"),
         (["--workdir", "run", "--json", "-", "--csv", "-"], "only one of"),
+        (["--workdir", "run", "--json", "a", "--jsonl", "./a"], "write the same file"),
         (["--workdir", "run", "--max-detections", "0"], "must be 1 or more; got 0"),
     ],
 )
@@ -222,3 +279,163 @@ def test_batch_is_not_larger_than_the_number_of_pictures(predict, tmp_path):
     assert path == "run"
     assert options["batch_size"] == 1
     assert tuple(options["image_size"]) == (320, 352)
+
+
+def test_results_are_written_as_they_come(predict, tmp_path, monkeypatch):
+    """A second picture that ends the process leaves the results of the first."""
+    first, second = write(tmp_path / "in" / "a.png"), write(tmp_path / "in" / "b.png")
+    outputs = {name: tmp_path / f"all.{name}" for name in ("jsonl", "csv", "json")}
+    options = [f"--{name}={path}" for name, path in outputs.items()]
+    real = Path.read_bytes
+
+    def interrupted(path):
+        if path == second:
+            done = [json.loads(line) for line in outputs["jsonl"].read_text().splitlines()]
+            assert [row["file"] for row in done] == [str(first)]
+            assert len(outputs["csv"].read_text().splitlines()) == 2
+            assert (tmp_path / "out" / "a.png").exists()
+            assert not outputs["json"].exists()
+            raise KeyboardInterrupt
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", interrupted)
+    assert predict.run(tmp_path / "in", "--out", tmp_path / "out", *options) == 130
+    (row,) = json.loads(outputs["json"].read_text())
+    assert row == json.loads(outputs["jsonl"].read_text())
+    assert row["file"] == str(first)
+    monkeypatch.setattr(Path, "read_bytes", real)
+    assert predict.run(tmp_path / "in", *options) == 0
+    lengths = [len(outputs[name].read_text().splitlines()) for name in ("jsonl", "csv")]
+    assert lengths == [1 + 2, 1 + 2]  # JSON lines are appended, the table is new
+    assert len(json.loads(outputs["json"].read_text())) == 2
+
+
+def test_an_old_result_is_kept_if_the_work_does_not_begin(predict, tmp_path, monkeypatch):
+    write(tmp_path / "a.png")
+    (tmp_path / "o.json").write_text("old")
+    (tmp_path / "o.csv").write_text("old")
+
+    def stream(self, paths, **options):
+        raise ValueError("no memory")
+        yield
+
+    monkeypatch.setattr(FakeDetector, "stream", stream)
+    files = ["--json", tmp_path / "o.json", "--csv", tmp_path / "o.csv"]
+    assert predict.run(tmp_path / "a.png", *files) == 1
+    assert [(tmp_path / f"o.{kind}").read_text() for kind in ("json", "csv")] == ["old", "old"]
+
+
+@pytest.mark.parametrize("option", ["--json", "--jsonl", "--csv", "--out"])
+def test_targets_are_checked_before_the_work(predict, tmp_path, capsys, option):
+    path = write(tmp_path / "a.png")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    wrong = "file" if option == "--out" else "folder"
+    assert predict.run(path, option, tmp_path / wrong) == 1
+    assert predict.run(path, option, tmp_path / "file" / "x") == 1
+    assert predict.run(path, option, tmp_path / ("n" * 300)) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 3
+    assert all("cannot be written: " in line for line in errors)
+    assert predict.loads == []
+    if option != "--out":
+        assert predict.run(path, option, path) == 2
+        assert predict.loads == []
+        assert decode_image(path.read_bytes(), path).shape == (40, 80, 3)
+
+
+def test_without_a_readable_picture_the_rest_is_written(predict, tmp_path, capsys):
+    for name, data in (("empty.jpg", b""), ("page.jpg", b"<html>"), ("cut.png", b"\x89PNG\r\n")):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "broken.png").symlink_to(tmp_path / "nowhere.png")
+    files = ["--json", tmp_path / "o.json", "--jsonl", tmp_path / "o.jsonl"]
+    assert predict.run(tmp_path, *files, "--csv", tmp_path / "o.csv") == 1
+    assert capsys.readouterr().err.count("yolojax predict: ") == 4
+    assert json.loads((tmp_path / "o.json").read_text()) == []
+    assert (tmp_path / "o.csv").read_text() == "file,class,class_id,score,x1,y1,x2,y2\n"
+    assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_a_folder_that_cannot_be_listed_is_reported(predict, tmp_path, capsys, monkeypatch):
+    write(tmp_path / "a.png")
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    real = os.scandir
+
+    def scandir(folder):
+        if str(folder) == str(closed):
+            raise PermissionError(13, "Permission denied")
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert predict.run(tmp_path) == 1
+    output = capsys.readouterr()
+    assert "a.png: 1 found" in output.out
+    assert f"{closed}: cannot be listed (Permission denied)." in output.err
+    assert predict.run(closed, "--json", tmp_path / "o.json") == 1
+    assert (tmp_path / "o.json").read_text() == "[]\n"
+
+
+def test_names_that_are_no_text_are_printed_and_written(predict, tmp_path, capsys):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\n\xff.png"))
+    write(tmp_path / "b.png").rename(path)
+    out = tmp_path / "out"
+    files = ["--json", tmp_path / "o.json", "--csv", tmp_path / "o.csv", "--out", out, "--txt"]
+    assert predict.run(tmp_path, *files, "--jsonl", tmp_path / "o.jsonl") == 0
+    assert capsys.readouterr().out == f"{tmp_path}/a\\n\\udcff.png: 1 found: dog 0.78\n"
+    assert json.loads((tmp_path / "o.json").read_text())[0]["file"] == str(path)
+    assert json.loads((tmp_path / "o.jsonl").read_text())["file"] == str(path)
+    assert {p.suffix for p in out.iterdir()} == {".png", ".txt"}
+    assert predict.run(tmp_path, "--json", "-") == 0
+    assert json.loads(capsys.readouterr().out)[0]["file"] == str(path)
+
+
+CLOSED = """
+import sys
+sys.path[:0] = {path!r}
+import test_cli_predict as tests
+import yolojax.predict, yolojax.distributed.xla_flags
+from yolojax.cli.main import main
+yolojax.predict.load = lambda path, **options: tests.FakeDetector()
+yolojax.distributed.xla_flags.set_up = lambda: None
+sys.argv = ["yolojax", "predict", *sys.argv[1:], "--workdir", "run"]
+sys.exit(main())
+"""
+
+
+def test_closed_streams_end_the_printing_and_not_the_files(tmp_path):
+    for number in range(9):
+        write(tmp_path / "in" / f"{number}.png")
+    code = CLOSED.format(path=[os.getcwd(), str(Path(__file__).parent)])
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", code, str(tmp_path / "in"), "--jsonl", str(tmp_path / "o")]
+    done = subprocess.run(command, stdout=writer, stderr=writer, check=False)
+    os.close(writer)
+    assert done.returncode == 0
+    assert len((tmp_path / "o").read_text().splitlines()) == 9
+
+
+class Closed(io.TextIOWrapper):
+    """A stream whose reader has closed the pipe."""
+
+    def __init__(self):
+        super().__init__(io.BytesIO(), "utf-8")
+
+    def flush(self):
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("data", [[], ["--csv", "-"]])
+def test_a_closed_stdout_ends_a_command_without_files(predict, tmp_path, monkeypatch, data):
+    for number in range(9):
+        write(tmp_path / "in" / f"{number}.png")
+    asked = []
+    real = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: asked.append(path) or real(path))
+    for more, count in (([], 1), (["--json", tmp_path / "o.json"], 9)):
+        monkeypatch.setattr(sys, "stdout", Closed())
+        asked.clear()
+        assert predict.run(tmp_path / "in", *data, *more) == 0
+        assert len(asked) == count
+    assert len(json.loads((tmp_path / "o.json").read_text())) == 9

@@ -87,3 +87,8 @@ def test_configs_are_listed_and_printed(capsys, tmp_path, monkeypatch):
     assert "\nbox_terms " in text
     assert cli.main(["configs", "bccd"]) == 0
     assert "def get_config" in capsys.readouterr().out
+
+
+def test_the_name_of_a_result_stays_in_the_folder_of_the_run(capsys):
+    assert cli.main(["eval", "--workdir", "run", "--name", "../x"]) == 2
+    assert "--name must be a file name, got '../x'; try '___x'." in capsys.readouterr().err

@@ -4,11 +4,15 @@ import io
 import numpy as np
 import pytest
 
-from yolojax.cli.result_text import as_csv, one_line, why_nothing
+from yolojax.cli.result_text import csv_heading, csv_lines, one_line, why_nothing
 from yolojax.predict import Classification, Result
 
 IMAGE = np.zeros((40, 80, 3), np.uint8)
 ANIMALS = ("animal", "dog", "terrier", "vehicle")
+
+
+def as_csv(result):
+    return csv_heading(result) + csv_lines(result)
 
 
 def nothing(score):
@@ -47,17 +51,17 @@ def test_csv_of_a_tree_has_wnid_and_path():
     tree = {"tree": (-1, 0, 1), "wnids": ("n1", "n2", "n3")}
     box, score = np.zeros((1, 4), np.float32), np.array([0.5], np.float32)
     found = Result("a.png", IMAGE, box, score, np.array([1]), ANIMALS[:3], 0.5, 1, **tree)
-    (row,) = csv.DictReader(io.StringIO(as_csv([found.to_dict()], tree=True)))
+    (row,) = csv.DictReader(io.StringIO(as_csv(found)))
     assert (row["class"], row["wnid"], row["path"]) == ("dog", "n2", "animal > dog")
     assert (row["score"], row["y2"]) == ("0.5", "0.0")
     named = Classification("a.png", IMAGE, np.array([2]), score, ANIMALS[:3], **tree)
-    (row,) = csv.DictReader(io.StringIO(as_csv([named.to_dict()], tree=True)))
+    (row,) = csv.DictReader(io.StringIO(as_csv(named)))
     assert row == {
         "file": "a.png", "class": "terrier", "class_id": "2", "wnid": "n3",
         "path": "animal > dog > terrier", "probability": "0.5",
     }  # fmt: skip
     assert one_line(named) == "a.png: animal > dog > terrier 0.50"
-    assert as_csv([], tree=True).startswith("file,class,class_id,wnid,path,score,x1")
+    assert as_csv(found).startswith("file,class,class_id,wnid,path,score,x1")
 
 
 def test_line_of_a_classifier():
@@ -67,6 +71,6 @@ def test_line_of_a_classifier():
 
 
 def test_csv_of_a_classifier_has_no_boxes():
-    rows = list(csv.DictReader(io.StringIO(as_csv([classification(0.7, 0.2, 0.1).to_dict()]))))
+    rows = list(csv.DictReader(io.StringIO(as_csv(classification(0.7, 0.2, 0.1)))))
     assert rows[0] == {"file": "a.png", "class": "owl", "class_id": "2", "probability": "0.7"}
     assert len(rows) == 3

@@ -29,7 +29,7 @@ def test_a_file_of_the_original_program_has_no_note():
 
 
 def test_keys_of_training_alone_are_noted_in_one_line():
-    cfg = parsed("mosaic=1\ncutmix=0\nadam=1\n", "stopbackward=1\n", "ignore_thresh = .7\nmax=9\n")
+    cfg = parsed("mosaic=1\ncutmix=0\nadam=1\n", "stopbackward=1\n", "ignore_thresh = .7\n")
     wanted = "ignored, no effect on inference: mosaic=1, cutmix=0, adam=1, ignore_thresh=.7"
     assert cfg.note == f"my.cfg: {wanted}"
     assert cfg._replace(note="") == parsed()

@@ -95,6 +95,15 @@ def test_net_and_region_become_a_config():
     assert (config.eval.top_k, config.eval.max_detections) == (4096, 1000)
 
 
+def test_max_limits_the_ground_truth_boxes_of_a_picture():
+    detection = "[connected]\noutput=44\n[detection]\nclasses=1\ncoords=4\nnum=2\nside=2\n"
+    for text in (RECIPE + OUTPUT + REGION, RECIPE + detection):
+        assert config_of(text).data.max_boxes == 30
+        config = config_of(f"{text}max=77\n")
+        assert config.data.max_boxes == 77
+        assert "\nmax=77\n" in cfg_text(config)
+
+
 def test_classes_without_softmax_have_sigmoids():
     without = config_of(RECIPE + OUTPUT + REGION.replace("softmax=1", "softmax=0"))
     assert without.model.class_activation == "sigmoid"

@@ -13,6 +13,8 @@ def test_names(tmp_path):
     path = tmp_path / "my.names"
     path.write_bytes("\ufeffcat\r\n  hot dog \r\nkäse\r\n\r\n \n".encode())
     assert read_names(path) == ("cat", "hot dog", "käse")
+    path.write_bytes("cat\r\nkäse\r\n".encode("utf-16"))
+    assert read_names(path) == ("cat", "käse")
 
 
 @pytest.mark.parametrize(
@@ -22,7 +24,7 @@ def test_names(tmp_path):
         (b" \n\n", "no names"),
         (b"cat\n\ndog\n", "my.names:2: an empty line"),
         (b"\ncat\n", "my.names:1: an empty line"),
-        (b"k\xe4se\n", "in UTF-8"),
+        (b"cat\nk\xe4se\n", "my.names:2: must be a .names file in UTF-8"),
         (b"cat\0dog", "this is a binary file"),
         (b"cat\n" * 250_001, "longer than 1,000,000 bytes"),
     ],
@@ -37,7 +39,10 @@ def test_bad_names_are_refused(tmp_path, data, message):
 
 def test_data(tmp_path):
     path = tmp_path / "my.data"
-    path.write_text("classes= 20\n# a comment\ntrain  = my list.txt\nnames=my.names\n")
+    text = "classes= 20\n# a comment\ntrain  = my list.txt\nnames=my.names\nbackup =\n"
+    path.write_text(text)
+    assert read_data(path) == {"classes": "20", "train": "my list.txt", "names": "my.names"}
+    path.write_bytes(text.encode("utf-16"))
     assert read_data(path) == {"classes": "20", "train": "my list.txt", "names": "my.names"}
 
 
@@ -47,7 +52,8 @@ def test_data(tmp_path):
         ("", "no values"),
         ("a=1\nb", "my.data:2: must be `key = value`, got 'b'"),
         ("=1", "my.data:1: must be"),
-        ("names =\n", "my.data:1: must be"),
+        ("names =\n", "no values"),
+        ("names = a\x01b\n", r"my.data:1: has the control character '\\x01'"),
         ("a=1\na = 1\na=2", "my.data:3: a has another value already"),
     ],
 )

@@ -1,9 +1,13 @@
 from dataclasses import replace
 
+import cv2
+import numpy as np
 import pytest
 
 from yolojax.config import Config, from_dict
 from yolojax.data import from_config
+from yolojax.data.prepare import prepare_dataset
+from yolojax.data.sources.load import load_source
 from yolojax.wordtree.files import tree_fields
 
 NODES = ("shape", "round", "pointed", "circle", "polygon", "star", "square", "triangle")
@@ -154,3 +158,45 @@ def test_a_tree_file_becomes_the_fields_of_its_tree(tmp_path):
         FileNotFoundError, match=r"no such file; give a \.tree file, or the name of a shipped one"
     ):
         tree_fields("nothing")
+
+
+def crowded(tmp_path, counts):
+    """A SOURCE of pictures with so many boxes."""
+    (tmp_path / "images").mkdir(parents=True)
+    (tmp_path / "labels").mkdir()
+    for number, count in enumerate(counts):
+        picture = tmp_path / "images" / f"{number}.png"
+        cv2.imwrite(str(picture), np.full((8, 8, 3), number, np.uint8))
+        (tmp_path / "labels" / f"{number}.txt").write_text("0 .5 .5 .5 .5\n" * count)
+    (tmp_path / "data.yaml").write_text("train: images\nnames: [cat]\n")
+    return f"darknet:{tmp_path / 'data.yaml'}"
+
+
+def test_boxes_beyond_max_boxes_are_counted_at_the_start(tmp_path, capsys):
+    spec = crowded(tmp_path / "a", (0, 3, 5, 9))
+    config = Config()
+    config.data.train, config.data.max_boxes = spec, 4
+    from_config.open_train_source(config, "region")
+    assert (
+        f"{spec}: 6 of 17 ground-truth boxes are not trained on: 2 pictures have more than "
+        "config.data.max_boxes=4, one has 9; set --config.data.max_boxes=9 for all of them."
+    ) in capsys.readouterr().out
+    config.data.max_boxes = 9
+    from_config.open_train_source(config, "region")
+    assert "not trained on" not in capsys.readouterr().out
+    config.data.train, config.data.max_boxes = f"{spec}+shapes:val+{spec}", 8
+    config.model.classes = ("cat", "circle", "square", "triangle", "star")
+    from_config.open_train_source(config, "region")
+    assert "2 of 34 ground-truth boxes are not trained on: 2 pictures" in capsys.readouterr().out
+
+
+def test_prepared_boxes_are_counted_only_if_they_are_read(tmp_path, capsys):
+    source = load_source(crowded(tmp_path / "a", (2, 5)))
+    prepare_dataset({"train": source}, tmp_path / "out")
+    config = Config()
+    config.data.train, config.data.max_boxes = f"tfds:{tmp_path / 'out'}", 4
+    from_config.open_train_source(config, "region")
+    assert "not trained on" not in capsys.readouterr().out
+    config.data.on_bad_record = "skip"
+    from_config.open_train_source(config, "region")
+    assert "1 of 7 ground-truth boxes are not trained on" in capsys.readouterr().out

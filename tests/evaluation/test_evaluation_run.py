@@ -1,13 +1,18 @@
 """Evaluate a source with a fake network."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from turned_pictures import BOX as UPRIGHT
+from turned_pictures import HEIGHT, WIDTH, encoded, stored_box, stored_size
 
 from yolojax.config import Config, DataConfig, EvalConfig, ModelConfig
 from yolojax.data.records import Record
+from yolojax.data.sources.load import load_source
 from yolojax.distributed.sharding import make_mesh
 from yolojax.evaluation.detection import evaluate_source, make_programs
 from yolojax.evaluation.significance import paired_difference, read_matches
@@ -70,3 +75,34 @@ def test_evaluate_and_draw_both_types_of_input(resize, tmp_path):
     with Image.open(tmp_path / "plots" / "val_batch0_labels.jpg") as drawn:
         tile = np.asarray(drawn)[5:60, -60:-5]  # inside the corner of the second picture
     assert abs(tile.mean() - 80) < 2
+
+
+def test_ground_truth_is_turned_with_its_picture(tmp_path):
+    (tmp_path / "images").mkdir()
+    images, annotations = [], []
+    for number, orientation in enumerate((1, 5, 6, 7, 8)):
+        (tmp_path / "images" / f"{number}.png").write_bytes(encoded("PNG", orientation))
+        width, height = stored_size(orientation)
+        x1, y1, x2, y2 = stored_box(orientation)
+        image = {"id": number, "file_name": f"{number}.png", "width": width, "height": height}
+        images.append(image)
+        box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "category_id": 1, "id": number}
+        annotations.append(box | {"image_id": number, "iscrowd": 0, "area": 128})
+    categories = [{"id": 1, "name": "square"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    config = Config(
+        model=ModelConfig(classes=("square",)),
+        data=DataConfig(image_size=(32, 32), letterbox=False, threads=0),
+        eval=EvalConfig(batch_size=2, bootstrap=0),
+    )
+
+    def decode_upright(raw):
+        box = np.float32([UPRIGHT]) / (WIDTH, HEIGHT, WIDTH, HEIGHT)
+        return decode(raw)._replace(boxes=jnp.tile(box, (len(raw), 1, 1)))
+
+    programs = make_programs(Task(FakeNetwork(), decode_upright, None), config.eval)
+    source = load_source(f"coco:{tmp_path}/a.json:{tmp_path}/images")
+    mesh = make_mesh(jax.devices()[:1])
+    result = evaluate_source(programs, {}, source, config, mesh, tmp_path)
+    assert (result["coco_AP"], result["detections"]) == (1.0, 5)

@@ -19,13 +19,9 @@ def test_result_replaces_the_old_file(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["voc10.json"]
 
 
-def test_invalid_json_does_not_replace_the_old_file(tmp_path):
-    path = tmp_path / "voc10.json"
-    write_result(path, {"voc10": 0.5})
-    with pytest.raises(ValueError, match="JSON"):
-        write_result(path, {"voc10": float("nan")})
-    assert json.loads(path.read_text()) == {"voc10": 0.5}
-    assert [p.name for p in tmp_path.iterdir()] == ["voc10.json"]
+def test_nan_is_null(tmp_path):
+    write_result(tmp_path / "a.json", {"voc10": float("nan")})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"voc10": None}
 
 
 def test_coco_results(tmp_path):
@@ -50,3 +46,29 @@ def test_voc_results_count_pixels_from_one_and_include_the_last(tmp_path):
     assert paths[0].read_text() == "cat_7b 0.250000 1.000 1.000 1.000 1.000\n"
     assert paths[1].read_text().split()[2:] == ["11.000", "21.000", "30.000", "60.000"]
     assert paths[2].read_text() == ""
+
+
+def test_ids_are_those_of_the_annotation_file(tmp_path):
+    original = {"COCO_val2014_000000000042": "0042", "cat_7b": 7.0, "42": 42}
+    write_coco_results(tmp_path / "coco.json", FOUND, original_ids=original)
+    rows = json.loads((tmp_path / "coco.json").read_text())
+    assert [row["image_id"] for row in rows] == ["0042", 7.0]
+
+
+def test_files_of_classes_stay_in_their_folder(tmp_path):
+    classes = [
+        "road/sign",
+        "road_sign",
+        "x/../../ESCAPED",
+        "Cat",
+        "cat",
+        "c" * 300,
+        "",
+        "NUL",
+        "a\0",
+    ]
+    paths = write_voc_results(tmp_path / "run" / "voc", [], classes)
+    assert [path.name[15:-4] for path in paths] == [
+        "road_sign", "road_sign_2", "x_.._.._ESCAPED", "Cat", "cat_2", "c" * 200, "_", "_NUL", "a_",
+    ]  # fmt: skip
+    assert {p for p in tmp_path.rglob("*") if p.is_file()} == set(paths)

@@ -171,6 +171,44 @@ def test_a_bad_picture_raises_or_calls_on_bad(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("v.mp4", r"v\.mp4: not a picture .* Videos are not read: write their frames"),
+        ("a.heic", r"a\.heic: not a picture .* formats are read: \.jpg, "),
+        ("README", "README: not a picture .* formats are read"),
+        ("a.jpg", r"a\.jpg: not a picture that can be decoded \(4 bytes\)\.$"),
+        ("http://example.com/dog.jpg", "dog.jpg: cannot be read .* URLs are not read: download"),
+        ("rtsp://camera", "URLs are not read"),
+        ("0", "0: cannot be read .* Cameras are not read"),
+        ("missing.mp4", "missing.mp4: cannot be read .* Videos are not read"),
+        ("x" * 300, r"xxx: cannot be read \(File name too long\)"),
+        ("a\0.jpg", r"cannot be read \(embedded null byte\)"),
+        (".", "cannot be read .Is a directory"),
+    ],
+)
+def test_what_is_no_picture_is_named_with_the_way_out(tmp_path, monkeypatch, name, message):
+    monkeypatch.chdir(tmp_path)
+    for file in ("v.mp4", "a.heic", "a.jpg", "README"):
+        (tmp_path / file).write_bytes(b"ftyp")
+    with pytest.raises(BadRecord, match=message):
+        make_detector().predict([name])
+
+
+@pytest.mark.parametrize(
+    ("pictures", "message"),
+    [
+        ([picture(9, 9, (0, 0, 3, 3)), None], "picture 1: must be .* got NoneType None"),
+        (None, "picture 0: must be the name of a file"),
+        (b"a.jpg", "picture 0: must be the name of a file or a numpy array, got bytes"),
+        ([picture(9, 9, (0, 0, 3, 3)), np.zeros((0, 9, 3), np.uint8)], "picture 1: must be uint8"),
+    ],
+)
+def test_what_is_neither_a_file_nor_an_array_is_named(pictures, message):
+    with pytest.raises(ValueError, match=message):
+        make_detector(batch_size=2).predict(pictures)
+
+
+@pytest.mark.parametrize(
     ("image", "options", "message"),
     [
         (np.zeros((9, 9, 3), np.float32), {}, r"uint8 RGB \[h, w, 3\], got float32"),

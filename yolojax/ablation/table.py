@@ -1,12 +1,11 @@
 """Write the numbers of the rows as a table, a plot and JSON."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from yolojax.ablation.runs import Run, is_complete
-from yolojax.files import parse_json, write_text
+from yolojax.files import parse_json, to_json, write_text
 from yolojax.text_table import text_table
 from yolojax.visual.ablation_plot import plot_ablation
 
@@ -41,7 +40,7 @@ def write_table(workdir: Path, about: About, entries: list[dict], runs: Sequence
         plot_ablation(rows, scored[0]["metric"], workdir / "ablation.png")
     where = environments(runs)
     content = about._asdict() | {"environments": where, "rows": entries}
-    write_text(workdir / "ablation.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_text(workdir / "ablation.json", to_json(content, indent=2) + "\n")
     table = format_table(entries, about.seeds)
     write_text(workdir / "ablation.md", format_page(table, about, scored, where))
     return table

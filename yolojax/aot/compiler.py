@@ -1,7 +1,6 @@
 """Compile a program for an absent TPU, and cache what the compiler reports."""
 
 import hashlib
-import json
 import math
 import os
 import re
@@ -14,7 +13,7 @@ import jax
 
 from yolojax.aot.hlo import Collective, Costs, read_costs
 from yolojax.distributed.xla_flags import tpu_options
-from yolojax.files import parse_json, read_text, write_text
+from yolojax.files import parse_json, read_text, to_json, write_text
 
 FORMAT = 2  # of the cached results; results in another format are not read
 MEMORY = {  # of jax.stages.Compiled.memory_analysis, in bytes
@@ -87,7 +86,7 @@ def key_of(lowered: jax.stages.Lowered, topology: str) -> str:
     versions = [metadata.version(name) for name in ("jax", "jaxlib", "libtpu")]
     flags = [os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")]
     parts = [FORMAT, lowered.as_text(), topology, versions, flags, tpu_options(os.environ)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return hashlib.sha256(to_json(parts).encode()).hexdigest()
 
 
 def read_cache(path: Path | None) -> Facts | None:
@@ -106,7 +105,7 @@ def read_cache(path: Path | None) -> Facts | None:
 def write_cache(path: Path | None, facts: Facts) -> None:
     """Write `facts` to `path`, if there is one."""
     if path is not None:
-        write_text(path, json.dumps(facts._asdict() | {"costs": facts.costs._asdict()}, indent=1))
+        write_text(path, to_json(facts._asdict() | {"costs": facts.costs._asdict()}, indent=1))
 
 
 def compile_for(lowered: jax.stages.Lowered, devices: int) -> Facts:

@@ -11,11 +11,11 @@ examples:
 """
 
 import argparse
-import json
 from typing import NamedTuple
 
 import numpy as np
 
+from yolojax.files import to_json
 from yolojax.text_table import text_table
 
 MAX_K = 10  # anchors in the table
@@ -32,6 +32,8 @@ class Fit(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `yolojax anchors`."""
+    from yolojax.cli.flags import add_selection
+
     add = parser.add_argument
     add("source", help="the data set, as in config.data.train")
     add("-k", type=int, default=5, help="number of anchors (default: %(default)s)")
@@ -45,19 +47,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--seed", type=int, default=0)
     add("--dir", default="", help="folder that relative paths in SOURCE start from")
+    add_selection(parser)
     add("--plot", metavar="FILE", help="plot of the shapes, the anchors and the mean IoU by k")
     add("--json", action="store_true", help="print JSON instead of text")
 
 
 def run(args) -> int:
     """Cluster, compare with the published priors and print."""
+    from yolojax.cli.flags import selection_of
     from yolojax.data.inspect.box_shapes import grid_shapes
     from yolojax.data.sources.load import load_source
     from yolojax.ops.anchors import PUBLISHED_PRIORS, kmeans
 
     if args.k < 1:
         raise argparse.ArgumentError(None, f"-k must be 1 or more; got {args.k}.")
-    source = load_source(args.source, dir=args.dir)
+    source = load_source(args.source, dir=args.dir, **selection_of(args))
     shapes = grid_shapes(source, tuple(args.image_size))
     limit = min(max(MAX_K, args.k), len(np.unique(shapes, axis=0)))
     options = {"update": args.update, "restarts": args.restarts, "seed": args.seed}
@@ -143,7 +147,7 @@ def _as_json(args, counts, own, published, words) -> str:
         "published": {name: _numbers(one) for name, one in published.items()},
         "verdict": words,
     }
-    return json.dumps(report, indent=2)
+    return to_json(report, indent=2)
 
 
 def _numbers(one: Fit) -> dict[str, float]:

@@ -14,9 +14,10 @@ examples:
 """
 
 import argparse
-import json
 import sys
 from contextlib import redirect_stdout
+
+from yolojax.files import to_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +51,7 @@ def run(args) -> int:
     if args.json:
         about = {"config": args.config, "devices": mesh.size, "kind": kind}
         about |= {"chip": chip.name if chip else None, "dtype": config.model.dtype}
-        print(json.dumps(about | {"rows": [as_dict(row, peak) for row in rows]}, indent=2))
+        print(to_json(about | {"rows": [as_dict(row, peak) for row in rows]}, indent=2))
     else:
         known = "" if chip else " (peak not known: no MFU)"
         print(f"{args.config}: {config.model.name}, {config.model.dtype}")

@@ -1,21 +1,25 @@
 """Check a data set before training. Reads all of it; the exit status is 1 if there are errors.
 
 Errors: annotations that cannot be used, classes that the config does not have, pictures that cannot
-be decoded, boxes that exceed the picture or have no area. Warnings: pictures cut short, duplicate
-boxes, boxes with a side below 1 % of the input, more boxes in a picture than max_boxes, classes
-that never occur. Then follow statistics, and the upper bound of recall of the grids of YOLOv1 and
-YOLOv2: of several objects in a cell (YOLOv1), or in a cell with the same nearest anchor (YOLOv2),
-only one is trained on.
+be decoded, pictures of another size than their annotation states, boxes that exceed the picture or
+have no area. Warnings: pictures without a label file (YOLO), pictures cut short, boxes that refer
+to the picture before EXIF turns it (they are turned too), pictures with the same content in the set
+or in that of --against, duplicate boxes, boxes with a side below 1 % of the input, more boxes in a
+picture than max_boxes, classes that never occur. Then follow statistics, and the upper bound of
+recall of the grids of YOLOv1 and YOLOv2: of several objects in a cell (YOLOv1), or in a cell with
+the same nearest anchor (YOLOv2), only one is trained on.
 
 examples:
   yolojax check-data voc:VOCdevkit/VOC2007:trainval
   yolojax check-data voc:bccd:train --config=bccd --plot bccd.png
+  yolojax check-data voc:photos:train --against voc:photos:val
+  yolojax check-data --config=my.py
   yolojax check-data coco:annotations/train.json:train2017 --dir coco --json
 """
 
 import argparse
-import json
 
+from yolojax.files import to_json
 from yolojax.text_table import text_table
 
 MAX_MESSAGES = 3  # of each kind; --json has all
@@ -23,17 +27,20 @@ MAX_MESSAGES = 3  # of each kind; --json has all
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `yolojax check-data`."""
-    from yolojax.cli.flags import CONFIG_METAVAR, allow_overrides
+    from yolojax.cli.flags import CONFIG_METAVAR, add_selection, allow_overrides
 
     allow_overrides(parser)
     add = parser.add_argument
-    add("source", help="the data set, as in config.data.train")
+    text = "the data set (default: data.train of --config, --against its data.val)"
+    add("source", nargs="?", metavar="SOURCE", help=text)
     add(
         "--config",
         metavar=CONFIG_METAVAR,
         help="for its classes, input, anchors, side, max_boxes, dir",
     )
+    add("--against", metavar="SOURCE", help="warn of pictures that are in this data set too")
     add("--dir", help="folder that relative paths in SOURCE start from")
+    add_selection(parser)
     add(
         "--plot",
         metavar="FILE",
@@ -44,23 +51,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args) -> int:
     """Check, print and plot -> 1 if there are errors."""
-    from yolojax.cli.flags import overridden
+    from yolojax.cli.flags import overridden, selection_of
     from yolojax.config import Config, read_config
     from yolojax.data.inspect.check import check_source
     from yolojax.data.sources.load import load_source
     from yolojax.ops.anchors import PUBLISHED_PRIORS
 
+    if not (args.source or args.config):
+        raise argparse.ArgumentError(None, "give a SOURCE, or --config with data.train.")
     config = overridden(read_config(args.config) if args.config else Config(), args)
     data, model = config.data, config.model
-    place = data.dir if args.dir is None else args.dir
-    source = load_source(
-        args.source,
-        dir=place,
-        on_bad_record="skip",
-        classes=model.classes,
-        keep_classes=data.keep_classes,
-        rename=data.rename,
-    )
+    spec = args.source or data.train
+    against = args.against or ("" if args.source else data.val)
+    how = {"dir": data.dir if args.dir is None else args.dir, "on_bad_record": "skip"}
+    selection = {"keep_classes": data.keep_classes, "rename": data.rename}
+    selection |= {name: value for name, value in selection_of(args).items() if value}
+    strict = spec != data.val
+    source = load_source(spec, **how, classes=model.classes, **selection, strict=strict)
     report, summary = check_source(
         source,
         image_size=data.image_size,
@@ -69,8 +76,9 @@ def run(args) -> int:
         side=model.side,
         anchors=model.anchors or PUBLISHED_PRIORS["yolov2_voc"],
         threads=max(1, data.threads),
+        other=load_source(against, **how) if against else None,
     )
-    print(json.dumps(report, indent=2) if args.json else format_report(report))
+    print(to_json(report, indent=2) if args.json else format_report(report))
     if args.plot:
         _plot(args.plot, report, summary)
     return 1 if report["errors"] else 0

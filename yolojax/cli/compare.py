@@ -11,8 +11,8 @@ examples:
 """
 
 import argparse
-import json
 
+from yolojax.files import to_json
 from yolojax.text_table import text_table
 
 WIDEST = 40  # characters of a config value, at most
@@ -42,7 +42,7 @@ def run(args) -> int:
         from yolojax.visual.compare_plot import plot_comparison
 
         plot_comparison(result, args.plot)
-    print(json.dumps(result, indent=2, allow_nan=False) if args.json else as_text(result))
+    print(to_json(result, indent=2) if args.json else as_text(result))
     return 0
 
 
@@ -162,6 +162,6 @@ def _interval(pair, sign: str = "") -> str:
 
 
 def _short(value) -> str:
-    text = value if isinstance(value, str) and value else json.dumps(value)
+    text = value if isinstance(value, str) and value else to_json(value)
     text = " ".join(text.split())
     return text if len(text) <= WIDEST else f"{text[: WIDEST - 3]}..."

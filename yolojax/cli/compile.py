@@ -18,8 +18,9 @@ examples:
 """
 
 import argparse
-import json
 import re
+
+from yolojax.files import to_json
 
 PARTS = ("train", "eval")
 
@@ -64,7 +65,7 @@ def run(args) -> int:
             cache=cache_dir(),
             force=args.force,
         )
-    print(json.dumps(report.as_json(rows), indent=2) if args.json else report.as_text(rows))
+    print(to_json(report.as_json(rows), indent=2) if args.json else report.as_text(rows))
     if problems := [advice(row) for row in rows if not row.fits]:
         raise ValueError("\n".join(problems))
     return 0

@@ -16,6 +16,8 @@ import argparse
 import re
 from pathlib import Path
 
+from yolojax.files import safe_name
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `yolojax eval`."""
@@ -41,6 +43,9 @@ def run(args) -> int:
 
     if args.config and (args.cfg or args.names):
         problem = "--config names network and classes; leave --cfg and --names out."
+        raise argparse.ArgumentError(None, problem)
+    if args.name and args.name != safe_name(args.name):
+        problem = f"--name must be a file name, got {args.name!r}; try {safe_name(args.name)!r}."
         raise argparse.ArgumentError(None, problem)
     exit_on_sigterm()
     model = args.weights or args.workdir
@@ -68,7 +73,9 @@ def evaluate(config, model, args) -> None:
     choose("eval.metric", config.eval.metric, evaluation.METRICS)
     variables = jax.device_put(variables, replicated(mesh))
     source = open_source(args.data or config.data.val, config)
-    name = args.name or (re.sub(r"\W+", "_", args.data).strip("_") if args.data else "val")
+    name = args.name or (
+        safe_name(re.sub(r"\W+", "_", args.data).strip("_")) if args.data else "val"
+    )
     programs = evaluation.make_programs(task, config.eval, nodes_of(source))
     with records_folder(workdir) as records:
         evaluation.evaluate_source(

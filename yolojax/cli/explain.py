@@ -27,12 +27,13 @@ def run(args) -> int:
 
     from yolojax.distributed import xla_flags
     from yolojax.explain import explain_picture
+    from yolojax.files import safe_name
     from yolojax.visual.draw import save_image
 
     xla_flags.set_up()
     explained = explain_picture(args.workdir, args.image, data=args.data)
-    name = explained.image_id.replace("/", "_")
-    target = Path(args.out or Path(args.workdir) / "plots" / f"explain_{name}.png")
+    default = Path(args.workdir) / "plots" / f"explain_{safe_name(explained.image_id)}.png"
+    target = Path(args.out or default)
     save_image(target, explained.figure)
     terms = ", ".join(f"{name} {value:.4g}" for name, value in explained.terms.items())
     print(f"{explained.image_id}: loss {explained.loss:.4g}" + (f" ({terms})" if terms else ""))

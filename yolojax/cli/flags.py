@@ -26,6 +26,28 @@ def allow_overrides(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Any field of the config is set by --config.FIELD=VALUE (docs/config.md)."
 
 
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add --keep-classes and --rename."""
+    add = parser.add_argument
+    text = "leave out the boxes of other classes; the order is that of the labels"
+    add("--keep-classes", nargs="+", default=[], metavar="NAME", help=text)
+    text = "give classes other names, before --keep-classes; several may get the same one"
+    add("--rename", nargs="+", default=[], metavar="CLASS=NAME", help=text)
+
+
+def selection_of(args: argparse.Namespace) -> dict[str, tuple]:
+    """Return the arguments `keep_classes` and `rename` of `load_source`.
+
+    Raises:
+        argparse.ArgumentError: a --rename has no "=".
+    """
+    for pair in args.rename:
+        if "=" not in pair:
+            raise argparse.ArgumentError(None, f"--rename must be CLASS=NAME, got {pair!r}.")
+    rename = tuple(tuple(pair.split("=", 1)) for pair in args.rename)
+    return {"keep_classes": tuple(args.keep_classes), "rename": rename}
+
+
 def add_distributed(parser: argparse.ArgumentParser) -> None:
     """Add --distributed and --no-distributed."""
     text = "join the processes of the other hosts (default: if there are any)"

@@ -11,10 +11,11 @@ examples:
 """
 
 import argparse
-import json
 import math
 from pathlib import Path
 from typing import NamedTuple
+
+from yolojax.files import to_json
 
 ANCHORS = 5  # YOLO9000, section 2: the trade-off between recall and complexity
 LONGER_SIDE = 416  # pixels of the input; smaller pictures get a smaller one
@@ -49,6 +50,7 @@ def get_config(arg: str | None = None) -> Config:
     config.data.train = {train}
     config.data.val = {val}  # {why_val}
     config.data.dir = {dir}  # where relative paths of the sources start; "" = current folder
+{selection}\
     config.data.image_size = {size}  # (height, width): the aspect of the median picture
     config.data.max_boxes = {max_boxes}  # the fullest picture has {fullest}
     config.data.augment.geometry = "crop"  # moves and scales the objects
@@ -83,20 +85,24 @@ class DataSet(NamedTuple):
     classes: tuple[str, ...]
     aspect: float  # median of width / height
     longer_side: int  # median, in pixels
-    fullest: int  # boxes in the picture that has most
+    fullest: int  # boxes that are trained on in the picture that has most
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `yolojax init`."""
+    from yolojax.cli.flags import add_selection
+
     add = parser.add_argument
     add("source", metavar="SOURCE", help="the data to train on")
     add("--val", metavar="SOURCE", help="the data to evaluate on (default: SOURCE's other split)")
     add("--dir", default="", help="folder that relative paths in SOURCE start from")
+    add_selection(parser)
     add("--out", metavar="FILE.py", help="the file to write; it must not exist")
 
 
 def run(args) -> int:
     """Read the data set and write its config."""
+    from yolojax.cli.flags import selection_of
     from yolojax.data.inspect.box_shapes import grid_shapes
     from yolojax.data.sources.load import load_source
     from yolojax.files import write_text
@@ -108,14 +114,18 @@ def run(args) -> int:
     if args.out and out.exists():
         raise ValueError(f"{out}: exists already; choose another --out.")
     folder = str(Path(args.dir).expanduser().absolute()) if args.dir else ""
-    source = load_source(args.source, dir=folder)
+    selection = selection_of(args)
+    source = load_source(args.source, dir=folder, **selection)
     val, why_val = (args.val, "given") if args.val else other_split(args.source, folder)
-    load_source(val, dir=folder, classes=source.classes)
+    load_source(val, dir=folder, classes=source.classes, **selection, strict=False)
     data = describe(source)
     size = image_size(data)
     shapes = grid_shapes(source, size)
     anchors = kmeans(shapes, min(ANCHORS, len({tuple(shape) for shape in shapes})))
     names = {"train": args.source, "val": val, "why_val": why_val, "dir": folder}
+    names["selection"] = "".join(
+        f"    config.data.{field} = {value!r}\n" for field, value in selection.items() if value
+    )
     text = config_text(data, size, anchors.round(3).tolist(), len(shapes), out, **names)
     if args.out:
         write_text(out, text)
@@ -143,15 +153,15 @@ def describe(source) -> DataSet:
     """Read the annotations of `source` and the sizes of its pictures."""
     import numpy as np
 
-    from yolojax.data.inspect.box_shapes import picture_size
+    from yolojax.data.records import header_of, trained_boxes
     from yolojax.progress import progress
 
     sizes, fullest = [], 0
     for index in progress(range(len(source)), desc="annotations", unit="picture"):
         record = source[index]
-        sizes.append(picture_size(record))
-        fullest = max(fullest, len(record.boxes))
-    height, width = np.array(sizes).T
+        sizes.append(header_of(record).size)
+        fullest = max(fullest, trained_boxes(record))
+    width, height = np.array(sizes).T
     return DataSet(
         pictures=len(source),
         classes=source.classes,
@@ -170,7 +180,7 @@ def image_size(data: DataSet) -> tuple[int, int]:
 
 def quoted(text: str) -> str:
     """Return `text` as a Python string in double quotes."""
-    return json.dumps(text, ensure_ascii=False)
+    return to_json(text, ascii_only=False)
 
 
 def config_text(data: DataSet, size, anchors, boxes: int, out: Path, **names) -> str:
@@ -182,7 +192,7 @@ def config_text(data: DataSet, size, anchors, boxes: int, out: Path, **names) ->
         anchors: [[w, h], ...] in cells.
         boxes: how many the anchors are clustered from.
         out: the file that is to hold it.
-        names: train, val, why_val, dir.
+        names: train, val, why_val, dir, selection.
     """
     small = data.pictures < SMALL
     # 160 epochs are the recipe of YOLOv2's paper; few pictures need more of them to fill 3200
@@ -216,5 +226,6 @@ def config_text(data: DataSet, size, anchors, boxes: int, out: Path, **names) ->
         evaluate=max(1, epochs // 8),
         save=max(1, epochs // 16),
         why_val=names["why_val"],
+        selection=names["selection"],
         **{name: quoted(names[name]) for name in ("train", "val", "dir")},
     )

@@ -8,6 +8,7 @@ the exit status; its docstring is the text of its --help. Bad input is one line 
 import argparse
 import gc
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -50,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Objects made by imports and tracing live until the end; scanning them again and again
         # takes a tenth of the start.
         gc.set_threshold(1_000_000, 50, 100)
+        # OpenCV's own lines about a damaged picture; ours name its file.
+        os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         commands = "\n".join(f"  {name:<11} {text}" for name, text in COMMANDS.items())

@@ -1,9 +1,13 @@
 """Detect objects in pictures, or classify them.
 
 PATHS are files, folders (searched recursively) and quoted globs. The command prints one line per
-picture. --out writes drawn pictures; --json, --csv and --txt write the results. Boxes are
-x1 y1 x2 y2 in pixels of the original from its top left corner; --txt writes class cx cy w h score
-in 0..1, as Darknet does. A classifier gives the five most probable classes and has no box options.
+picture. --out writes drawn pictures; --jsonl, --json, --csv and --txt write the results. All but
+--json are written picture by picture, so what is done is there if the command is ended; --json is
+written at the end, also after Ctrl-C. Folders are searched through links, without the folder
+of --out. A picture that cannot be read is reported, and the exit status is then 1. Videos, URLs and
+cameras are not read. Boxes are x1 y1 x2 y2 in pixels of the original from its top left corner;
+--txt writes class cx cy w h score in 0..1, as Darknet does. A classifier gives the five most
+probable classes and has no box options.
 With a class tree, a detection gets the deepest node that reaches --tree-threshold; the path to it
 is printed and written to JSON and CSV with the wnid.
 
@@ -17,12 +21,12 @@ examples:
 """
 
 import argparse
-import glob
-import os
+import signal
 import sys
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from yolojax.files import PICTURE_SUFFIXES, is_picture, write_text
+from yolojax.cli.console import is_closed, print_line, progress_bar
 
 BATCH = 8  # pictures per batch, at most
 BOX_OPTIONS = ("threshold", "iou", "max_detections")  # defaults: those of Detector.stream
@@ -43,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--config", help="the config that describes the network, instead of --cfg")
     allow_overrides(parser)
     add("--out", metavar="DIR", help="write drawn pictures here, in the folders of the inputs")
-    add("--json", metavar="FILE", help="write all detections as JSON; - prints them")
+    add("--jsonl", metavar="FILE", help="append a line of JSON for each picture; - prints them")
+    add("--json", metavar="FILE", help="write all results as one JSON list; - prints it")
     add("--csv", metavar="FILE", help="write all detections as CSV; - prints them")
     add("--txt", action="store_true", help="write a Darknet text file next to each drawn picture")
     add("--threshold", type=_share, help="least score (default: 0.25)")
@@ -63,39 +68,72 @@ def _share(text: str) -> float:
 
 def run(args) -> int:
     """Predict for all pictures and write the results -> 1 if a picture cannot be read."""
-    from yolojax.cli.result_text import as_csv, as_json, one_line
+    from yolojax.cli import predict_files as files
 
     check_options(args)
-    paths = find_pictures(args.paths)
-    targets = plan_outputs(paths, Path(args.out), args.txt) if args.out else {}
-    quiet = "-" in (args.json, args.csv)  # stdout is for JSON or CSV only
     failed: list[Exception] = []
-    rows, tree = [], False
-    for result in predictions(args, paths, failed.append):
-        rows.append(result.to_dict())
-        tree = bool(result.tree)
-        if not quiet or not len(result.labels):
-            _print(one_line(result), sys.stderr if quiet else sys.stdout)
-        if args.out:
-            write_outputs(result, targets[result.file], args.txt)
-    if args.json:
-        _write(args.json, as_json(rows))
-    if args.csv:
-        _write(args.csv, as_csv(rows, tree))
+
+    def report(error):
+        print_line(f"yolojax predict: {error}", "stderr")
+        failed.append(error)
+
+    paths = files.find_pictures(args.paths, args.out, report)
+    targets = files.plan_outputs(paths, Path(args.out), args.txt) if args.out else {}
+    files.check_targets(args, paths, targets)
+    results = predictions(args, paths, report) if paths else iter(())
+    outputs = [
+        (args.out, lambda: files.drawings(targets, args.txt)),
+        (args.jsonl, lambda: files.json_lines(args.jsonl)),
+        (args.csv, lambda: files.csv_table(args.csv)),
+        (args.json, lambda: files.json_list(args.json)),
+    ]
+    only_stdout = all(file in (None, "-") for file, _ in outputs)
+    with ExitStack() as stack:
+        stack.enter_context(sigterm_as_exit())
+        count = stack.enter_context(progress_bar(len(paths)))
+        writers = [stack.enter_context(output()) for wanted, output in outputs if wanted]
+        for result in results:
+            for write in writers:
+                write(result)
+            show(result, args)
+            count()
+            if only_stdout and is_closed("stdout"):
+                break
     return 1 if failed else 0
 
 
+@contextmanager
+def sigterm_as_exit():
+    """Raise SystemExit at SIGTERM, so that files are finished; the default ends the process."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    except ValueError:  # not the main thread, which alone gets signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def show(result, args) -> None:
+    """Print the line of `result`; to stderr, and only if nothing is found, if stdout has data."""
+    from yolojax.cli.result_text import one_line
+
+    data_on_stdout = "-" in (args.json, args.jsonl, args.csv)
+    if not data_on_stdout:
+        print_line(one_line(result))
+    elif not len(result.labels):
+        print_line(one_line(result), "stderr")
+
+
 def predictions(args, paths: list[str], on_bad):
-    """Yield the results with a progress bar; `on_bad` gets the error of an unreadable picture."""
+    """Yield the results; `on_bad` gets the error of an unreadable picture."""
     from yolojax.cli.flags import config_of
     from yolojax.distributed import xla_flags
     from yolojax.loading import describe
     from yolojax.predict import Classifier, load
-    from yolojax.progress import progress
-
-    def report(error):
-        _print(f"yolojax predict: {error}", sys.stderr)
-        on_bad(error)
 
     xla_flags.set_up()
     path, about = args.workdir or args.weights, {"cfg": args.cfg, "names": args.names}
@@ -113,8 +151,7 @@ def predictions(args, paths: list[str], on_bad):
     )
     if isinstance(model, Classifier):
         _refuse_boxes(args)
-    results = model.stream(paths, on_bad=report, **given(args, BOX_OPTIONS))
-    return progress(results, total=len(paths), unit="picture")
+    return model.stream(paths, on_bad=on_bad, **given(args, BOX_OPTIONS))
 
 
 def given(args, names: tuple[str, ...]) -> dict:
@@ -133,13 +170,6 @@ def _refuse_boxes(args) -> None:
         )
 
 
-def _print(text: str, file) -> None:
-    """Print a line above the progress bar."""
-    from tqdm import tqdm
-
-    tqdm.write(text, file=file)
-
-
 def check_options(args) -> None:
     """Raise argparse.ArgumentError for options that contradict each other."""
     problems = (
@@ -149,7 +179,10 @@ def check_options(args) -> None:
             "--config has network and classes; leave --cfg and --names out",
         ),
         (args.txt and not args.out, "--txt needs --out DIR"),
-        (args.json == "-" and args.csv == "-", "only one of --json and --csv can be -"),
+        (
+            [args.json, args.jsonl, args.csv].count("-") > 1,
+            "only one of --json, --jsonl and --csv can be -",
+        ),
         (
             args.max_detections is not None and args.max_detections < 1,
             f"--max-detections must be 1 or more; got {args.max_detections}",
@@ -158,69 +191,3 @@ def check_options(args) -> None:
     for wrong, message in problems:
         if wrong:
             raise argparse.ArgumentError(None, f"{message}.")
-
-
-def find_pictures(paths: list[str]) -> list[str]:
-    """Return the files in `paths` (files, folders, globs), each once.
-
-    A file that is named may have any suffix; if it is missing, it is an unreadable picture.
-
-    Raises:
-        argparse.ArgumentError: there are no pictures.
-    """
-    files: dict[str, None] = {}
-    for path in paths:
-        if Path(path).is_dir():
-            inside = sorted(p for p in Path(path).rglob("*") if is_picture(p))
-            files.update(dict.fromkeys(str(p) for p in inside))
-        elif glob.has_magic(path) and not Path(path).exists():
-            inside = sorted(glob.glob(path, recursive=True))
-            files.update(dict.fromkeys(p for p in inside if is_picture(p)))
-        else:
-            files[path] = None
-    if not files:
-        raise argparse.ArgumentError(
-            None, f"no pictures ({', '.join(PICTURE_SUFFIXES)}) in: {' '.join(paths)}"
-        )
-    return list(files)
-
-
-def plan_outputs(paths: list[str], out: Path, txt: bool) -> dict[str, Path]:
-    """Return the path in `out` of each input's drawing: its path below the common folder.
-
-    Raises:
-        argparse.ArgumentError: a drawing would overwrite an input, or two have the same path.
-    """
-    inputs = {path: Path(os.path.abspath(path)) for path in paths}
-    common = os.path.commonpath([p.parent for p in inputs.values()])
-    targets = {path: out / p.relative_to(common) for path, p in inputs.items()}
-    targets = {k: t if is_picture(t) else Path(f"{t}.png") for k, t in targets.items()}
-    taken: dict[Path, str] = {}
-    originals = {p.resolve() for p in inputs.values()}
-    for path, target in targets.items():
-        for file in (target, target.with_suffix(".txt")) if txt else (target,):
-            if file.resolve() in originals:
-                raise argparse.ArgumentError(None, f"--out {out} would overwrite the input {file}.")
-            if file in taken:
-                raise argparse.ArgumentError(
-                    None, f"{taken[file]} and {path} would both write {file}; run them separately."
-                )
-            taken[file] = path
-    return targets
-
-
-def write_outputs(result, target: Path, txt: bool) -> None:
-    """Write the drawing of `result` and, with `txt`, the text file next to it."""
-    from yolojax.cli.result_text import as_darknet
-    from yolojax.visual.draw import save_image
-
-    save_image(target, result.draw())
-    if txt:
-        _write(target.with_suffix(".txt"), as_darknet(result))
-
-
-def _write(target: str | Path, text: str) -> None:
-    if str(target) == "-":
-        sys.stdout.write(text)
-        return
-    write_text(target, text)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 
 from yolojax.predict import Classification, Result
@@ -45,24 +44,32 @@ def why_nothing(result: Result) -> str:
     return f"{best}: try --threshold {lower:.2g}"
 
 
-def as_json(rows: list[dict]) -> str:
-    """Format `rows`, the to_dict() of each result, as a JSON list."""
-    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+def csv_heading(result: Result | Classification | None) -> str:
+    """Return the first line of a CSV of results like `result`; with a tree, with wnid and path."""
+    edges = () if isinstance(result, Classification) else EDGES
+    return _csv([("file", *_columns(result), *edges)])
 
 
-def as_csv(rows: list[dict], tree: bool = False) -> str:
-    """Format one line per detection or class; with a `tree`, with wnid and path."""
-    kind = "classes" if rows and "classes" in rows[0] else "detections"
-    number, edges = ("probability", ()) if kind == "classes" else ("score", EDGES)
-    columns = ("class", "class_id", *(("wnid", "path") if tree else ()), number)
+def csv_lines(result: Result | Classification) -> str:
+    """Format one line per detection or class."""
+    row = result.to_dict()
+    rows = []
+    for one in row.get("classes", row.get("detections")):
+        cells = one | {"path": ARROW.join(one.get("path", ()))}
+        values = [cells[column] for column in _columns(result)]
+        rows.append((row["file"], *values, *one.get("box", ())))
+    return _csv(rows)
+
+
+def _columns(result) -> tuple[str, ...]:
+    number = "probability" if isinstance(result, Classification) else "score"
+    tree = ("wnid", "path") if result and result.tree else ()
+    return ("class", "class_id", *tree, number)
+
+
+def _csv(rows) -> str:
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("file", *columns, *edges))
-    for row in rows:
-        for one in row[kind]:
-            cells = one | {"path": ARROW.join(one.get("path", ()))}
-            values = [cells[column] for column in columns]
-            table.writerow((row["file"], *values, *one.get("box", ())))
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 

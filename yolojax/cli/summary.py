@@ -13,10 +13,10 @@ examples:
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
+from yolojax.files import to_json
 from yolojax.suggestions import did_you_mean
 
 
@@ -57,7 +57,7 @@ def run(args) -> int:
         about = {"name": args.name, "network": model.name, "width": model.width, "head": head}
         layers = {"layers": [row._asdict() for row in rows]}
         about |= {"options": options, "image_size": image_size}
-        print(json.dumps(about | totals(rows) | layers, indent=2))
+        print(to_json(about | totals(rows) | layers, indent=2))
     else:
         print(format_table(rows))
         if options:

@@ -20,6 +20,7 @@ MAX_SIDE = 8192  # of the images, in pixels
 MAX_CLASSES = 65536
 MAX_BOXES = 500  # of a cell
 MAX_CELLS = 1000  # in a row
+MAX_TRUTHS = 100_000  # ground-truth boxes of a picture
 NET_FIXED = {"channels": 3, "time_steps": 1}
 NET_IGNORED = (
     "B1", "B2", "center", "clip", "eps", "gamma", "inputs", "log", "max_ratio", "min_ratio",
@@ -77,6 +78,7 @@ class Region(NamedTuple):
     noobject_scale: float
     class_scale: float
     coord_scale: float
+    max: int = 30  # ground-truth boxes of a picture in training
 
 
 class Detection(NamedTuple):
@@ -95,6 +97,7 @@ class Detection(NamedTuple):
     noobject_scale: float
     class_scale: float
     coord_scale: float
+    max: int = 30  # ground-truth boxes of a picture in training
 
 
 class Classes(NamedTuple):
@@ -168,7 +171,7 @@ def read_head(tail: list[Section]) -> Head:
 def _read_region(section: Section) -> Region:
     fixed = {"background": 0, "classfix": 0, "coords": 4, "log": 0, "sqrt": 0}
     fixed |= {"new_coords": 0, "scale_x_y": 1}
-    check_keys(section, Region._fields, FIXED | fixed, (*IGNORED, "absolute", "mask_scale", "max"))
+    check_keys(section, Region._fields, FIXED | fixed, (*IGNORED, "absolute", "mask_scale"))
     num = integer(section, "num", 1, 1, MAX_BOXES)
     priors = numbers(section, "anchors", 1e-6, 1e6)
     if len(priors) != 2 * num and not section.refused & {"anchors", "num"}:
@@ -191,7 +194,7 @@ def _read_region(section: Section) -> Region:
 
 def _read_detection(section: Section) -> Detection:
     fixed = {"coords": 4, "forced": 0, "reorg": 0}
-    check_keys(section, Detection._fields, FIXED | fixed, (*IGNORED, "max"))
+    check_keys(section, Detection._fields, FIXED | fixed, IGNORED)
     check_required(section, "coords", 4)
     return Detection(
         classes=integer(section, "classes", 1, 1, MAX_CLASSES),
@@ -210,6 +213,7 @@ def _shared(section: Section) -> dict:
         "rescore": flag(section, "rescore"),
         "jitter": number(section, "jitter", 0.2, 0, 1),
         "random": _random(section),
+        "max": integer(section, "max", 30, 1, MAX_TRUTHS),
         **{key: number(section, key, 1, 0, 1e6) for key in scales},
     }
 

@@ -162,6 +162,7 @@ def _shared(config: Config, head: str) -> dict:
         "coords": 4,
         "jitter": config.data.augment.jitter,
         "rescore": loss.rescore,
+        "max": config.data.max_boxes,
         **{f"{part}_scale": _weight(loss, part, make_loss) for part in PARTS},
     }
 

@@ -167,6 +167,7 @@ def _data_config(cfg: Cfg, folder: Path) -> DataConfig:
             scales=scales, angle=net.angle, aspect=net.aspect, flip=flip, **colours
         )
         return replace(data, classifier=views)
+    data = replace(data, max_boxes=head.max)
     if isinstance(head, Detection):
         augment = AugmentConfig(geometry="crop", jitter=head.jitter, flip=flip, **colours)
         return replace(data, augment=augment)

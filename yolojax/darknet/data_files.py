@@ -1,11 +1,20 @@
-"""Darknet's .names files (one class name per line) and .data files (`key = value` lines)."""
+"""Darknet's .names files (one class name per line) and .data files (`key = value` lines).
+
+Both are UTF-8, or UTF-16 with its mark, of at most a million bytes, without NUL characters. Lines
+end with LF, CR LF or CR; blanks around names, keys and values do not count.
+
+    .names   NAME on each line, in the order of the labels; only the last lines may be blank
+    .data    KEY = VALUE on each line, a comment after # or ; at its start, or a blank line
+
+A key of a .data file without a value counts as missing. A key may come again with the same value.
+"""
 
 import re
 from pathlib import Path
 
-from yolojax.files import read_text
+from yolojax.files import LINE_END, read_text
 
-LINE_END = re.compile(r"\r\n|\r|\n")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:
@@ -13,7 +22,8 @@ def read_names(path: str | Path) -> tuple[str, ...]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not UTF-8 text, too long, empty, or has an empty line between names.
+        ValueError: it is not UTF-8 text, too long, empty, or has an empty line between names or a
+            control character.
     """
     names = [line.strip() for line in LINE_END.split(_utf8(path, "a .names").rstrip())]
     for number, name in enumerate(names, 1):
@@ -29,8 +39,6 @@ def read_names(path: str | Path) -> tuple[str, ...]:
 def read_data(path: str | Path) -> dict[str, str]:
     """Read the values of a .data file: classes, train, valid, names, labels, map, ...
 
-    Lines that start with # or ; are comments.
-
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a line is not `key = value`, or a key has two values.
@@ -40,9 +48,9 @@ def read_data(path: str | Path) -> dict[str, str]:
         key, equals, text = (part.strip() for part in line.partition("="))
         if not (key or equals) or line.strip().startswith(("#", ";")):
             continue
-        if not (key and equals and text):
+        if not (key and equals):
             raise ValueError(f"{path}:{number}: must be `key = value`, got {line.strip()[:60]!r}.")
-        if values.setdefault(key, text) != text:
+        if text and values.setdefault(key, text) != text:
             raise ValueError(
                 f"{path}:{number}: {key[:60]} has another value already (Darknet takes the first); "
                 "remove one of them."
@@ -55,5 +63,11 @@ def read_data(path: str | Path) -> dict[str, str]:
 def _utf8(path: str | Path, what: str) -> str:
     text = read_text(path, what)
     if "\ufffd" in text:
-        raise ValueError(f"{path}: must be {what} file in UTF-8; save it in this encoding.")
+        line = len(LINE_END.split(text[: text.index("\ufffd")]))
+        raise ValueError(f"{path}:{line}: must be {what} file in UTF-8; save it in this encoding.")
+    if found := CONTROL.search(text):
+        line = len(LINE_END.split(text[: found.start()]))
+        raise ValueError(
+            f"{path}:{line}: has the control character {found[0]!a}; {what} file is text."
+        )
     return text

@@ -1,6 +1,6 @@
 """Sources and loaders as a `Config` describes them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -10,11 +10,11 @@ from yolojax.config import Config
 from yolojax.data import classification, joint
 from yolojax.data.inspect.box_shapes import grid_shapes
 from yolojax.data.joint import JointSource
-from yolojax.data.loader import Batch
+from yolojax.data.loader import Batch, handler
 from yolojax.data.pipeline import Sample, eval_loader, train_loader, train_sample
-from yolojax.data.records import Source
-from yolojax.data.sources.load import load_source
-from yolojax.data.tree_labels import to_nodes
+from yolojax.data.records import Source, trained_boxes
+from yolojax.data.sources.load import ConcatenatedSource, load_source
+from yolojax.data.tree_labels import MappedSource, to_nodes
 from yolojax.ops.anchors import kmeans
 from yolojax.wordtree.files import find_map, read_map, tree_fields
 
@@ -83,7 +83,9 @@ def data_priors(config: Config, k: int) -> tuple[tuple[float, float], ...]:
     """
     data = config.data
     source = open_source(data.train, config)
-    anchors = kmeans(grid_shapes(source, data.image_size, letterbox=data.letterbox), k)
+    on_bad = handler(source, data.on_bad_record)
+    shapes = grid_shapes(source, data.image_size, letterbox=data.letterbox, on_bad=on_bad)
+    anchors = kmeans(shapes, k)
     return tuple((float(width), float(height)) for width, height in anchors.round(4))
 
 
@@ -95,6 +97,8 @@ def open_train_source(config: Config, head: str) -> Source | JointSource:
         FileNotFoundError, BadRecord: as `open_source`.
     """
     data, source = config.data, open_source(config.data.train, config)
+    if head != "classes" and (note := boxes_beyond(source, data.max_boxes)):
+        print(f"{source.name}: {note}")
     if not data.labelled:
         return source
     if head != "region" or not config.model.tree:
@@ -105,6 +109,33 @@ def open_train_source(config: Config, head: str) -> Source | JointSource:
     return JointSource(
         source, _open(data.labelled, config, data.labelled_map, "labelled_map"), data.mix
     )
+
+
+def boxes_beyond(source: Source, max_boxes: int) -> str:
+    """Say how many boxes are beyond `max_boxes` of their picture and not trained on; "": none.
+
+    Counts records that are in memory; others are not read for it.
+    """
+    counts = _box_counts(source)
+    crowded = [count for count in counts if count > max_boxes]
+    if not crowded:
+        return ""
+    beyond = sum(crowded) - max_boxes * len(crowded)
+    return (
+        f"{beyond} of {sum(counts)} ground-truth boxes are not trained on: {len(crowded)} pictures "
+        f"have more than config.data.max_boxes={max_boxes}, one has {max(crowded)}; set "
+        f"--config.data.max_boxes={max(crowded)} for all of them."
+    )
+
+
+def _box_counts(source: Source) -> Sequence[int]:
+    if isinstance(source, MappedSource):
+        return _box_counts(source.source)
+    if isinstance(source, ConcatenatedSource):
+        return [count for part in source.parts for count in _box_counts(part)]
+    if isinstance(getattr(source, "records", None), list):
+        return [trained_boxes(record) for record in source.records]
+    return getattr(source, "box_counts", ())
 
 
 def _open(spec: str, config: Config, map_file: str, field: str) -> Source:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 import grain
 import numpy as np
 
-from yolojax.data.records import BadRecord, check_on_bad_record, load_image
+from yolojax.data.records import BadRecord, check_on_bad_record, load_record
 
 Batch = dict[str, np.ndarray]
 Handler = Callable[[BadRecord], None]  # returns if the record is to be skipped
@@ -69,14 +69,15 @@ def _until_closed(dataset):
 def read_good(source, index, on_bad):
     """Read record `index`, or the next readable one if `on_bad` skips it -> (index, Record, image).
 
+    The boxes are those of the upright image; see `records.upright_record`.
+
     Raises:
         BadRecord: `on_bad` raises, or no record of `source` is readable.
     """
     for candidate in range(index, index + len(source)):
         candidate %= len(source)
         try:
-            record = source[candidate]
-            return candidate, record, load_image(record)
+            return candidate, *load_record(source[candidate])
         except BadRecord as error:
             on_bad(error)
     raise BadRecord(f"{source.name}: none of its {len(source)} pictures can be read.")

@@ -1,6 +1,8 @@
 """From annotations to records: shared by the readers of all data sets."""
 
-import struct
+import math
+import re
+import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +16,18 @@ from yolojax.data.records import (
     BadRecord,
     Record,
     check_on_bad_record,
-    decode_image,
-    read_bytes,
+    picture_header,
 )
+from yolojax.files import shorten
 from yolojax.suggestions import did_you_mean
 
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+NOT_ONE_LINE = re.compile("[\0-\x1f\x7f\u2028\u2029\ud800-\udfff]")
+MAX_SIDE = 1_000_000  # pixels
 EDGE_PIXELS = 1.0  # a box may exceed the picture so far, as tools count from 0 or from 1
-HEADER_BYTES = 1 << 18  # the size is in the first few hundred, unless EXIF has a preview
+MAX_INT = 10**18  # larger ones are cut in messages
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80  # characters
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,7 @@ class RecordList:
     notes: list[str] = field(default_factory=list)  # what users should know, one line each
     original_ids: Mapping[str, Any] = field(default_factory=dict)  # COCO: image_id -> the file's
     annotated: bool = True  # False: pictures without ground truth, such as COCO's test-dev
+    warnings: list[tuple[str, str]] = field(default_factory=list)  # (kind, message) for check-data
 
     def __len__(self) -> int:
         return len(self.records)
@@ -44,36 +52,14 @@ class RecordList:
 
 
 def image_size(image: Path | bytes, name: Path | str) -> tuple[int, int]:
-    """Read (width, height) as stored (EXIF not applied), from the header if possible.
+    """Read (width, height) of the upright picture from its header; `name` is for the message.
+
+    Boxes in 0..1, and boxes in pixels without a stated size, are of the upright picture.
 
     Raises:
-        BadRecord: the header has no size and OpenCV cannot decode the picture.
+        BadRecord: as `records.picture_header`.
     """
-    data = read_bytes(image, HEADER_BYTES) if isinstance(image, Path) else image
-    if size := _png_size(data) or _jpeg_size(data):
-        return size
-    data = read_bytes(image) if isinstance(image, Path) else image
-    height, width, _ = decode_image(data, name).shape
-    return width, height
-
-
-def _png_size(data: bytes) -> tuple[int, int] | None:
-    """Read the IHDR chunk, which is always the first."""
-    is_png = data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24
-    return struct.unpack(">II", data[16:24]) if is_png else None
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Read the frame header: segment FFC0..FFCF other than C4, C8, CC (ITU-T T.81, B.2.2)."""
-    at = 2
-    while data[:2] == b"\xff\xd8" and at + 9 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
-            return (width, height) if width and height else None
-        fill_byte = marker == 0xFF
-        at += 1 if fill_byte else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return None
+    return picture_header(image, name).size
 
 
 def clip_box(box: Sequence[float], width: float, height: float, place: str) -> tuple[float, ...]:
@@ -84,16 +70,16 @@ def clip_box(box: Sequence[float], width: float, height: float, place: str) -> t
     """
     x1, y1, x2, y2 = box
     low, right, bottom = -EDGE_PIXELS, width + EDGE_PIXELS, height + EDGE_PIXELS
-    text = f"{place}: box ({x1:g}, {y1:g}, {x2:g}, {y2:g}), its edges in pixels from 0,"
     # NaN fails all of these comparisons.
-    if not (min(x1, x2) >= low and min(y1, y2) >= low):
-        raise BadRecord(f"{text} is outside the image of {width:g}x{height:g} pixels.")
-    if not (max(x1, x2) <= right and max(y1, y2) <= bottom):
-        raise BadRecord(f"{text} is outside the image of {width:g}x{height:g} pixels.")
+    inside = min(x1, x2) >= low and min(y1, y2) >= low
+    inside = inside and max(x1, x2) <= right and max(y1, y2) <= bottom
     clipped = max(x1, 0.0), max(y1, 0.0), min(x2, width), min(y2, height)
-    if not (clipped[0] < clipped[2] and clipped[1] < clipped[3]):
-        raise BadRecord(f"{text} has no area: right and bottom must exceed left and top.")
-    return clipped
+    if inside and clipped[0] < clipped[2] and clipped[1] < clipped[3]:
+        return clipped
+    text = f"{place}: box ({x1:g}, {y1:g}, {x2:g}, {y2:g}), its edges in pixels from 0,"
+    if not inside:
+        raise BadRecord(f"{text} is outside the image of {width:g}x{height:g} pixels.")
+    raise BadRecord(f"{text} has no area: right and bottom must exceed left and top.")
 
 
 def make_record(
@@ -103,7 +89,15 @@ def make_record(
 
     `difficult` and `crowd` default to False, `area` to that of the boxes. `stated` is the size that
     the annotation states, if it does.
+
+    Raises:
+        BadRecord: `image_id`, which is the name of a file for most sources, is not valid UTF-8.
     """
+    try:
+        image_id.encode()
+    except UnicodeEncodeError as error:
+        shown = image if isinstance(image, Path) else image_id
+        raise BadRecord(f"{str(shown)!r}: the name is not valid UTF-8; rename it.") from error
     n = len(labels)
     pixels = np.asarray(boxes_pixels, np.float64).reshape(n, 4)
     sides = pixels[:, 2:] - pixels[:, :2]
@@ -117,6 +111,46 @@ def make_record(
         area=np.asarray(area or sides.prod(axis=1), np.float32),
         size=stated,
     )
+
+
+def to_number(value: Any) -> float | None:
+    """Read an int, a float, or a decimal number in text; None if it is none or not finite."""
+    kind = type(value)  # not isinstance: true and false are no numbers
+    if kind is float:
+        return value if math.isfinite(value) else None
+    if kind is str:
+        value = value.strip()
+        if not NUMBER.fullmatch(value):
+            return None
+    elif kind is not int:
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def stated_size(width: Any, height: Any, place: str) -> tuple[int, int] | None:
+    """Return the (width, height) that an annotation states; None if one is missing, empty or 0.
+
+    Raises:
+        BadRecord: one is neither that nor a whole number from 1 to MAX_SIDE.
+    """
+    sides = []
+    for key, value in (("width", width), ("height", height)):
+        number = to_number(value)
+        if value is None or value == "" or number == 0:
+            return None
+        if number is None or not (number.is_integer() and 1 <= number <= MAX_SIDE):
+            raise BadRecord(f"{place}: {key} must be a number of pixels, got {short_repr(value)}.")
+        sides.append(int(number))
+    return sides[0], sides[1]
+
+
+def short_repr(value: Any) -> str:
+    """Return the repr of a value of any kind and size, cut to what fits a message."""
+    return str(value) if type(value) is int and -MAX_INT < value < MAX_INT else _SHORT.repr(value)
 
 
 def class_index(name: str, index: dict[str, int], place: str) -> int:
@@ -157,11 +191,20 @@ def collect(
 def unique_ids(stems: Iterable[str]) -> list[str]:
     """Append #2, #3, ... to repeated stems, as a list may repeat pictures on purpose."""
     seen: dict[str, int] = {}
-    ids = []
+    taken, ids = set(), []
     for stem in stems:
-        seen[stem] = seen.get(stem, 0) + 1
-        ids.append(stem if seen[stem] == 1 else f"{stem}#{seen[stem]}")
+        image_id = stem
+        while image_id in taken:
+            seen[stem] = seen.get(stem, 1) + 1
+            image_id = f"{stem}#{seen[stem]}"
+        taken.add(image_id)
+        ids.append(image_id)
     return ids
+
+
+def printable(text: str) -> str:
+    """Write lone surrogates, which UTF-8 cannot hold, as \\udc80: bytes of other encodings."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def read_names(path: Path) -> tuple[str, ...]:
@@ -177,10 +220,18 @@ def check_names(names: Sequence[str], where: Path | str) -> tuple[str, ...]:
     """Return `names` as a tuple.
 
     Raises:
-        ValueError: there are none, or one is repeated.
+        ValueError: there are none, or one is repeated, or is not one line of text.
     """
+    for name in names:
+        if not isinstance(name, str) or not name.strip() or NOT_ONE_LINE.search(name):
+            raise ValueError(
+                f"{where}: a class name must be a line of text, got {short_repr(name)}."
+            )
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if not names or repeated:
-        what = f"class names must be unique, repeated: {repeated}" if repeated else "no class names"
+        some = (
+            f"{[shorten(name) for name in repeated[:5]]}{' and more' if len(repeated) > 5 else ''}"
+        )
+        what = f"class names must be unique, repeated: {some}" if repeated else "no class names"
         raise ValueError(f"{where}: {what}.")
     return tuple(names)

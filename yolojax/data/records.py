@@ -6,6 +6,13 @@ from typing import NamedTuple, Protocol
 import cv2
 import numpy as np
 
+from yolojax.data.picture_header import Header, other_format, read_header
+
+MAX_PIXELS = 2**27  # of a picture (134 million): 400 MB as RGB
+# A larger picture than SPARSE_PIXELS must have a byte for every PIXELS_PER_BYTE, as all photos do:
+# a blank one of few bytes could fill the memory. A page of A4 at 600 dpi has 35 million pixels.
+SPARSE_PIXELS, PIXELS_PER_BYTE = 40_000_000, 100
+
 
 class Record(NamedTuple):
     """One picture and its annotations."""
@@ -38,35 +45,178 @@ class BadRecord(ValueError):
     """A record that cannot be used; the message names the file, the position and the rule."""
 
 
+def trained_boxes(record: Record) -> int:
+    """Count the boxes of `record` that are trained on: neither difficult nor crowd."""
+    return int(np.count_nonzero(~(record.difficult | record.crowd)))
+
+
 def check_on_bad_record(value: str) -> None:
     """Raise ValueError if `value` is not a policy for bad records."""
     if value not in ("error", "skip"):
         raise ValueError(f'on_bad_record must be "error" or "skip", got {value!r}.')
 
 
-def load_image(record: Record) -> np.ndarray:
-    """Load the picture of `record` as uint8 RGB [h, w, 3], made upright by its EXIF tag.
+class WrongSize(BadRecord):
+    """The size that an annotation states is not that of its picture."""
+
+
+def load_record(record: Record) -> tuple[Record, np.ndarray]:
+    """Load the picture of `record` -> (`upright_record`, uint8 RGB [h, w, 3], upright).
 
     Raises:
-        BadRecord: the file is missing, or OpenCV cannot decode it.
+        BadRecord: as `decode_image`, or the file is missing.
+        WrongSize: as `upright_record`.
     """
     if isinstance(record.image, np.ndarray):
-        return record.image
-    if isinstance(record.image, Path):
-        return decode_image(read_bytes(record.image), record.image)
-    return decode_image(record.image, record.image_id)
+        image, header = record.image, header_of(record)
+    else:
+        name = name_of(record)
+        data = record.image if isinstance(record.image, bytes) else read_bytes(record.image)
+        header = picture_header(data, name)
+        image = _decode(data, header, name)
+    return upright_record(record, header), image
+
+
+def load_image(record: Record) -> np.ndarray:
+    """Load the picture of `record` alone, where its boxes are not needed; see `load_record`."""
+    return load_record(record)[1]
+
+
+def upright_record(record: Record, header: Header) -> Record:
+    """Return `record` with the boxes of its upright picture.
+
+    The size that the annotation states (`record.size`) tells which picture its boxes are of. If
+    that is the upright one, they stay as they are. If it is the picture as stored, before EXIF
+    turned it by 90 degrees (orientations 5 to 8), they are turned too. Where a size cannot tell
+    (none is stated, the sides are equal, or EXIF only mirrors or turns by 180 degrees), boxes are
+    those of the upright picture.
+
+    Raises:
+        WrongSize: the annotation states another size.
+    """
+    stored, upright = (header.width, header.height), header.size
+    if record.size is None or record.size == upright:
+        return record
+    if record.size == stored:
+        return record._replace(boxes=_turn_boxes(record.boxes, header.orientation), size=upright)
+    width, height = record.size
+    actual = f"{upright[0]}x{upright[1]}" + (
+        f" ({stored[0]}x{stored[1]} before EXIF turns it)" if stored != upright else ""
+    )
+    why = (
+        "it was turned after it was labelled"
+        if record.size == upright[::-1]
+        else "it was scaled or cropped after it was labelled, or has the name of another"
+    )
+    raise WrongSize(
+        f"{name_of(record)}: the picture has {actual} pixels, but its annotation states "
+        f"{width}x{height}: probably {why}. Its boxes may be wrong; correct them and the size."
+    )
+
+
+def header_of(record: Record) -> Header:
+    """Read the header of the picture of `record`.
+
+    Raises:
+        BadRecord: as `picture_header`.
+    """
+    if isinstance(record.image, np.ndarray):
+        height, width = record.image.shape[:2]
+        return Header("array", width, height)
+    return picture_header(record.image, name_of(record))
+
+
+def name_of(record: Record) -> Path | str:
+    """Return what messages call the picture of `record`: its file, or else its id."""
+    return record.image if isinstance(record.image, Path) else record.image_id
+
+
+def picture_header(picture: Path | bytes, name: Path | str) -> Header:
+    """Read the header of a file or of encoded bytes; `name` is for the message.
+
+    Raises:
+        BadRecord: the file cannot be read, is no picture of a format that is read, or claims more
+            pixels than MAX_PIXELS, or than a file of its length has.
+    """
+    try:
+        header, length = read_header(picture)
+    except OSError as error:
+        raise BadRecord(f"{name}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:  # a NUL in its name
+        raise BadRecord(f"{str(name)!r}: cannot be read ({error}).") from error
+    if header is None:
+        start = picture[:64] if isinstance(picture, bytes) else read_bytes(picture, 64)
+        raise BadRecord(f"{name}: not a picture that can be decoded ({_what(start, length)}).")
+    claim = f"{name}: claims {header.width}x{header.height} pixels"
+    pixels = header.width * header.height
+    if min(header.width, header.height) < 1:
+        raise BadRecord(f"{claim}, which is no picture.")
+    if pixels > MAX_PIXELS:
+        raise BadRecord(
+            f"{claim}; at most {MAX_PIXELS:,} are read. Scale it down, or cut it into tiles."
+        )
+    if pixels > max(SPARSE_PIXELS, length * PIXELS_PER_BYTE):
+        raise BadRecord(
+            f"{claim}, but has only {length:,} bytes: damaged, or blank and too large to decode."
+        )
+    return header
+
+
+def _what(start: bytes, length: int) -> str:
+    other = other_format(start)
+    return f"{length} bytes" + (f", {other}" if other else "")
 
 
 def decode_image(data: bytes, name: Path | str) -> np.ndarray:
-    """Decode a picture to uint8 RGB [h, w, 3], upright; `name` is for the message.
+    """Decode a picture to uint8 RGB [h, w, 3], turned upright by its EXIF tag.
+
+    Gray, palette, CMYK and 16-bit pictures become RGB of 8 bits; transparency is dropped; of
+    several pages the first is read. `name` is for the message.
 
     Raises:
-        BadRecord: OpenCV cannot decode it.
+        BadRecord: as `picture_header`, or OpenCV cannot decode it.
     """
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if bgr is None:
-        raise BadRecord(f"{name}: not a picture that can be decoded ({len(data)} bytes).")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return _decode(data, picture_header(data, name), name)
+
+
+def _decode(data: bytes, header: Header, name: Path | str) -> np.ndarray:
+    # OpenCV obeys the orientation of TIFF always, that of JPEG and PNG by default, and that of WebP
+    # in newer versions only.
+    by_opencv = header.format == "TIFF"
+    flags = cv2.IMREAD_COLOR | (0 if by_opencv else cv2.IMREAD_IGNORE_ORIENTATION)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        why = f"{header.format}, {len(data)} bytes; OpenCV: {error.err}"
+        raise BadRecord(f"{name}: not a picture that can be decoded ({why}).") from error
+    if image is None:
+        what = f"{len(data)} bytes, a damaged {header.format} or a kind that OpenCV does not read"
+        raise BadRecord(f"{name}: not a picture that can be decoded ({what}).")
+    image = image if by_opencv else _turn_image(image, header.orientation)
+    if image.shape != (*header.size[::-1], 3):
+        size, (height, width) = "x".join(map(str, header.size)), image.shape[:2]
+        raise BadRecord(f"{name}: its header says {size} pixels, its data {width}x{height}.")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _turn_image(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn a stored picture upright (EXIF 2.3, tag 274)."""
+    if orientation >= 5:
+        image = cv2.transpose(image)
+    axis = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation)  # of cv2.flip
+    return image if axis is None else cv2.flip(image, axis)
+
+
+def _turn_boxes(boxes: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn boxes [n, 4], xyxy in 0..1, as `_turn_image` turns their picture."""
+    x1, y1, x2, y2 = boxes.T
+    if orientation >= 5:
+        x1, y1, x2, y2 = y1, x1, y2, x2
+    if orientation in (2, 3, 6, 7):
+        x1, x2 = 1 - x2, 1 - x1
+    if orientation in (3, 4, 7, 8):
+        y1, y2 = 1 - y2, 1 - y1
+    return np.stack([x1, y1, x2, y2], axis=1)
 
 
 def read_bytes(path: Path, limit: int = -1) -> bytes:
@@ -80,3 +230,5 @@ def read_bytes(path: Path, limit: int = -1) -> bytes:
             return file.read(limit)
     except OSError as error:
         raise BadRecord(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:  # a NUL in its name
+        raise BadRecord(f"{str(path)!r}: cannot be read ({error}).") from error

@@ -16,6 +16,7 @@ import numpy as np
 from yolojax.config import Config, to_dict, with_new_names
 from yolojax.evaluation import significance
 from yolojax.evaluation.evaluator import METRICS, PROTOCOL
+from yolojax.files import to_json
 
 SHOWN = ("voc07_11pt", "voc10", "coco_AP50", "coco_AP75", "coco_AP", "top1", "top5")
 # Entries of the protocol that may differ, or that `settings` has; older results have "kept".
@@ -143,7 +144,7 @@ def flatten(fields: dict, prefix: str = "") -> dict:
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = json.loads(json.dumps(value))
+            flat[prefix + key] = json.loads(to_json(value))
     return flat
 
 
@@ -152,7 +153,7 @@ def config_differences(configs: dict[str, dict]) -> dict[str, dict]:
     known = {label: config for label, config in configs.items() if config}
     fields = dict.fromkeys(field for config in known.values() for field in config)
     rows = {f: {label: config.get(f) for label, config in known.items()} for f in fields}
-    return {f: row for f, row in rows.items() if len(set(map(json.dumps, row.values()))) > 1}
+    return {f: row for f, row in rows.items() if len(set(map(to_json, row.values()))) > 1}
 
 
 def evaluate_command(workdir: Path, name: str, like: Run | None = None) -> str:

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from yolojax.config import Config, EvalConfig
 from yolojax.data.class_names import COCO_CATEGORY_IDS, COCO_CLASSES
 from yolojax.data.from_config import eval_batches
-from yolojax.data.records import Source
+from yolojax.data.records import Record, Source, header_of, upright_record
 from yolojax.data.transforms import (
     Affine,
     blank,
@@ -300,7 +300,7 @@ def _detect_all(programs, variables, source, config, mesh):
                 below = fetch(output.detections, mesh)
             drawn = drawn or _drawn(batch, _own(detected, batch), source)
             for i in np.flatnonzero(rows["image_id"] >= 0):
-                record = source[int(rows["image_id"][i])]
+                record = _record(source, rows["image_id"][i], rows["size"][i])
                 ground_truth.append(ground_truth_from_record(record, rows["size"][i]))
                 detections.append(_detections(record.image_id, rows, detected, i, config))
                 if programs.descend:
@@ -344,10 +344,21 @@ def _drawn(batch: dict, detected: Detections, source: Source) -> dict[str, dict]
     return {"labels": image | labelled, "pred": image | predicted}
 
 
+def _record(source: Source, image_id, size) -> Record:
+    """Read record `image_id`, with the boxes of its upright picture of `size` (height, width).
+
+    The picture was decoded before. Its header is read again only if EXIF may have turned it.
+    """
+    record, (height, width) = source[int(image_id)], size
+    if record.size in (None, (width, height)):
+        return record
+    return upright_record(record, header_of(record))
+
+
 def _padded_boxes(source, size, image_id, affine, picture):
     """Return (boxes, labels, mask) of an image in its network input, padded to DRAWN_BOXES."""
     if image_id < 0:
         return pad_boxes(np.zeros((0, 4)), np.zeros(0), DRAWN_BOXES)
-    record = source[int(image_id)]
+    record = _record(source, image_id, picture)
     boxes = boxes_to_input(record.boxes, Affine(*affine), picture, size)
     return pad_boxes(boxes, record.labels, DRAWN_BOXES)

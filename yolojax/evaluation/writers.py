@@ -1,13 +1,13 @@
 """Format results for the console and write them, also in the file formats of COCO and VOC."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from yolojax.evaluation.average_precision import Matches
-from yolojax.files import open_atomic, write_text
+from yolojax.files import open_atomic, safe_name, to_json, write_text
 from yolojax.text_table import text_table
 
 COLUMNS = {  # heading of format_table -> key of per_class
@@ -52,8 +52,8 @@ def _percent(value) -> str:
 
 
 def write_result(path, result) -> None:
-    """Write `result` as JSON to `path`, atomically."""
-    write_text(path, json.dumps(result, indent=2, allow_nan=False) + "\n")
+    """Write `result` as JSON to `path`, atomically; NaN and infinity become null."""
+    write_text(path, to_json(result, indent=2) + "\n")
 
 
 def write_matches(
@@ -99,17 +99,23 @@ def _write_arrays(path, **arrays) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def write_coco_results(path, detections, category_ids=None) -> None:
+def write_coco_results(
+    path, detections, category_ids=None, original_ids: Mapping[str, Any] | None = None
+) -> None:
     """Write detections as COCO's results JSON: image_id, category_id, bbox [x, y, w, h], score.
 
     Args:
         path: of the file.
-        detections: list of evaluator.ImageDetections. If every id ends in another number (42,
-            COCO_val2014_000000000042), image_id is that number; otherwise it is the id.
+        detections: list of evaluator.ImageDetections.
         category_ids: of the labels 0..C-1; None = 1..C.
+        original_ids: {image_id: id in the annotation file}. If it is empty and every id ends in
+            another number (42, COCO_val2014_000000000042), image_id is that number; otherwise it is
+            the id.
     """
     ids = [_number(d.image_id) for d in detections]
-    if None in ids or len(set(ids)) < len(ids):
+    if original_ids:
+        ids = [original_ids.get(d.image_id, d.image_id) for d in detections]
+    elif None in ids or len(set(ids)) < len(ids):
         ids = [d.image_id for d in detections]
     rows = (_coco_rows(i, d, category_ids) for i, d in zip(ids, detections, strict=True))
     write_result(path, [row for image in rows for row in image])
@@ -120,7 +126,7 @@ def _coco_rows(image_id, detection, category_ids) -> list[dict]:
     return [
         {
             "image_id": image_id,
-            "category_id": int(label) + 1 if category_ids is None else int(category_ids[label]),
+            "category_id": int(label) + 1 if category_ids is None else category_ids[label],
             "bbox": [round(float(v), 3) for v in (x1, y1, x2 - x1, y2 - y1)],
             "score": round(float(score), 6),
         }
@@ -136,6 +142,8 @@ def _number(image_id: str) -> int | None:
 def write_voc_results(folder, detections, classes) -> list[Path]:
     """Write `comp4_det_test_<class>.txt` of each class for the VOC development kit -> the paths.
 
+    Classes whose names are no file names get those of `files.safe_name`.
+
     Lines are `image_id score xmin ymin xmax ymax`. VOC counts pixels from 1 and includes the last,
     so a box (x1, y1, x2, y2) is written as (x1 + 1, y1 + 1, x2, y2).
 
@@ -149,7 +157,8 @@ def write_voc_results(folder, detections, classes) -> list[Path]:
         for (x1, y1, x2, y2), score, label in zip(d.boxes_pixels, d.scores, d.labels, strict=True):
             box = f"{x1 + 1:.3f} {y1 + 1:.3f} {x2:.3f} {y2:.3f}"
             lines[int(label)].append(f"{d.image_id} {score:.6f} {box}\n")
-    paths = [Path(folder) / f"comp4_det_test_{name}.txt" for name in classes]
+    taken: set[str] = set()
+    paths = [Path(folder) / f"comp4_det_test_{safe_name(name, taken)}.txt" for name in classes]
     for path, text in zip(paths, lines.values(), strict=True):
         write_text(path, "".join(text))
     return paths

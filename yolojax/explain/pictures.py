@@ -8,7 +8,7 @@ import numpy as np
 from yolojax.config import Config
 from yolojax.data.joint import NO_LABEL
 from yolojax.data.loader import Batch
-from yolojax.data.records import BadRecord, Record, Source, load_image
+from yolojax.data.records import BadRecord, Record, Source, load_record
 from yolojax.data.transforms import boxes_to_input, fitter, pad_boxes
 
 NEAR = 3  # names suggested in an error
@@ -58,8 +58,8 @@ def batch_of_one(record: Record, config: Config) -> Batch:
     Raises:
         BadRecord: the picture cannot be read.
     """
-    data, picture = config.data, load_image(record)
-    size = tuple(data.image_size)
+    data, size = config.data, tuple(config.data.image_size)
+    record, picture = load_record(record)
     image, affine = fitter(data.letterbox, data.resize)(picture, size)
     wanted = ~(record.difficult | record.crowd)
     boxes = boxes_to_input(record.boxes[wanted], affine, picture.shape[:2], size)

@@ -1,6 +1,5 @@
 """Export a trained network to ONNX."""
 
-import json
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from yolojax.export.onnx_graph import Graph
 from yolojax.export.onnx_heads import HEADS, probabilities
 from yolojax.export.onnx_layers import add_layers
 from yolojax.export.onnx_nms import add_nms
-from yolojax.files import write_bytes
+from yolojax.files import to_json, write_bytes
 from yolojax.models.network import Network
 from yolojax.tasks import Task
 
@@ -121,7 +120,7 @@ def _metadata(config, limits):
         "letterbox": config.data.letterbox,
         "network": config.model.name,
     }
-    return {name: json.dumps(value) for name, value in (about | limits).items()}
+    return {name: to_json(value) for name, value in (about | limits).items()}
 
 
 def _check(path, task, variables, nms):

@@ -4,7 +4,6 @@ Tensors are float32 and named COLLECTION/LAYER/LEAF, as params/stage1_conv1/kern
 "format", "config" (JSON) and "seen".
 """
 
-import json
 import os
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from yolojax.config import Config, from_dict, to_dict
-from yolojax.files import open_atomic, parse_json
+from yolojax.files import open_atomic, parse_json, to_json
 from yolojax.models.network import variable_shapes
 from yolojax.tasks import build
 
@@ -26,7 +25,7 @@ def save_tensors(path: str | Path, config: Config, variables: dict, seen: int) -
     tensors = {
         name: np.ascontiguousarray(leaf, np.float32) for name, leaf in flat(variables).items()
     }
-    about = {"format": FORMAT, "config": json.dumps(to_dict(config)), "seen": str(int(seen))}
+    about = {"format": FORMAT, "config": to_json(to_dict(config)), "seen": str(int(seen))}
     with open_atomic(path) as file:
         mode = os.fstat(file.fileno()).st_mode
         save_file(tensors, file.name, about)

@@ -2,13 +2,16 @@
 
 import itertools
 import operator
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from yolojax.data.records import BadRecord, decode_image, read_bytes
+from yolojax.files import PICTURE_SUFFIXES, shorten
 
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".flv", ".mpg", ".mpeg")
 Picture = str | Path | np.ndarray  # a file, or uint8 RGB [h, w, 3]
 Read = tuple[str, np.ndarray]  # the file as given ("" for an array), uint8 RGB [h, w, 3]
 OnBad = Callable[[BadRecord], None] | None
@@ -32,7 +35,7 @@ def height_and_width(image_size: int | Iterable[int]) -> tuple[int, int]:
 
 def one_or_many(stream: Callable, pictures: Picture | Iterable[Picture], options: dict):
     """Run `stream` on one image -> its result, or on several -> a list of results."""
-    single = isinstance(pictures, str | Path | np.ndarray)
+    single = isinstance(pictures, Picture | bytes) or not isinstance(pictures, Iterable)
     results = list(stream([pictures] if single else pictures, **options))
     return results[0] if single else results
 
@@ -68,22 +71,49 @@ def read_pictures(pictures: Iterable[Picture], on_bad: OnBad) -> Iterator[Read]:
         BadRecord: an image cannot be read and `on_bad` is None; otherwise `on_bad` gets the error.
         ValueError: an array is not an image.
     """
-    for picture in pictures:
+    for number, picture in enumerate(pictures):
         try:
-            if isinstance(picture, np.ndarray):
-                yield "", _checked(picture)
+            if isinstance(picture, str | Path):
+                yield str(picture), _read_file(str(picture))
             else:
-                yield str(picture), decode_image(read_bytes(Path(picture)), picture)
+                yield "", _checked(picture, number)
         except BadRecord as error:
             if on_bad is None:
                 raise
             on_bad(error)
 
 
-def _checked(image):
+def _read_file(name: str) -> np.ndarray:
+    try:
+        return decode_image(read_bytes(Path(name)), name)
+    except BadRecord as error:
+        raise BadRecord(f"{error}{_way_out(name)}") from error
+
+
+def _way_out(name: str) -> str:
+    """Return what to do about a file that cannot be read as a picture, or ""."""
+    suffix = Path(name).suffix.lower()
+    if "://" in name:
+        return " URLs are not read: download it and give the file."
+    if name.isdecimal() and not os.path.exists(name):
+        return " Cameras are not read: give the files of pictures."
+    if suffix in VIDEO_SUFFIXES:
+        return " Videos are not read: write their frames as pictures, e.g. with ffmpeg."
+    if os.path.isfile(name) and suffix not in PICTURE_SUFFIXES:
+        return f" Files of these formats are read: {', '.join(PICTURE_SUFFIXES)}."
+    return ""
+
+
+def _checked(image, number: int) -> np.ndarray:
+    if not isinstance(image, np.ndarray):
+        raise ValueError(
+            f"picture {number}: must be the name of a file or a numpy array, "
+            f"got {type(image).__name__} {shorten(repr(image))}."
+        )
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(
-            f"a picture must be uint8 RGB [h, w, 3], got {image.dtype} {list(image.shape)}; "
-            "convert BGR with image[..., ::-1] and 0..1 with (255 * image).astype('uint8')."
+            f"picture {number}: must be uint8 RGB [h, w, 3], got {image.dtype} "
+            f"{list(image.shape)}; convert BGR with image[..., ::-1] and 0..1 with "
+            "(255 * image).astype('uint8')."
         )
     return image

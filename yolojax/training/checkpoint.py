@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import platform
 import shutil
@@ -19,7 +18,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from yolojax.config import Config, MeshConfig, from_dict, to_dict
 from yolojax.distributed.processes import all_agree, from_main, is_main
 from yolojax.distributed.sharding import abstract, make_mesh
-from yolojax.files import parse_json, shorten, write_text
+from yolojax.files import parse_json, shorten, to_json, write_text
 from yolojax.tasks import Task, build
 from yolojax.training import checksums
 from yolojax.training import state as state_module
@@ -37,7 +36,7 @@ _checksum_threads: list[threading.Thread] = []
 
 def save_config(workdir: Path, config: Config) -> None:
     """Write workdir/config.json and workdir/env.json (versions, machine, devices, command)."""
-    write_text(workdir / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
+    write_text(workdir / "config.json", to_json(to_dict(config), indent=2) + "\n")
     environment = {
         "command": sys.argv,
         "python": platform.python_version(),
@@ -46,7 +45,7 @@ def save_config(workdir: Path, config: Config) -> None:
         "devices": [str(d) for d in jax.devices()],
         "packages": {name: metadata.version(name) for name in PACKAGES},
     }
-    write_text(workdir / "env.json", json.dumps(environment, indent=2) + "\n")
+    write_text(workdir / "env.json", to_json(environment, indent=2) + "\n")
 
 
 def load_config(workdir: Path) -> Config:

@@ -8,7 +8,7 @@ import json
 import zlib
 from pathlib import Path
 
-from yolojax.files import write_text
+from yolojax.files import to_json, write_text
 
 NAME = "checksums.json"
 OLD_NAME = "seal.json"  # of older checkpoints
@@ -22,7 +22,7 @@ def write_checksums(folder: Path) -> None:
     """
     if folder.is_dir() and not checksums_file(folder).exists():
         checksums = {str(path.relative_to(folder)): _checksum(path) for path in _files(folder)}
-        write_text(folder / NAME, json.dumps(checksums, indent=1) + "\n")
+        write_text(folder / NAME, to_json(checksums, indent=1) + "\n")
 
 
 def checksums_file(folder: Path) -> Path:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from yolojax.files import disk_has_space, ignore_full_disk
+from yolojax.files import append_line, disk_has_space, ignore_full_disk, to_json
 
 FILE = "goodput.jsonl"
 OLD_FILE = "ledger.jsonl"  # of older runs, which continue it
@@ -55,17 +55,9 @@ def record_event(
     if not disk_has_space(workdir):
         return
     stamp = round(time.time() if at is None else at, 3)
-    line = json.dumps({"time": stamp, "event": event, "step": step} | values)
-    with ignore_full_disk(), goodput_file(workdir).open("a+b") as file:
-        file.write(_missing_line_break(file) + line.encode() + b"\n")
-
-
-def _missing_line_break(file) -> bytes:
-    """Return a line break if the last line is unfinished, because its process was killed."""
-    if not file.seek(0, 2):
-        return b""
-    file.seek(-1, 2)
-    return b"" if file.read(1) == b"\n" else b"\n"
+    line = to_json({"time": stamp, "event": event, "step": step} | values)
+    with ignore_full_disk():
+        append_line(goodput_file(workdir), line)
 
 
 def read_events(workdir: Path) -> list[dict]:

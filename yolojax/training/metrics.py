@@ -16,7 +16,7 @@ from yolojax.config import Config
 from yolojax.data.loader import fingerprint, row_digests
 from yolojax.distributed.processes import barrier
 from yolojax.distributed.sharding import gather_rows
-from yolojax.files import disk_has_space, ignore_full_disk, open_atomic, write_text
+from yolojax.files import disk_has_space, ignore_full_disk, open_atomic, to_json, write_text
 from yolojax.progress import progress
 from yolojax.training import goodput
 from yolojax.training.compilation import Compilation, late_warning
@@ -139,7 +139,7 @@ class RunLog:
         if not disk_has_space(self.workdir):
             return
         with ignore_full_disk():
-            self.lines.write(json.dumps({"step": step, "images": images} | values) + "\n")
+            self.lines.write(to_json({"step": step, "images": images} | values) + "\n")
             self.lines.flush()
         for name, value in values.items():
             if not isinstance(value, str):

@@ -82,7 +82,7 @@ def save_image(path, image) -> None:
     """
     path = Path(path)
     bgr = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
-    if not path.suffix or not cv2.haveImageWriter(path.name):
+    if not path.suffix or not cv2.haveImageWriter(f"a{path.suffix}"):
         raise ValueError(f"{path}: unknown picture format; use .jpg or .png.")
     write_bytes(path, cv2.imencode(path.suffix, bgr)[1].tobytes())
 

@@ -1,11 +1,14 @@
+from functools import partial
+
 import numpy as np
 import pytest
-from PIL import Image
+from turned_pictures import BOX, HEIGHT, WIDTH, encoded, stored_box, stored_size
 
 from yolojax.config import Config
 from yolojax.data.from_config import data_priors
-from yolojax.data.inspect.box_shapes import grid_shapes, picture_size
-from yolojax.data.records import BadRecord, Record, load_image
+from yolojax.data.inspect.box_shapes import grid_shapes
+from yolojax.data.parsing import make_record
+from yolojax.data.records import BadRecord, Record
 
 
 def record(image, boxes=()):
@@ -36,21 +39,26 @@ def test_a_source_without_boxes_cannot_be_clustered():
         grid_shapes(Source([record(np.zeros((9, 9, 3), np.uint8))]), (320, 320))
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-@pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_the_size_is_that_of_the_upright_picture(tmp_path, orientation, suffix):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    path = tmp_path / f"a.{suffix}"
-    Image.new("RGB", (40, 20)).save(path, exif=exif)
-    for image in (path, path.read_bytes()):
-        assert picture_size(record(image)) == load_image(record(image)).shape[:2]
+@pytest.mark.parametrize("letterbox", [True, False])
+@pytest.mark.parametrize("orientation", [1, 5, 6, 8])
+def test_boxes_of_the_stored_picture_are_measured_upright(tmp_path, orientation, letterbox):
+    (tmp_path / "a.webp").write_bytes(encoded("WEBP", orientation))
+    size = stored_size(orientation)
+    box, record = stored_box(orientation), partial(make_record, "0", tmp_path / "a.webp")
+    source = Source([record(size, [box], [0], stated=size)])
+    shapes = grid_shapes(source, (HEIGHT, WIDTH), letterbox=letterbox)
+    np.testing.assert_allclose(shapes * 32, [(BOX[2] - BOX[0], BOX[3] - BOX[1])], atol=1e-4)
 
 
-def test_a_file_that_is_no_picture_is_named(tmp_path):
+def test_pictures_that_cannot_be_used_are_named_or_skipped(tmp_path):
     (tmp_path / "a.jpg").write_text("no picture")
+    good = record(np.zeros((100, 200, 3), np.uint8), [[0, 0, 0.5, 0.5]])
+    source = Source([record(tmp_path / "a.jpg", [[0, 0, 1, 1]]), good, good._replace(size=(9, 9))])
     with pytest.raises(BadRecord, match=r"a\.jpg: not a picture"):
-        picture_size(record(tmp_path / "a.jpg"))
+        grid_shapes(source, (320, 320))
+    skipped = []
+    assert len(grid_shapes(source, (320, 320), on_bad=skipped.append)) == 1
+    assert len(skipped) == 2
 
 
 def test_priors_of_the_training_data_are_in_cells_of_its_images(monkeypatch):

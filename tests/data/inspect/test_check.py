@@ -4,9 +4,10 @@ import re
 import cv2
 import numpy as np
 import pytest
+from turned_pictures import encoded, stored_box
 
 from yolojax.data.inspect.check import check_source, is_cut_short
-from yolojax.data.parsing import RecordList
+from yolojax.data.parsing import RecordList, make_record
 from yolojax.data.records import Record
 from yolojax.data.sources.load import load_source
 
@@ -25,7 +26,7 @@ def record(image_id, boxes, labels=None, image=None, difficult=None, label=-1):
     n = len(boxes)
     return Record(
         image_id,
-        np.zeros((100, 200, 3), np.uint8) if image is None else image,
+        np.full((100, 200, 3), ord(image_id), np.uint8) if image is None else image,
         np.array(boxes, np.float32).reshape(n, 4),
         np.array([0] * n if labels is None else labels, np.int32),
         np.array([False] * n if difficult is None else difficult, bool),
@@ -114,6 +115,22 @@ def test_pictures_that_cannot_be_decoded_are_errors_and_not_counted(tmp_path):
     assert "missing.jpg: cannot be read" in first
     assert second == "b: not a picture that can be decoded (0 bytes)."
     assert report["pictures"] == report["objects"] == 1
+
+
+def test_sizes_that_annotations_state_are_compared_with_the_pictures():
+    def turned(orientation, stated):
+        box = stored_box(orientation)
+        return make_record("t", encoded("WEBP", orientation), stated, [box], [0], stated=stated)
+
+    report = report_on(record("a", [GOOD]), turned(6, (32, 48)), turned(1, (96, 64)))
+    (message,) = report["errors"]["sizes that do not match"]
+    assert message.startswith("t: the picture has 48x32 pixels, but its annotation states 96x64")
+    assert [*report["errors"]] == ["sizes that do not match"]
+    text = "t: its boxes are of the picture before EXIF turns it; turned too."
+    assert report["warnings"] == {"boxes turned by EXIF": [text]}
+    assert report["objects"] == 2
+    width, height = (report["box_pixels"][side]["smallest"] for side in ("width", "height"))
+    np.testing.assert_allclose((width, height), (16 / 48 * 416, 8 / 48 * 416), atol=0.2)
 
 
 def test_a_jpeg_that_is_cut_short():

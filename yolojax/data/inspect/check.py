@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from yolojax.data.inspect.duplicates import equal_pictures
 from yolojax.data.inspect.statistics import (
     Summary,
     classes_without_objects,
@@ -18,7 +19,7 @@ from yolojax.data.inspect.statistics import (
     summarize,
 )
 from yolojax.data.parsing import EDGE_PIXELS
-from yolojax.data.records import BadRecord, Record, Source, decode_image, read_bytes
+from yolojax.data.records import BadRecord, Record, Source, WrongSize, load_record, read_bytes
 from yolojax.data.transforms import Size, affine_of, boxes_to_input, place_letterbox, place_squash
 from yolojax.ops.boxes import pairwise_iou
 from yolojax.progress import progress
@@ -27,11 +28,16 @@ ERRORS = (  # training stops at them, skips the record, or trains on wrong boxes
     "unusable annotations",
     "unknown classes",
     "unreadable pictures",
+    "sizes that do not match",
     "boxes outside the picture",
     "boxes without area",
 )
+EQUAL = ("the same picture twice", "pictures that are in the other set too")
 WARNINGS = (
+    "pictures without a label file",
     "pictures cut short",
+    "boxes turned by EXIF",
+    *EQUAL,
     "duplicate boxes",
     "tiny boxes",
     "more boxes than max_boxes",
@@ -65,6 +71,7 @@ def check_source(
     side: int,
     anchors: Sequence[tuple[float, float]],
     threads: int,
+    other: Source | None = None,
 ) -> tuple[dict, Summary]:
     """Check every record of `source`, with a progress bar.
 
@@ -76,6 +83,7 @@ def check_source(
         side: cells in a row of YOLOv1's grid.
         anchors: anchors of YOLOv2, (w, h) in cells.
         threads: threads that decode, at least 1.
+        other: a set that should have no picture of `source`, such as that of the evaluation.
 
     Returns:
         (report, summary). The report is ready for JSON: source, errors and warnings {kind:
@@ -90,11 +98,13 @@ def check_source(
         records = list(progress(results, total=len(source), desc="reading", unit="picture"))
     summary = summarize(source.classes, [record for record in records if record.size != (0, 0)])
     findings = _all_findings(source, records, summary)
+    for kind, messages in zip(EQUAL, equal_pictures(source, other), strict=True):
+        findings[kind] += messages
     report = {
         "source": source.name,
         "notes": list(source.notes),
         "errors": {kind: findings[kind] for kind in ERRORS if kind in findings},
-        "warnings": {kind: findings[kind] for kind in WARNINGS if kind in findings},
+        "warnings": {kind: findings[kind] for kind in WARNINGS if findings.get(kind)},
         **statistics(summary, **fit),
         "limits": grid_limits(summary, image_size=image_size, side=side, anchors=anchors),
         "settings": {**fit, "image_size": list(image_size), "letterbox": letterbox},
@@ -105,7 +115,7 @@ def check_source(
 def _all_findings(source: Source, records: list[Checked], summary: Summary) -> dict[str, list[str]]:
     """Collect the messages of each kind from the reader, the records and the summary."""
     messages = defaultdict(list)
-    for kind, message in _skipped(source.skipped):
+    for kind, message in (*_skipped(source.skipped), *getattr(source, "warnings", ())):
         messages[kind].append(message)
     for record in records:
         for kind, message in record.findings:
@@ -132,17 +142,22 @@ def check_record(
 ) -> Checked:
     """Read, decode and check record `index`; the arguments are those of `check_source`."""
     try:
-        record = source[index]
-        image, data = _read_picture(record)
+        stated = source[index]
+        record, image = load_record(stated)
+        data = _encoded(record)
     except BadRecord as bad:
         none = np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, bool)
-        return Checked((0, 0), none[0], *none, -1, [("unreadable pictures", str(bad))])
+        kind = "sizes that do not match" if isinstance(bad, WrongSize) else "unreadable pictures"
+        return Checked((0, 0), none[0], *none, -1, [(kind, str(bad))])
     size = image.shape[:2]
     place = (place_letterbox if letterbox else place_squash)(size, image_size)
     boxes_input = boxes_to_input(record.boxes, affine_of(place, image_size[1]), size, image_size)
     trained = ~(record.difficult | record.crowd)
     usable = _has_area(record.boxes)
     findings = [*_box_findings(record, source.classes, size, boxes_input)]
+    if record.size != stated.size and len(record.boxes):
+        text = f"{record.image_id}: its boxes are of the picture before EXIF turns it; turned too."
+        findings.append(("boxes turned by EXIF", text))
     if is_cut_short(data):
         text = f"{record.image_id}: the JPEG has no end; the missing part is grey."
         findings.append(("pictures cut short", text))
@@ -153,13 +168,11 @@ def check_record(
     return Checked(size, *arrays, record.label, findings)
 
 
-def _read_picture(record: Record) -> tuple[np.ndarray, bytes]:
-    """Decode a picture -> (image, the encoded file; b"" for an array)."""
+def _encoded(record: Record) -> bytes:
+    """Return the encoded picture; b"" for an array."""
     if isinstance(record.image, np.ndarray):
-        return record.image, b""
-    is_file = isinstance(record.image, Path)
-    data = read_bytes(record.image) if is_file else record.image
-    return decode_image(data, record.image if is_file else record.image_id), data
+        return b""
+    return read_bytes(record.image) if isinstance(record.image, Path) else record.image
 
 
 def is_cut_short(data: bytes) -> bool:

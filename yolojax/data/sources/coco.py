@@ -1,22 +1,30 @@
-"""COCO detection sets: a JSON of annotations and a folder of pictures."""
+"""COCO detection sets: a JSON of annotations (see `coco_json`) and a folder of pictures."""
 
-import json
-from collections import defaultdict
-from collections.abc import Sequence
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from yolojax.data.parsing import (
     RecordList,
-    check_names,
     class_index,
     clip_box,
     collect,
     image_size,
     make_record,
+    printable,
+    short_repr,
+    stated_size,
+    to_number,
 )
 from yolojax.data.records import BadRecord, Record
+from yolojax.data.sources.coco_json import look_up, read_coco
+from yolojax.data.sources.name_index import NameIndex
+from yolojax.files import pictures_below
 
-NOT_ANNOTATED = "the file has no annotations, so there is no ground truth to train on or to score."
+CROWD = {0: False, 1: True, None: False, "": False, "0": False, "1": True}
+MAX_AREA = 1e30  # pixels**2, within float32
 
 
 def load_coco(
@@ -30,7 +38,11 @@ def load_coco(
     """Load every picture of the JSON, with or without annotations; image_id is the COCO id as text.
 
     Labels are contiguous, in the order of the category ids (80 classes for COCO's ids 1..90) or of
-    `classes`; `category_ids[label]` is the id of a label.
+    `classes`; `category_ids[label]` is the id of a label, `original_ids[image_id]` that of a
+    picture, both as they are in the file.
+
+    A picture is file_name in the folder, or else the part at the end of file_name that is there, or
+    else the picture below the folder with this base name if only one has it.
 
     A file without the key "annotations", such as image_info_test-dev2017.json, gives pictures
     without boxes; `annotated` is then False.
@@ -40,97 +52,136 @@ def load_coco(
         ValueError: the JSON is malformed or lacks a list that the format requires.
         BadRecord: an annotation or picture cannot be used; the message has its id.
     """
-    if not image_dir.is_dir():
+    if not os.path.isdir(image_dir):
         raise FileNotFoundError(f"{image_dir}: no such folder; write coco:FILE.json:IMAGE_DIR.")
-    images, annotations, categories, annotated = _read_json(path)
-    names = {category["id"]: category["name"] for category in sorted(categories, key=_id)}
-    classes = tuple(classes) or check_names(list(names.values()), path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path}: no such file; write coco:FILE.json:IMAGE_DIR.")
+    file = read_coco(path)
+    classes = tuple(classes) or tuple(file.category_ids)
     index = {class_name: label for label, class_name in enumerate(classes)}
-    of_image = defaultdict(list)
-    for annotation in annotations:
-        of_image[annotation.get("image_id")].append(annotation)
+    find, found_notes = _finder([image["file_name"] for image in file.images], image_dir)
 
-    def read(image: dict) -> Record:
-        return _read_record(path, image, of_image[image["id"]], image_dir, names, index)
+    def read(item: tuple[dict, list[dict]]) -> Record:
+        return _read_record(path, *item, find, file.names, index)
 
-    _check_images(path, images, of_image)
-    records, skipped = collect(read, images, on_bad_record)
-    ids = {class_name: category_id for category_id, class_name in names.items()}
-    category_ids = tuple(ids.get(class_name, -1) for class_name in classes)
+    items = zip(file.images, file.annotations, strict=True)
+    records, skipped = collect(read, items, on_bad_record)
     return RecordList(
         name or f"coco:{path}:{image_dir}",
         classes,
         records,
         skipped,
-        category_ids,
-        [] if annotated else [NOT_ANNOTATED],
-        {str(image["id"]): image["id"] for image in images},
-        annotated,
+        tuple(file.category_ids.get(class_name, -1) for class_name in classes),
+        file.notes + found_notes,
+        {_image_id(image): image["id"] for image in file.images},
+        file.annotated,
     )
 
 
-def _id(item: dict) -> int:
-    return item["id"]
+def _image_id(image: dict) -> str:
+    return printable(str(image["id"]))
 
 
-def _read_json(path: Path) -> tuple[list[dict], list[dict], list[dict], bool]:
-    """Read the lists images, annotations and categories, and whether there are annotations."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; write coco:FILE.json:IMAGE_DIR.")
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON: {error}.") from error
-    annotated = not isinstance(content, dict) or "annotations" in content
-    if not annotated:
-        content["annotations"] = []
-    required = {"images": {"id", "file_name"}, "annotations": set(), "categories": {"id", "name"}}
-    for key, fields in required.items():
-        items = content.get(key) if isinstance(content, dict) else None
-        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise ValueError(f"{path}: {key!r} must be a list of objects, as in instances_*.json.")
-        for number, item in enumerate(items):
-            if missing := fields - item.keys():
-                raise ValueError(f"{path}: {key}[{number}] has no {', '.join(sorted(missing))!r}.")
-    return content["images"], content["annotations"], content["categories"], annotated
+def _finder(file_names: Iterable[Any], folder: Path) -> tuple[Callable[[str], Path], list[str]]:
+    """Return the function file_name -> picture, and notes of names with foreign folders.
+
+    That function raises BadRecord if there is no such picture, or if another name is nearer to it.
+    """
+    there, moved = {}, {}
+    for name in dict.fromkeys(name for name in file_names if type(name) is str):
+        if name and os.path.isfile(folder / name):
+            there[name] = folder / name
+        else:
+            moved[name] = []
+    if moved:
+        index = NameIndex((str(p.relative_to(folder)), p) for p in pictures_below(folder))
+        moved = {name: index.find(name) for name in moved}
+    taken = Counter(there.values())
+    taken.update(pictures[0] for pictures in moved.values() if len(pictures) == 1)
+
+    def find(name: str) -> Path:
+        if name in there:
+            return there[name]
+        if not (pictures := moved.get(name)):
+            raise BadRecord(f"file_name {short_repr(name)} is missing in {folder}.")
+        if len(pictures) > 1:
+            several = ", ".join(map(str, pictures[:3]))
+            raise BadRecord(f"file_name {short_repr(name)} may be any of {several}.")
+        if taken[pictures[0]] > 1:
+            raise BadRecord(
+                f"file_name {short_repr(name)} may be {pictures[0]}, but so may another file_name."
+            )
+        return pictures[0]
+
+    single = [name for name, pictures in moved.items() if len(pictures) == 1]
+    used = [name for name in single if taken[moved[name][0]] == 1]
+    return find, [_moved_note(used, moved[used[0]][0])] if used else []
 
 
-def _check_images(path: Path, images: list[dict], of_image: dict) -> None:
-    ids = {image["id"] for image in images}
-    if not ids or len(ids) != len(images):
-        raise ValueError(f"{path}: 'images' must have at least one entry, and unique ids.")
-    if unknown := of_image.keys() - ids:
-        annotation = of_image[next(iter(unknown))][0]
-        raise ValueError(
-            f"{path}: annotation {annotation.get('id')} belongs to image_id "
-            f"{annotation.get('image_id')}, which is not in 'images'."
-        )
+def _moved_note(names: list[str], first: Path) -> str:
+    return (
+        f"file names with other folders, found by the part at their end: {len(names)} "
+        f"({short_repr(names[0])} is {first})."
+    )
 
 
 def _read_record(
-    path: Path, image: dict, annotations: list[dict], image_dir: Path, names: dict, index: dict
+    path: Path,
+    image: dict,
+    annotations: list[dict],
+    find: Callable[[str], Path],
+    names: dict[Any, str],
+    index: dict[str, int],
 ) -> Record:
-    picture = image_dir / image["file_name"]
-    if not picture.is_file():
-        raise BadRecord(f"{path}: image {image['id']}: {picture} is missing.")
-    size = (image.get("width"), image.get("height"))
-    size = size if all(size) else image_size(picture, picture)
+    file, place = str(path), f"{path}: image {short_repr(image['id'])}"
+    if type(image["file_name"]) is not str:
+        raise BadRecord(f"{place}: file_name must be text, got {short_repr(image['file_name'])}.")
+    try:
+        picture = find(image["file_name"])
+    except BadRecord as bad:
+        raise BadRecord(f"{place}: {bad}") from None
+    stated = stated_size(image.get("width"), image.get("height"), place)
+    size = stated or image_size(picture, picture)
     boxes, labels, crowd, area = [], [], [], []
     for annotation in annotations:
-        place = f"{path}: annotation {annotation.get('id')}"
-        category = annotation.get("category_id")
-        labels.append(class_index(names.get(category, f"category_id {category}"), index, place))
+        place = f"{file}: annotation {short_repr(annotation.get('id'))}"
+        labels.append(_label(annotation["category_id"], names, index, place))
         left, top, width, height = _read_box(annotation, place)
         boxes.append(clip_box((left, top, left + width, top + height), *size, place))
-        crowd.append(bool(annotation.get("iscrowd", 0)))
-        area.append(float(annotation.get("area", width * height)))
-    return make_record(str(image["id"]), picture, size, boxes, labels, crowd=crowd, area=area)
+        crowd.append(_is_crowd(annotation, place))
+        area.append(_area(annotation, width * height, place))
+    return make_record(
+        _image_id(image), picture, size, boxes, labels, crowd=crowd, area=area, stated=stated
+    )
+
+
+def _label(category: Any, names: dict[Any, str], index: dict[str, int], place: str) -> int:
+    name = look_up(names, category)
+    if name is None:
+        raise BadRecord(f"{place}: category_id must be a number, got {short_repr(category)}.")
+    return class_index(name, index, place)
 
 
 def _read_box(annotation: dict, place: str) -> list[float]:
     box = annotation.get("bbox")
-    try:
-        left, top, width, height = (float(edge) for edge in box)
-    except (TypeError, ValueError):
-        raise BadRecord(f"{place}: bbox must be [x, y, width, height], got {box!r}.") from None
-    return [left, top, width, height]
+    numbers = [to_number(edge) for edge in box] if type(box) is list and len(box) == 4 else [None]
+    if None in numbers:
+        rule = "bbox must be [x, y, width, height]"
+        raise BadRecord(f"{place}: {rule}, got {short_repr(box)}.")
+    return numbers
+
+
+def _is_crowd(annotation: dict, place: str) -> bool:
+    value = annotation.get("iscrowd")
+    if type(value) in (list, dict) or value not in CROWD:
+        raise BadRecord(f"{place}: iscrowd must be 0 or 1, got {short_repr(value)}.")
+    return CROWD[value]
+
+
+def _area(annotation: dict, of_box: float, place: str) -> float:
+    """Return the area of the mask, or that of the box if the file states none that is usable."""
+    value = annotation.get("area")
+    if type(value) in (list, dict, bool):
+        raise BadRecord(f"{place}: area must be a number, got {short_repr(value)}.")
+    area = to_number(value)
+    return area if area is not None and 0 <= area <= MAX_AREA else of_box

@@ -1,17 +1,19 @@
-"""Darknet's layout: a list of pictures, each with a text file of `class cx cy w h` lines.
+"""YOLO data sets: pictures, each with a text file of boxes, named by a data.yaml or .data file.
 
-The list is named by Darknet's `.data` file, or by the `data.yaml` of later tools.
+The format of each file is described where it is read: data_yaml.py, darknet/data_files.py (.data
+and .names), written_paths.py (lists of pictures, and how paths are found), label_files.py.
 """
 
+import os
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-
-import yaml
+from typing import NamedTuple
 
 from yolojax.darknet.data_files import read_data
 from yolojax.data.parsing import (
     RecordList,
-    check_names,
     class_index,
     clip_box,
     collect,
@@ -21,9 +23,26 @@ from yolojax.data.parsing import (
     unique_ids,
 )
 from yolojax.data.records import BadRecord, Record
-from yolojax.files import PICTURE_SUFFIXES, is_picture, read_lines
+from yolojax.data.sources.data_yaml import SPLITS, keys_of_splits, read_data_yaml
+from yolojax.data.sources.label_files import find_label_file, label_file, read_label_line
+from yolojax.data.sources.written_paths import Listed, find_pictures, find_place
+from yolojax.files import read_lines
 
-SPLITS = ("train", "val", "test")
+NO_LABEL_FILE = "pictures without a label file"  # the kind of the warnings
+LINE_NOTES = {  # of the kinds of lines in label files
+    "polygon": "are polygons, read as their boxes",
+    "score": "have a score after the box, which is not used",
+    "keypoints": "have keypoints after the box, which are not used",
+}
+
+
+class Description(NamedTuple):
+    """What a data.yaml or .data file says."""
+
+    names: tuple[str, ...]
+    entries: dict[str, list[str]]  # split: its folders and lists of pictures
+    roots: list[Path]  # where relative paths start
+    keypoint_numbers: int = 0  # in each line of a label file, after the box
 
 
 def load_darknet(
@@ -36,83 +55,82 @@ def load_darknet(
 ) -> RecordList:
     """Load the pictures of one split, or of all; a picture without a label file has no boxes.
 
+    Such pictures are counted in a note and listed as warnings, since an empty label file is the way
+    to say that there are no objects. Notes also tell of lines that are more than a box, and of
+    paths of another machine.
+
     Args:
-        path: a `.data` or `.yaml` file. Relative paths in it start at its folder, or else at the
-            working directory, as in Darknet.
+        path: a `.data` or `.yaml` file.
         split: "train", "val" ("valid") or "test"; "": all.
         classes: names in label order; by default those of the file.
 
     Raises:
         FileNotFoundError: the file, or one it names, is missing; or no picture has a label file.
         ValueError: the file is malformed, or has no such split (the message lists the splits).
-        BadRecord: a label line cannot be used; the message names file and line.
+        BadRecord: a picture or a label line cannot be used; the message names file and line.
     """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file; write darknet:FILE.yaml or darknet:FILE.data."
-        )
-    read_description = _read_dot_data if path.suffix == ".data" else _read_yaml
-    names, entries, bases = read_description(path)
-    pictures = [
-        p for entry in _entries_of(path, entries, split) for p in _pictures(entry, bases, path)
+    if not os.path.isfile(path):
+        names = sorted(os.listdir(path)) if os.path.isdir(path) else []
+        nearby = [path / name for name in names if name.endswith((".yaml", ".yml", ".data"))]
+        hint = f"darknet:{nearby[0]}" if nearby else "darknet:FILE.yaml or darknet:FILE.data"
+        raise FileNotFoundError(f"{path}: no such file; write {hint}.")
+    notes: list[str] = []
+    read_description = _read_dot_data if path.suffix.lower() == ".data" else _read_yaml
+    about = read_description(path, notes)
+    listed = [
+        picture
+        for entry in _entries_of(path, about.entries, split)
+        for picture in find_pictures(entry, about.roots, path, notes)
     ]
-    _check_labels(path, pictures)
-    classes = tuple(classes) or names
+    labels = [None if picture.problem else find_label_file(picture.path) for picture in listed]
+    _check_labels(path, listed, labels)
+    classes = tuple(classes) or about.names
     index = {class_name: label for label, class_name in enumerate(classes)}
+    kinds: Counter[str] = Counter()
+    warnings: list[tuple[str, str]] = []
 
-    def read(item: tuple[Path, str]) -> Record:
-        return _read_record(*item, names, index)
+    def read(item: tuple[Listed, Path | None, str]) -> Record:
+        picture, label, image_id = item
+        record, of_lines = _read_record(picture, label, image_id, about, index)
+        kinds.update(of_lines)
+        if label is None:
+            warnings.append((NO_LABEL_FILE, f"{picture.path}: {_missing_label(picture.path)}."))
+        return record
 
-    items = zip(pictures, unique_ids(picture.stem for picture in pictures), strict=True)
+    items = zip(listed, labels, unique_ids(one.path.stem for one in listed), strict=True)
     records, skipped = collect(read, items, on_bad_record)
-    return RecordList(name or f"darknet:{path}:{split}", classes, records, skipped)
+    notes += _notes(len(warnings), len(records), kinds)
+    name = name or f"darknet:{path}:{split}"
+    return RecordList(name, classes, records, skipped, notes=notes, warnings=warnings)
 
 
-def _read_dot_data(path: Path) -> tuple[tuple[str, ...], dict[str, list[str]], list[Path]]:
-    """Read `key = value` lines -> names, {split: lists of pictures}, folders where paths start."""
-    values, bases = read_data(path), [path.parent, Path()]
+def _read_dot_data(path: Path, notes: list[str]) -> Description:
+    values, roots = read_data(path), [path.parent]
     if "names" not in values:
         raise ValueError(f"{path}: has no line `names = FILE`; add one for the class names.")
-    names = read_names(_resolve(values["names"], bases, path))
-    _check_count(path, "classes", values.get("classes", len(names)), names)
-    keys = {"train": "train", "val": "valid", "test": "test"}
-    return names, {split: [values[key]] for split, key in keys.items() if key in values}, bases
+    names_file = find_place(values["names"], roots, path, notes)
+    if not os.path.isfile(names_file):
+        raise ValueError(f"{path}: names is the folder {names_file}; give a file of class names.")
+    names = read_names(names_file)
+    count = values.get("classes", str(len(names)))
+    if count != str(len(names)):
+        raise ValueError(f"{path}: classes is {count[:40]}, but there are {len(names)} names.")
+    splits = keys_of_splits(values, path)
+    return Description(names, {split: [values[key]] for split, key in splits.items()}, roots)
 
 
-def _read_yaml(path: Path) -> tuple[tuple[str, ...], dict[str, list[str]], list[Path]]:
-    """Read the keys path, train, val, test and names -> names, {split: entries}, folders."""
-    try:
-        content = yaml.safe_load(path.read_bytes())
-    except (yaml.YAMLError, UnicodeError) as error:
-        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(content, dict) or not isinstance(content.get("names"), list | dict):
-        raise ValueError(
-            f"{path}: must have the keys names (a list or 0: name, ...), train and val."
-        )
-    names = _yaml_names(content["names"], path)
-    _check_count(path, "nc", content.get("nc", len(names)), names)
-    entries = {split: content[split] for split in SPLITS if content.get(split)}
-    lists = {split: e if isinstance(e, list) else [e] for split, e in entries.items()}
-    base = path.parent / str(content.get("path") or "")
-    return names, lists, [base, path.parent, Path()]
-
-
-def _yaml_names(names: list | dict, path: Path) -> tuple[str, ...]:
-    if isinstance(names, dict):
-        if set(names) != set(range(len(names))):
-            keys = f"0..{len(names) - 1}"
-            raise ValueError(f"{path}: the keys of names must be {keys}, got {[*names]}.")
-        names = [names[label] for label in range(len(names))]
-    return check_names([str(class_name) for class_name in names], path)
-
-
-def _check_count(path: Path, key: str, value: str | int, names: tuple[str, ...]) -> None:
-    if str(value) != str(len(names)):
-        raise ValueError(f"{path}: {key} is {value}, but there are {len(names)} names.")
+def _read_yaml(path: Path, notes: list[str]) -> Description:
+    content = read_data_yaml(path)
+    roots = [path.parent]
+    if content.path:
+        with suppress(FileNotFoundError):  # the folder of the file is used instead
+            roots.insert(0, find_place(content.path, roots, path, notes))
+        roots.insert(-1, Path(content.path))
+    return Description(content.names, content.entries, roots, content.keypoint_numbers)
 
 
 def _entries_of(path: Path, entries: dict[str, list[str]], split: str) -> list[str]:
-    split = {"valid": "val"}.get(split, split)
+    split = SPLITS.get(split, split)
     if not entries or (split and split not in entries):
         raise ValueError(
             f"{path}: no split {split!r}; there are: {', '.join(entries) or 'none'}. "
@@ -121,87 +139,68 @@ def _entries_of(path: Path, entries: dict[str, list[str]], split: str) -> list[s
     return [entry for key in entries if split in ("", key) for entry in entries[key]]
 
 
-def _resolve(entry: str, bases: Sequence[Path], path: Path) -> Path:
-    """Return the first BASE/entry that exists."""
-    for base in bases:
-        if (base / entry).exists():
-            return base / entry
-    tried = ", ".join(dict.fromkeys(str(base / entry) for base in bases))
-    raise FileNotFoundError(f"{path}: names {entry!r}, which does not exist; tried {tried}.")
-
-
-def _pictures(entry: str, bases: Sequence[Path], path: Path) -> list[Path]:
-    """List all pictures below a folder, or those in a text file."""
-    resolved = _resolve(str(entry), bases, path)
-    if resolved.is_dir():
-        pictures = sorted(p for p in resolved.rglob("*") if is_picture(p))
-    else:
-        bases = [resolved.parent, *bases]
-        pictures = [_listed(line, bases) for line in read_lines(resolved) if line]
-    if not pictures:
-        raise ValueError(f"{path}: {resolved} has no pictures ({', '.join(PICTURE_SUFFIXES)}).")
-    return pictures
-
-
-def _listed(line: str, bases: Sequence[Path]) -> Path:
-    """Resolve a listed picture; a missing one is reported when its record is read."""
-    return next((base / line for base in bases if (base / line).exists()), bases[0] / line)
-
-
-def label_file(picture: Path) -> Path:
-    """Return the label file of a picture: images or JPEGImages -> labels, suffix -> .txt (data.c).
-
-    Darknet replaces text anywhere in the path. Here only the last folder of that name is replaced,
-    so that a parent folder may have "images" in its name.
-    """
-    parts = list(picture.parts)
-    for i in range(len(parts) - 2, -1, -1):
-        if parts[i] in ("images", "JPEGImages"):
-            parts[i] = "labels"
-            break
-    return Path(*parts).with_suffix(".txt")
-
-
-def _check_labels(path: Path, pictures: list[Path]) -> None:
-    if not any(label_file(picture).is_file() for picture in pictures):
+def _check_labels(path: Path, listed: list[Listed], labels: list[Path | None]) -> None:
+    if all(picture.problem for picture in listed):
         raise FileNotFoundError(
-            f"{path}: none of {len(pictures)} pictures has a label file; "
-            f"the first should have {label_file(pictures[0])}."
+            f"{path}: none of {len(listed)} pictures is there; the first: {listed[0].problem}"
+        )
+    if not any(labels):
+        first = next(picture.path for picture in listed if not picture.problem)
+        raise FileNotFoundError(
+            f"{path}: none of {len(listed)} pictures has a label file; "
+            f"the first should have {label_file(first)}."
         )
 
 
-def _read_record(picture: Path, image_id: str, names: tuple[str, ...], index: dict) -> Record:
-    size = image_size(picture, picture)
+def _missing_label(picture: Path) -> str:
+    """Say where the label file of a picture should be."""
     path = label_file(picture)
-    boxes, labels = [], []
-    for number, line in enumerate(_label_lines(path), 1):
+    upper = path.with_suffix(".TXT")
+    way_out = f"; give {upper} this name" if os.path.exists(upper) else ""
+    return f"has no label file {path}{way_out}"
+
+
+def _notes(missing: int, total: int, kinds: Counter) -> list[str]:
+    notes = []
+    if missing:
+        has, is_ = ("has", "is") if missing == 1 else ("have", "are")
+        notes.append(
+            f"{missing} of {total} pictures {has} no label file and {is_} trained as background; "
+            "an empty file says that a picture has no objects."
+        )
+    for kind, words in LINE_NOTES.items():
+        if kinds[kind]:
+            notes.append(f"{kinds[kind]} lines of label files {words}.")
+    return notes
+
+
+def _read_record(
+    picture: Listed, label: Path | None, image_id: str, about: Description, index: dict[str, int]
+) -> tuple[Record, list[str]]:
+    """Read the size and the labels of a picture -> record, kinds of its lines."""
+    if picture.problem:
+        raise BadRecord(picture.problem)
+    size = image_size(picture.path, picture.path)
+    boxes, labels, kinds = [], [], []
+    for number, line in enumerate(_label_lines(label), 1):
         if not line:
             continue
-        place = f"{path}:{number}"
-        label, box = _read_line(line, size, len(names), place)
-        labels.append(class_index(names[label], index, place))
+        place = f"{label}:{number}"
+        which, box, kind = read_label_line(
+            line, size, len(about.names), about.keypoint_numbers, place
+        )
+        labels.append(class_index(about.names[which], index, place))
         boxes.append(clip_box(box, *size, place))
-    return make_record(image_id, picture, size, boxes, labels)
+        kinds.append(kind)
+    return make_record(image_id, picture.path, size, boxes, labels), kinds
 
 
-def _label_lines(path: Path) -> list[str]:
+def _label_lines(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    if not os.path.isfile(path):
+        raise BadRecord(f"{path}: is not a file, but a folder, a pipe or a broken link.")
     try:
-        return read_lines(path) if path.is_file() else []
+        return read_lines(path)
     except ValueError as error:
         raise BadRecord(str(error)) from error
-
-
-def _read_line(
-    line: str, size: tuple[int, int], classes: int, place: str
-) -> tuple[int, tuple[float, ...]]:
-    """Parse `class cx cy w h`, in 0..1 of the picture -> label and xyxy in pixels."""
-    try:
-        label, cx, cy, w, h = (float(word) for word in line.split())
-    except ValueError:
-        raise BadRecord(f"{place}: must be `class cx cy w h`, got {line!r}.") from None
-    if not (label.is_integer() and 0 <= label < classes):
-        raise BadRecord(f"{place}: class must be one of 0..{classes - 1}, got {label:g}.")
-    width, height = size
-    x1, x2 = (cx - w / 2) * width, (cx + w / 2) * width
-    y1, y2 = (cy - h / 2) * height, (cy + h / 2) * height
-    return int(label), (x1, y1, x2, y2)

@@ -61,6 +61,11 @@ class ConcatenatedSource:
         return [note for part in self.parts for note in part.notes]
 
     @property
+    def warnings(self) -> list[tuple[str, str]]:
+        """The warnings of all parts."""
+        return [w for part in self.parts for w in getattr(part, "warnings", ())]
+
+    @property
     def category_ids(self) -> tuple[int, ...]:
         """The COCO ids of the classes if all parts have the same ones, otherwise ()."""
         (first, *others) = (getattr(part, "category_ids", ()) for part in self.parts)

@@ -148,4 +148,5 @@ def _select_part(source: Source, classes, keep, rename, on_bad_record: str) -> R
         [*source.notes, *notes],
         getattr(source, "original_ids", {}),
         getattr(source, "annotated", True),
+        getattr(source, "warnings", []),
     )

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from yolojax.data.parsing import class_index, clip_box, collect, image_size, make_record
-from yolojax.data.records import BadRecord, Record
+from yolojax.data.records import BadRecord, Record, trained_boxes
 
 HOW_TO_PREPARE = (
     "Prepare a public set once, in an environment with TensorFlow, by `tfds build {name} "
@@ -45,6 +45,7 @@ class TfdsSource:
     rows: Sequence[int]  # of `examples`, one for each record
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    box_counts: Sequence[int] = ()  # as `trained_boxes` of each record, if they have been read
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -97,12 +98,12 @@ def load_tfds(
 
 
 def _without_bad(source: TfdsSource, on_bad_record: str) -> TfdsSource:
-    def check(row: int) -> int:
-        source[row]
-        return row
+    def check(row: int) -> tuple[int, int]:
+        return row, trained_boxes(source[row])
 
-    rows, skipped = collect(check, source.rows, on_bad_record)
-    return replace(source, rows=rows, skipped=skipped)
+    checked, skipped = collect(check, source.rows, on_bad_record)
+    rows, counts = zip(*checked, strict=True) if checked else ((), ())
+    return replace(source, rows=rows, skipped=skipped, box_counts=counts)
 
 
 def find_dataset(dataset: str, data_dir: str = "") -> Path:

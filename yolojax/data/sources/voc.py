@@ -17,11 +17,12 @@ from yolojax.data.parsing import (
     class_index,
     clip_box,
     collect,
+    image_size,
     make_record,
     read_names,
     unique_ids,
 )
-from yolojax.data.records import BadRecord, Record, decode_image, read_bytes
+from yolojax.data.records import BadRecord, Record
 from yolojax.files import PICTURE_SUFFIXES, read_lines
 
 NAME_FILES = ("labels.txt", "classes.txt", "voc.names", "*.names")
@@ -121,7 +122,8 @@ def _objects(annotation: Element) -> list[Element]:
 def _read_record(path: Path, image_id: str, pictures: dict, index: dict[str, int]) -> Record:
     annotation = _parse(path)
     picture = _find_picture(path, annotation, pictures)
-    size = _picture_size(annotation, picture)
+    stated = _stated_size(annotation)
+    size = stated or image_size(picture, picture)
     boxes, labels, difficult = [], [], []
     for number, element in enumerate(_objects(annotation), 1):
         class_name = element.findtext("name", "").strip()
@@ -129,7 +131,7 @@ def _read_record(path: Path, image_id: str, pictures: dict, index: dict[str, int
         labels.append(class_index(class_name, index, place))
         boxes.append(clip_box(_read_box(element, place), *size, place))
         difficult.append(element.findtext("difficult", "0").strip() == "1")
-    return make_record(image_id, picture, size, boxes, labels, difficult=difficult)
+    return make_record(image_id, picture, size, boxes, labels, difficult=difficult, stated=stated)
 
 
 def _find_picture(path: Path, annotation: Element, pictures: dict[str, Path]) -> Path:
@@ -142,13 +144,12 @@ def _find_picture(path: Path, annotation: Element, pictures: dict[str, Path]) ->
     raise BadRecord(f"{path}: neither {candidates[0]} nor <filename> {written!r} is in JPEGImages.")
 
 
-def _picture_size(annotation: Element, picture: Path) -> tuple[int, int]:
-    """Read (width, height) from <size>, or from the picture if that is missing or 0."""
+def _stated_size(annotation: Element) -> tuple[int, int] | None:
+    """Read (width, height) from <size>; None if that is missing or 0."""
     sides = [annotation.findtext(f"size/{side}", "").strip() for side in ("width", "height")]
     if all(side.isdigit() and int(side) for side in sides):
         return int(sides[0]), int(sides[1])
-    height, width, _ = decode_image(read_bytes(picture), picture).shape
-    return width, height
+    return None
 
 
 def _read_box(element: Element, place: str) -> tuple[float, ...]:

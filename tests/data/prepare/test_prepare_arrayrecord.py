@@ -41,7 +41,7 @@ def test_a_written_set_is_read_back(tmp_path):
     source = folder_source(tmp_path)
     out = tmp_path / "sets" / "My-Set"
     written = prepare_dataset({"train": source, "val": source}, out, shards=2)
-    assert written == {"train": (3, []), "val": (3, [])}
+    assert written == {split: (f"tfds:{out}:{split}", 3, [], []) for split in ("train", "val")}
     read = load_source("tfds:My-Set:train", dir=str(tmp_path / "sets"))
     assert read.classes == CLASSES
     assert len(list(out.glob("1.0.0/*-train.array_record-*"))) == 2
