@@ -149,7 +149,7 @@ def make_decoder(config: Config, head: str) -> partial:
             nodes=settings.nodes,
             tree_threshold=settings.tree_threshold,
             tree_semantics=settings.tree_semantics,
-            max_tree_boxes=settings.max_tree_boxes,
+            max_tree_boxes=settings.limits["max_tree_boxes"],
         )
     return partial(
         yolov2.decode,

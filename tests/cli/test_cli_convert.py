@@ -268,6 +268,11 @@ def test_failed_conversion_leaves_no_files(tmp_path, names, capsys):
     cut = tmp_path / "cut.weights"
     cut.write_bytes(weights.read_bytes()[:-4])
     assert convert(cfg, cut, "--names", names, "--to", tmp_path / "out" / "a.weights") == 1
+    capsys.readouterr()
+    renamed = tmp_path / "my.cfg.txt"
+    renamed.write_bytes(cfg.read_bytes())
+    assert convert(renamed, weights, "--to", tmp_path / "out" / "a.weights") == 2
+    assert "my.cfg.txt: is a Darknet .cfg, whose name must end in .cfg" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())
 
 

@@ -102,6 +102,7 @@ def test_text_ends_with_the_totals_and_the_head(capsys):
         (["{here}/broken.cfg.weights"], "broken.cfg.weights: not found", 2),
         (["{here}/../cfg.txt"], "neither a published network", 2),
         (["{here}/unknown.bin"], "unknown.bin: no published .weights file has 3 bytes", 2),
+        (["{here}/my.cfg.txt"], "my.cfg.txt: is a Darknet .cfg, whose name must end in .cfg", 2),
         (["nothing.py"], "nothing.py: not found", 2),
         (["nothing.cfg"], "nothing.cfg: no such file", 2),
         (["yolov2_voc", "--classes", "0"], "--classes must be 1 or more", 2),
@@ -115,6 +116,7 @@ def test_text_ends_with_the_totals_and_the_head(capsys):
 def test_misuse_is_one_line(capsys, tmp_path, argv, message, status):
     (tmp_path / "unknown.bin").write_text("abc")
     shutil.copy(GOLDEN / "v2_narrow.cfg", tmp_path)
+    (tmp_path / "my.cfg.txt").write_text("# mine\n[net]\nchannels=3\n")
     (tmp_path / "broken.cfg").write_text("[net]\nchannels=3\n[conv]\n")
     assert main(["summary", *(a.format(here=tmp_path) for a in argv)]) == status
     error = capsys.readouterr().err

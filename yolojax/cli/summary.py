@@ -67,6 +67,7 @@ def run(args) -> int:
 
 def _describe(name: str):
     """Return the ModelConfig, the image size and, for a .cfg, the options of its head."""
+    from yolojax.cli.flags import check_cfg_suffix
     from yolojax.models.published import PUBLISHED
 
     if name in PUBLISHED:
@@ -77,6 +78,7 @@ def _describe(name: str):
         return *_of_config(name), {}
     if Path(name).is_dir() or name.endswith(".safetensors"):
         return *_of_model(name), {}
+    check_cfg_suffix(name)
     if Path(name).is_file() or name.endswith(".weights"):
         return *_of_weights(name), {}
     raise argparse.ArgumentError(None, _unknown(name, PUBLISHED))

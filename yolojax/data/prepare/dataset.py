@@ -164,6 +164,8 @@ def _usable(split: str, source: Source, bad: list[str], on_bad_record: str) -> U
             bad.append(str(error))
         else:
             yield index, record, image
+    if len(bad) == len(source):
+        raise ValueError(f"{split}: none of its pictures can be used: {bad[0]}")
 
 
 def _write_files(
