@@ -2,7 +2,8 @@ r"""Paths that a data.yaml, a .data file or a list of pictures states, found on 
 
 A path is read as it is written, with / for \, and without a leading ../ (as Roboflow writes it),
 data/ or name of the file's own folder (both for another working directory, such as Darknet's). It
-starts at one of several folders. Letter case is ignored where nothing else is found.
+starts at the folder of the file, or else at the working directory. Letter case is ignored where
+nothing else is found.
 
 An absolute path may be of another machine (/content/obj/a.jpg, D:\obj\a.jpg). Then the longest
 end of it that exists here is taken (obj/a.jpg), if there is only one such file or folder.
@@ -23,6 +24,7 @@ from yolojax.files import PICTURE_SUFFIXES, pictures_below, read_lines, shorten
 
 ABSOLUTE = re.compile(r"/|[A-Za-z]:/")  # of any system, after \ became /
 UP = re.compile(r"(\.{1,2}/)+")
+MAX_PARTS = 30  # of the end of a path that is searched
 LONGEST = 200  # characters of a path in a message
 
 
@@ -43,16 +45,21 @@ def find_place(entry: str, roots: Sequence[Path], file: Path, notes: list[str]) 
     Raises:
         FileNotFoundError: there is none, or there are several for a path of another machine.
     """
-    forms = _forms(entry, file)
+    forms, name = _forms(entry, file), repr(shorten(entry, LONGEST))
+    fitting: dict[str, Path] = {}
     for place in _joined(forms, roots):
         if _exists(place):
-            return place
+            fitting.setdefault(os.path.realpath(place), place)
+    if fitting:
+        first, *others = fitting.values()
+        if others and first not in [root / entry.replace("\\", "/") for root in roots]:
+            notes.append(f"{file}: {name} is taken for {first}; {others[0]} is there as well.")
+        return first
     for root in roots:
         for form in forms:
             if place := _ignoring_case(root, form):
                 return place
     found = _by_end(_parts(entry), roots) if _is_absolute(entry) else []
-    name = repr(shorten(entry, LONGEST))
     if len(found) == 1:
         notes.append(f"{file}: {name} is not on this machine; {found[0]} is read instead.")
         return found[0]
@@ -81,8 +88,7 @@ def find_pictures(entry: str, roots: Sequence[Path], file: Path, notes: list[str
             raise ValueError(f"{file}: {entry!r} is the root of the file system; name a folder.")
         pictures = [Listed(picture) for picture in pictures_below(place)]
     else:
-        # A list may be anywhere; then the file that names it is named as well.
-        prefix = "" if place.is_relative_to(file.parent) else f"{file}: "
+        prefix = prefix_of(place, file)
         roots = tuple(dict.fromkeys((place.parent, *roots)))
         try:
             pictures = _listed(place, roots, prefix, notes)
@@ -91,6 +97,11 @@ def find_pictures(entry: str, roots: Sequence[Path], file: Path, notes: list[str
     if not pictures:
         raise ValueError(f"{file}: {place} has no pictures ({', '.join(PICTURE_SUFFIXES)}).")
     return pictures
+
+
+def prefix_of(place: Path, file: Path) -> str:
+    """Return the start of an error in `place`, which also names `file` if that is elsewhere."""
+    return "" if place.is_relative_to(file.parent) else f"{file}: "
 
 
 def _forms(entry: str, file: Path) -> list[str]:
@@ -103,7 +114,8 @@ def _forms(entry: str, file: Path) -> list[str]:
 
 
 def _joined(forms: Sequence[str], roots: Sequence[Path]) -> Iterator[Path]:
-    return (root / form for form in forms for root in (*roots, Path()))
+    for starts in (roots, (Path(),)):
+        yield from (root / form for form in forms for root in starts)
 
 
 def _exists(place: Path) -> bool:
@@ -116,8 +128,9 @@ def _is_absolute(entry: str) -> bool:
 
 
 def _parts(entry: str) -> list[str]:
-    """Split a path; of one with .. only what follows it is left."""
+    """Split the end of a path; of one with .. only what follows it is left."""
     parts = [part for part in entry.replace("\\", "/").split("/") if part not in ("", ".")]
+    parts = parts[-MAX_PARTS:]
     return parts[len(parts) - parts[::-1].index("..") :] if ".." in parts else parts
 
 
