@@ -23,7 +23,7 @@ from yolojax.darknet.weights import load_weights
 from yolojax.export.safetensors import load_tensors, read_about
 from yolojax.files import read_text, release_mapped
 from yolojax.models import NETWORKS
-from yolojax.models.network import variable_shapes
+from yolojax.models.network import check_image_size, variable_shapes
 from yolojax.tasks import Task, build
 from yolojax.training import checkpoint
 from yolojax.training.state import inference_variables
@@ -97,6 +97,9 @@ def resized(model: Loaded, image_size: tuple[int, int]) -> Loaded:
         ValueError: the weights depend on the image size, or the stride does not divide it.
     """
     before, data = model.config.data.image_size, model.config.data
+    if tuple(image_size) != tuple(before):
+        # Where pools round up, a cell has other pixels than those of the training.
+        check_image_size(image_size, model.task.model.table)
     if _shapes(variable_shapes(model.task.model, image_size)) != _shapes(model.variables):
         raise ValueError(
             f"image_size must be {tuple(before)}, got {tuple(image_size)}: this network has local "

@@ -120,8 +120,9 @@ def eval_loader(
     errors.
 
     Returns:
-        Iterator of {"image": [b, H, W, 3], "label": int32 [b], "image_id": int32 [b]}. Rows that
-        pad the last batch, and with "skip" those of unreadable pictures, have `image_id` -1.
+        Iterator of {"image": [b, H, W, 3], "label": int32 [b], "image_id": int32 [b], "readable":
+        bool [b]}. Rows that pad the last batch have `image_id` -1; with "skip", those of unreadable
+        pictures are not `readable`, and have `label` -1 if their annotation is bad too.
     """
     check(source, batch_size, host, hosts, threads, on_bad_record)
     check_labelled(source)
@@ -129,14 +130,21 @@ def eval_loader(
     blank = fit(np.zeros((*image_size, 3), np.uint8), image_size)
 
     def row(position):
-        image, label, index = blank, -1, -1
-        if position < len(source):
+        image, label, readable = blank, -1, False
+        index = position if position < len(source) else -1
+        if index >= 0:
             try:
                 record = source[position]
-                image, label, index = fit(load_image(record), image_size), record.label, position
+                label = record.label
+                image, readable = fit(load_image(record), image_size), True
             except BadRecord as error:
                 on_bad(error)
-        return {"image": image, "label": np.int32(label), "image_id": np.int32(index)}
+        return {
+            "image": image,
+            "label": np.int32(label),
+            "image_id": np.int32(index),
+            "readable": np.bool_(readable),
+        }
 
     return batches(row, 0, -(-len(source) // batch_size), batch_size, host, hosts, threads)
 

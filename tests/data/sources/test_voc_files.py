@@ -194,6 +194,18 @@ def test_linked_folders_and_hidden_files(tmp_path):
     assert [*read(load_voc(root))] == ["a", "sub/b"]
 
 
+def test_pictures_without_an_annotation_are_noted(tmp_path):
+    for name in ("train/a", "train/b", "val/c"):
+        annotation(tmp_path, name, filename="other.jpg" if name == "train/b" else "")
+    for name in ("train/a", "train/other", "train/d", "train/e", "val/c", "val/f"):
+        picture(tmp_path, f"{name}.jpg")
+    (note,) = load_voc(tmp_path, "train").notes
+    assert note == f"pictures left out, as they have no XML file: 2 ({tmp_path}/train/d.jpg)."
+    assert "no XML file: 3 (" in load_voc(tmp_path).notes[0]
+    split(tmp_path, "list", "train/a")
+    assert load_voc(tmp_path, "list").notes == []
+
+
 def test_missing_parts_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="gone: no such folder"):
         load_voc(tmp_path / "gone")

@@ -1,6 +1,6 @@
 """SOURCE strings, which name a data set in every config and command.
 
-    voc:ROOT[:SPLIT]          a VOC folder (Annotations, JPEGImages, ImageSets)
+    voc:ROOT[:SPLIT]          a VOC folder (Annotations, JPEGImages, ImageSets), or XML beside JPG
     coco:JSON:IMAGE_DIR       a COCO JSON and its pictures
     darknet:FILE[:SPLIT]      a data.yaml, or a Darknet .data file
     tfds:NAME[:SPLIT]         a prepared TFDS set: a name, or its folder

@@ -87,7 +87,8 @@ def load_voc(
     classes = tuple(classes) or _find_classes(files, all_names)
     index = {class_name: label for label, class_name in enumerate(classes)}
     records, skipped = collect(lambda item: _read_record(files, item, index), listed, on_bad_record)
-    return RecordList(name or f"voc:{root}:{split}", classes, records, skipped)
+    notes = files.not_annotated(split, {record.image for record in records})
+    return RecordList(name or f"voc:{root}:{split}", classes, records, skipped, notes=notes)
 
 
 def _find_classes(files: VocFiles, all_names: bool) -> tuple[str, ...]:

@@ -70,23 +70,27 @@ class VocFiles:
             FileNotFoundError: there is no such split; the message lists the splits.
             ValueError: it is empty, or its list is not text.
         """
-        lists = _lists(self.root)
-        path = lists / f"{split}.txt" if lists else None
-        below = {name: name.removeprefix(f"{split}/") for name in self.annotations}
-        if not split:
-            listed = [Listed(name, name, path) for name, path in self.annotations.items()]
-        elif path and os.path.isfile(path):
+        if path := self._list_file(split):
             lines = enumerate(read_lines(path), 1)
             listed = [self._line(line, f"{path}:{number}") for number, line in lines if line]
+            if not listed:
+                raise ValueError(f"{path}: split {split!r} lists no pictures.")
         else:
-            inside = [(own, name) for name, own in below.items() if own != name]
-            if not inside:
-                raise FileNotFoundError(self._no_split(split, path, lists))
-            listed = [Listed(own, name, self.annotations[name]) for own, name in inside]
-        if not listed:
-            raise ValueError(f"{self.root}: split {split!r} lists no pictures.")
+            start = f"{split}/" if split else ""
+            listed = [
+                Listed(name.removeprefix(start), name, path)
+                for name, path in self.annotations.items()
+                if name.startswith(start)
+            ]
+            if not listed:
+                raise FileNotFoundError(self._no_split(split))
         ids = unique_ids(printable(item.image_id) for item in listed)
         return [item._replace(image_id=own) for item, own in zip(listed, ids, strict=True)]
+
+    def _list_file(self, split: str) -> Path | None:
+        lists = _lists(self.root)
+        path = lists / f"{split}.txt" if lists and split else None
+        return path if path and os.path.isfile(path) else None
 
     def _line(self, line: str, place: str) -> Listed:
         names = list(_readings(line))
@@ -98,14 +102,13 @@ class VocFiles:
         error = f"{place}: there is no annotation {short_repr(f'{names[-1]}.xml')}."
         return Listed(names[-1], names[-1], None, error)
 
-    def _no_split(self, split: str, path: Path | None, lists: Path | None) -> str:
+    def _no_split(self, split: str) -> str:
+        lists = _lists(self.root)
         there = sorted(p.stem for p in lists.glob("*.txt")) if lists else []
         there += dict.fromkeys(name.partition("/")[0] for name in self.annotations if "/" in name)
-        place = path or self.root / split
-        return (
-            f"{place}: no such split; there are: {', '.join(there) or 'none'}. "
-            "Without a split, all are read."
-        )
+        place = lists / f"{split}.txt" if lists else self.root / split
+        known = ", ".join(there) or "none"
+        return f"{place}: no such split; there are: {known}. Without a split, all are read."
 
     def picture(self, name: str, written: str) -> Path:
         """Find the picture of annotation `name`: by that name, or else by its <filename>.
@@ -133,6 +136,21 @@ class VocFiles:
                 "another annotation."
             )
         return picture
+
+    def not_annotated(self, split: str, used: set[Path]) -> list[str]:
+        """Return a note of the pictures that no annotation has, if the split is not a list.
+
+        `used` are the pictures of the records.
+        """
+        start = f"{split}/" if split else ""
+        pictures = [
+            path
+            for path, name in self._picture_names.items()
+            if name.startswith(start) and path not in used and not self._own.at(name)
+        ]
+        if not pictures or self._list_file(split):
+            return []
+        return [f"pictures left out, as they have no XML file: {len(pictures)} ({pictures[0]})."]
 
 
 class _Part(NamedTuple):
