@@ -95,7 +95,7 @@ class DataConfig:
     dir: str = ""  # where relative paths in a SOURCE start; also tfds' data_dir
     keep_classes: tuple[str, ...] = ()  # boxes of other classes are left out; () = none are
     rename: tuple[tuple[str, str], ...] = ()  # (class of the data, new name), before keep_classes
-    image_size: tuple[int, int] = (416, 416)  # (height, width), multiples of 32
+    image_size: tuple[int, int] = (416, 416)  # (height, width), multiples of 32; any with model.cfg
     multiscale: tuple[int, ...] = ()  # square sides to draw from in training; () = image_size only
     multiscale_every: int = 10  # batches between two draws (paper, section 2)
     multiscale_last: int = 200  # batches with the largest side at the end (detector.c)

@@ -219,7 +219,7 @@ def build_model(model: ModelConfig) -> tuple[Network, str]:
         cfg = parse_cfg(model.cfg, f"config.model.cfg ({model.name})")
         head = cfg.head.kind
         _check_tree(model, head, getattr(cfg.head, "tree", ""))
-        return Network(cfg.table, **mode), head
+        return Network(cfg.table, **mode, any_size=True), head
     head = choose("model.name", model.name, NETWORKS).head
     for field in ("classes", "anchors") if head == "region" else ("classes",):
         if not getattr(model, field):

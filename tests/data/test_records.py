@@ -214,11 +214,18 @@ def test_limits_of_pixels_are_those_of_the_header():
     assert image.shape == (5000, 8000, 3)
 
 
-@pytest.mark.parametrize("name", ["missing.jpg", "folder.jpg", "nul\0.jpg"])
+@pytest.mark.parametrize("name", ["missing.jpg", "folder.jpg", "nul\0.jpg", "loop", "half\ud800"])
 def test_files_that_cannot_be_opened(tmp_path, name):
     (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(BadRecord, match="cannot be read"):
         load_image(record(tmp_path / name))
+
+
+def test_a_message_is_one_line_whatever_the_name(tmp_path):
+    (tmp_path / "two\nlines.jpg").write_bytes(b"text")
+    with pytest.raises(BadRecord, match=r"two\\nlines\.jpg: not a picture"):
+        load_image(record(tmp_path / "two\nlines.jpg"))
 
 
 @given(st.sampled_from([*FORMATS]), st.binary(min_size=1, max_size=20), st.data())

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from yolojax.data.picture_header import Header, other_format, read_header
+from yolojax.files import one_line
 
 MAX_PIXELS = 2**27  # of a picture (134 million): 400 MB as RGB
 # A larger picture than SPARSE_PIXELS must have a byte for every PIXELS_PER_BYTE, as all photos do:
@@ -24,7 +25,7 @@ class Record(NamedTuple):
 
     image_id: str  # unique within its source: the file's stem, the COCO id, ...
     image: Path | bytes | np.ndarray  # file, encoded bytes, or uint8 RGB [h, w, 3]
-    boxes: np.ndarray  # float32 [n, 4], xyxy in 0..1 of the image
+    boxes: np.ndarray  # float32 [n, 4], xyxy in 0..1 of the image, see `upright_record`
     labels: np.ndarray  # int32 [n], index into the source's classes
     difficult: np.ndarray  # bool [n], VOC: not trained on, ignored in evaluation
     crowd: np.ndarray  # bool [n], COCO iscrowd: the same, matched by intersection over detection
@@ -49,6 +50,13 @@ class Source(Protocol):
 class BadRecord(ValueError):
     """A record that cannot be used; the message names the file, the position and the rule."""
 
+    def __init__(self, message: str):
+        super().__init__(one_line(message))  # names of files may have line breaks
+
+
+class WrongSize(BadRecord):
+    """The size that an annotation states is not that of its picture."""
+
 
 def trained_boxes(record: Record) -> int:
     """Count the boxes of `record` that are trained on: neither difficult nor crowd."""
@@ -59,10 +67,6 @@ def check_on_bad_record(value: str) -> None:
     """Raise ValueError if `value` is not a policy for bad records."""
     if value not in ("error", "skip"):
         raise ValueError(f'on_bad_record must be "error" or "skip", got {value!r}.')
-
-
-class WrongSize(BadRecord):
-    """The size that an annotation states is not that of its picture."""
 
 
 def load_record(record: Record) -> tuple[Record, np.ndarray]:
