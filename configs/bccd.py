@@ -44,6 +44,6 @@ def get_config(arg: str | None = None) -> Config:
     if is_smoke(arg):
         config.model.width = 0.125
         config.data.image_size = (96, 128)
-        config.optimizer.images = 32
+        config.optimizer.images, config.optimizer.burn_in_images = 32, 8
         config.eval.every_images = 0
     return config

@@ -34,6 +34,6 @@ def get_config(arg: str | None = None) -> Config:
     config.eval.every_images = 1000 * BATCH
     config.checkpoint.every_images = 500 * BATCH
     if is_smoke(arg):
-        config.optimizer.images = 8 * BATCH
+        config.optimizer.images, config.optimizer.burn_in_images = 8 * BATCH, BATCH
         config.model.width = 0.125
     return config

@@ -28,6 +28,7 @@ def get_config(arg: str | None = None) -> Config:
         config.model.width = 0.25
         config.data.image_size = (128, 128)
         config.optimizer.images = 800 * BATCH
+        config.optimizer.burn_in_images = 50 * BATCH
         config.optimizer.step_images = (600 * BATCH,)
         config.optimizer.step_scales = (0.1,)
         config.eval.bootstrap = 1000
@@ -50,7 +51,7 @@ def smoke(config: Config) -> None:
     config.optimizer.batch_size = BATCH
     config.optimizer.images = 6 * BATCH
     config.optimizer.learning_rate = 4e-3
-    config.optimizer.burn_in_images = 50 * BATCH
+    config.optimizer.burn_in_images = BATCH
     config.optimizer.step_images = config.optimizer.step_scales = ()
     config.optimizer.clip_norm = 20.0
     config.loss.warmup_images = 50 * BATCH

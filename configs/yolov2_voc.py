@@ -51,4 +51,5 @@ def smoke(config: Config) -> None:
     config.data.image_size, config.data.multiscale = (96, 96), (64, 96)
     config.data.multiscale_every, config.data.multiscale_last, config.data.threads = 2, 2, 2
     config.optimizer.batch_size, config.optimizer.images = 8, 8 * 6
+    config.optimizer.burn_in_images = 8
     config.eval.bootstrap = 100

@@ -1,5 +1,7 @@
 import sys
+from typing import get_args
 
+import numpy as np
 import pytest
 
 from yolojax.config import (
@@ -8,12 +10,13 @@ from yolojax.config import (
     Config,
     checked,
     config_file,
-    field_names,
+    field_types,
     from_dict,
     read_config,
     to_dict,
     with_overrides,
 )
+from yolojax.config_ranges import value_of
 
 CONFIG_FILE = """
 from yolojax.config import Config
@@ -64,8 +67,8 @@ def test_config_files_import_the_files_next_to_them(tmp_path):
 
 
 def test_the_fields_have_dotted_names():
-    assert {"seed", "model.width", "data.augment.jitter"} <= set(field_names())
-    assert "model" not in field_names()
+    assert {"seed", "model.width", "data.augment.jitter"} <= field_types().keys()
+    assert "model" not in field_types()
 
 
 def test_overrides_have_the_types_of_their_fields():
@@ -111,16 +114,24 @@ def test_names_of_pairs_may_have_dots_and_blanks_and_values_are_text():
         ("model=1", "there is no such field"),
         ("model.width.x=1", "there is no such field"),
         ("model.width", "give the value after ="),
-        ("model.width=wide", r"--config\.model\.width=wide: config"),
-        ("loss.rescore=no", "config"),
-        ("seed=1.5", "config"),
-        ("model.classes=cat", "must hold several values"),
-        ("model.classes=cat,dog", "must hold several values"),
-        ("data.keep_classes=person", "must hold several values"),
-        ("data.rename=car", "must hold several values"),
-        ("data.rename=('car', 'bus')", "must be a tuple of pairs"),
+        ("model.width=wide", r"--config\.model\.width=wide: must be a number\.$"),
+        ("model.width=True", r"must be a number\.$"),
+        ("loss.rescore=no", r"must be True or False\.$"),
+        ("seed=1.5", r"must be a whole number\.$"),
+        ("seed=" + "9" * 5000, r"=9{55}: must be a whole number\.$"),
+        ("optimizer.ema_decay=none", "must be a number or None"),
+        ("optimizer.images=None", "must be a whole number"),
+        ("data.multiscale=" + "(" * 9999, "must be whole numbers"),
+        ("data.image_size=416", r"must be two whole numbers, as \(320, 416\); put it in quotes"),
+        ("data.image_size=1,2,3", "must be two whole numbers"),
+        ("model.anchors=1,2", "must be pairs of numbers"),
+        ("model.classes=cat", r"must be texts, as \('cat', 'dog'\) or \('cat',\)"),
+        ("model.classes=cat,dog", "must be texts"),
+        ("data.keep_classes=person", "must be texts"),
+        ("data.rename=car", "must be pairs of texts"),
+        ("data.rename=('car', 'bus')", "must be pairs of texts"),
         ("data.rename.car", "give the value after ="),
-        ("loss.arguments.power=high", "config"),
+        ("loss.arguments.power=high", r"must be a number\.$"),
     ],
 )  # fmt: skip
 def test_a_wrong_override_is_named(override, message):
@@ -162,7 +173,7 @@ def test_class_names_may_have_commas():
 def test_a_text_or_dict_is_not_taken_for_a_tuple(field, value):
     config = Config()
     setattr(config.data, field, value)
-    with pytest.raises(ValueError, match=rf"data\.{field} must be a tuple.*, got "):
+    with pytest.raises(ValueError, match=rf"config\.data\.{field} is .*: must be .*, as \("):
         checked(config)
 
 
@@ -171,3 +182,79 @@ def test_without_classes_of_the_model_those_to_keep_are_taken():
     assert checked(config).model.classes == ("b", "a")
     config = with_overrides(config, ["model.classes=('a', 'b')"])
     assert checked(config).model.classes == ("a", "b")
+
+
+def test_numbers_are_taken_in_any_form():
+    config = Config()
+    config.optimizer.images, config.model.width = 1e6, np.float32(0.5)
+    config.model.anchors, config.data.image_size = np.ones((2, 2)), np.array([64, 96])
+    config = checked(config)
+    assert config.optimizer.images == 1_000_000
+    assert config.model.anchors == ((1.0, 1.0), (1.0, 1.0))
+    values = (config.optimizer.images, config.model.width, *config.data.image_size)
+    assert [type(value) for value in values] == [int, float, int, int]
+
+
+@pytest.mark.parametrize("name", [n for n, t in field_types().items() if type(None) in get_args(t)])
+def test_none_is_a_value_of_every_optional_field(name):
+    config = with_overrides(Config(), [f"{name}=1", f"{name}=None"])
+    assert value_of(config, name) is None
+    assert checked(config) == config
+
+
+def test_the_last_of_two_values_of_a_field_wins():
+    words = ["model.anchors=((1.0, 1.0),)", "data.image_size=96,96", "model.classes=('a', 'b')"]
+    more = ["model.anchors=((2.0, 2.0),)", "data.image_size=128,128", "model.classes=('c',)"]
+    assert with_overrides(Config(), words + more) == with_overrides(Config(), more)
+
+
+def test_overrides_do_not_hide_a_mistyped_attribute():
+    config = Config()
+    config.model.widht = 2.0
+    with pytest.raises(ValueError, match=r"^config\.model\.widht: there is no such field"):
+        with_overrides(config, ["seed=1"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ([], r"config is \[\]: must have fields"),
+        ({"model": []}, r"config\.model is \[\]: must have fields"),
+        ({"loss": None}, r"config\.loss is None: must have fields"),
+        ({"sede": 1}, r"config\.sede: there is no such field. Did you mean config\.seed"),
+        ({"data": {"image_size": [64]}}, r"config\.data\.image_size is \[64\]: must be two whole"),
+        ({"model": {"width": 10**400}}, r"config\.model\.width is 1000.*\.\.\.: must be a number"),
+    ],
+)
+def test_fields_that_are_no_config_are_named(fields, message):
+    with pytest.raises(ValueError, match=message):
+        from_dict(fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = (\n", r"c\.py:1: SyntaxError: '\(' was never closed"),
+        ("def get_config():\n    return wdith\n", r"c\.py:2: NameError: name 'wdith' is not def"),
+        ("import nowhere_at_all\n", r"c\.py:1: ModuleNotFoundError: No module named"),
+        ("def get_config():\n    raise ValueError('no\\ngood')\n", r"c\.py:2: no good$"),
+        ("raise SystemExit\n", r"c\.py:1: SystemExit$"),
+        ("x = 1\0\n", r"c\.py: SyntaxError: .* null bytes"),
+        ("get_config = 3\n", r"c\.py: TypeError: 'int' object is not callable"),
+    ],
+)
+def test_an_error_in_a_config_file_has_its_file_and_line(text, message, tmp_path):
+    path = tmp_path / "c.py"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_config(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_in_a_file_next_to_the_config_has_that_file_s_line(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "base.py").write_text("\n\nzero = 1 / 0\n")
+    (folder / "c.py").write_text("from mine import base\n")
+    with pytest.raises(ValueError, match=r"base\.py:3: ZeroDivisionError: division by zero"):
+        read_config(folder / "c.py")

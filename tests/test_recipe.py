@@ -46,7 +46,7 @@ def test_each_stage_starts_with_the_weights_of_the_previous_stage(stages):
     _, (first, second, third) = stages
     size = np.abs(kernel(first)).max()
     assert 0 < np.abs(kernel(second) - kernel(first)).max() < 0.1 * size
-    assert np.abs(kernel(third) - kernel(second)).max() < 0.01 * size  # its rate has just begun
+    assert 0 < np.abs(kernel(third) - kernel(second)).max() < 0.1 * size
 
 
 def test_the_classifier_is_evaluated_as_one(stages):

@@ -7,17 +7,20 @@ not change them.
 
 import ast
 import dataclasses
+import functools
 import importlib.util
 import json
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import get_args, get_origin
+from typing import get_args
 
-import dacite
-
+from yolojax.config_ranges import check_ranges, check_training
+from yolojax.config_values import LONGEST, converted, read_fields, required_kind
 from yolojax.files import to_json
 from yolojax.suggestions import did_you_mean
 
@@ -94,12 +97,15 @@ class DataConfig:
     dir: str = ""  # where relative paths in a SOURCE start; also tfds' data_dir
     keep_classes: tuple[str, ...] = ()  # boxes of other classes are left out; () = none are
     rename: tuple[tuple[str, str], ...] = ()  # (class of the data, new name), before keep_classes
-    image_size: tuple[int, int] = (416, 416)  # (height, width), multiples of 32
+    image_size: tuple[int, int] = (416, 416)  # (height, width), multiples of 32; any with model.cfg
     multiscale: tuple[int, ...] = ()  # square sides to draw from in training; () = image_size only
     multiscale_every: int = 10  # batches between two draws (paper, section 2)
     multiscale_last: int = 200  # batches with the largest side at the end (detector.c)
     max_boxes: int = 30  # ground-truth boxes per image, padded or cut to this number; Darknet's 30
     letterbox: bool = True  # evaluation: keep the aspect and pad with grey; False = squash
+    # classifiers: "letterbox" or "centre_crop"; "" = as in Darknet, the first in prediction
+    # (`classifier predict`), the second in evaluation (`classifier valid`)
+    classifier_view: str = ""
     resize: str = "opencv"  # evaluation: or "darknet", the C program's grid, for its weights
     on_bad_record: str = "error"  # or "skip": skip the record and count it
     threads: int = 2  # threads per host that decode and augment
@@ -174,11 +180,18 @@ class EvalConfig:
     seen_map: str = ""  # 9000: sets `seen` to the nodes of a .map, that of the boxes in training
     tree_threshold: float = 0.5  # descend while the probability of the path is above it
     tree_semantics: str = "paper"  # or "darknet": its product of absolute probabilities
-    max_tree_boxes: int = 300  # 9000: boxes with the highest objectness, whose classes are computed
-    top_k: int = 1000  # (box, class) pairs that enter NMS
+    # 9000: boxes with the highest objectness, whose classes are computed; at least max_detections
+    max_tree_boxes: int = 300
+    top_k: int = 1000  # (box, class) pairs that enter NMS; at least max_detections
     max_detections: int = 100  # per image, after NMS
     metric: str = "voc10"  # the headline metric; it selects the best checkpoint
     bootstrap: int = 1000  # resamples for its 95 % interval
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The three limits, none of which leaves fewer than max_detections."""
+        names = ("max_tree_boxes", "top_k", "max_detections")
+        return {name: max(getattr(self, name), self.max_detections) for name in names}
 
 
 @dataclass
@@ -244,7 +257,7 @@ def with_new_names(fields: dict) -> dict:
     fields = {part: dict(v) if isinstance(v, dict) else v for part, v in fields.items()}
     for old, new in OLD_FIELDS.items():
         part, name = old.split(".")
-        if name in fields.get(part, {}):
+        if isinstance(fields.get(part), dict) and name in fields[part]:
             fields[part].setdefault(new.split(".")[1], fields[part].pop(name))
     return fields
 
@@ -255,40 +268,35 @@ def from_dict(fields: dict) -> Config:
     Raises:
         ValueError: a field is unknown, or its value has another type.
     """
-    # JSON has lists for tuples; people write whole numbers for floats.
-    rules = dacite.Config(cast=[tuple, float], strict=True)
-    try:
-        fields = with_new_names(fields)
-        _check_tuples(fields)
-        return dacite.from_dict(Config, fields, config=rules)
-    except (dacite.DaciteError, ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"config: {' '.join(str(error).split())}.") from error
+    return read_fields(Config, with_new_names(fields) if isinstance(fields, dict) else fields)
 
 
-def _check_tuples(fields: dict, schema: type = Config, prefix: str = "") -> None:
-    """Raise ValueError for a text or dict instead of a tuple, which the cast would take apart."""
-    for part in dataclasses.fields(schema):
-        value, name = fields.get(part.name), f"{prefix}{part.name}"
-        if dataclasses.is_dataclass(part.type) and isinstance(value, dict):
-            _check_tuples(value, part.type, f"{name}.")
-        if get_origin(part.type) is not tuple or value is None:
-            continue
-        items = value if get_origin(get_args(part.type)[0]) is tuple else ()
-        if isinstance(value, str | dict) or any(isinstance(item, str | dict) for item in items):
-            rule = "a tuple of pairs" if items else "a tuple, as ('cat',) or ('cat', 'dog')"
-            raise ValueError(f"{name} must be {rule}, got {value!r}")
-
-
-def checked(config: Config) -> Config:
-    """Return `config` with every value of its field's type, and with its classes.
-
-    Without model.classes and a tree they are data.keep_classes.
+def typed(config: Config) -> Config:
+    """Return `config` with every value of its field's type.
 
     Raises:
         ValueError: an attribute is no field, or a value has another type.
     """
     _check_attributes(config)
-    config = from_dict(to_dict(config))
+    return from_dict(to_dict(config))
+
+
+def checked(config: Config, *, training: bool = True) -> Config:
+    """Return `config` with every value of its field's type and in its range, and with its classes.
+
+    Without model.classes and a tree they are data.keep_classes.
+
+    Args:
+        config: stays as it is.
+        training: also check what only a training needs.
+
+    Raises:
+        ValueError: as `typed`, `check_ranges` and `check_training`.
+    """
+    config = typed(config)
+    check_ranges(config)
+    if training:
+        check_training(config)
     model = config.model
     if not (model.classes or model.tree or model.tree_file):
         model.classes = config.data.keep_classes
@@ -309,15 +317,15 @@ def _check_attributes(config, prefix: str = "") -> None:
             _check_attributes(value, f"{full}.")
 
 
-def field_names(schema: type = Config, prefix: str = "") -> list[str]:
-    """Return every field of the config as a dotted name, such as "model.width"."""
-    names = []
+def field_types(schema: type = Config, prefix: str = "") -> dict[str, type]:
+    """Return the type of every field of the config, under its dotted name, as "model.width"."""
+    types = {}
     for part in dataclasses.fields(schema):
         if dataclasses.is_dataclass(part.type):
-            names += field_names(part.type, f"{prefix}{part.name}.")
+            types |= field_types(part.type, f"{prefix}{part.name}.")
         else:
-            names.append(prefix + part.name)
-    return names
+            types[prefix + part.name] = part.type
+    return types
 
 
 def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
@@ -328,43 +336,39 @@ def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
     the name, up to the first "=", may have dots and blanks, as in "data.rename.traffic light=lamp".
 
     Raises:
-        ValueError: there is no such field, or the value has another type.
+        ValueError: there is no such field, or the value has another type; and as `typed`.
     """
+    config = typed(config) if overrides else config
     for override in overrides:
         try:
             config = _with_override(config, *override.partition("="))
         except ValueError as error:
-            raise ValueError(f"--config.{override}: {error}") from error
+            raise ValueError(f"--config.{override[:LONGEST]}: {error}") from error
     return config
 
 
 def _with_override(config: Config, full: str, equals: str, text: str) -> Config:
-    known = field_names()
-    name = next((field for field in known if full.startswith(f"{field}.")), full)
+    kinds = field_types()
+    name = next((field for field in kinds if full.startswith(f"{field}.")), full)
     key = full[len(name) + 1 :]  # of a pair
-    if name not in known:
-        raise ValueError(_no_field(name, known))
-    fields = to_dict(config)
-    *parts, last = name.split(".")
-    owner, schema = fields, Config
-    for part in parts:
-        owner, schema = owner[part], type(getattr(schema(), part))
-    kind = schema.__annotations__[last]
+    if name not in kinds or (key and kinds[name] not in PAIRS):
+        raise ValueError(_no_field(full, list(kinds)))
+    kind, fields = kinds[name], to_dict(config)
     if not equals and kind is not bool:
         raise ValueError(f"give the value after =, as in --config.{full}=VALUE.")
     text = text if equals else "True"
-    if key:
-        if kind not in PAIRS:
-            raise ValueError(_no_field(full, known))
-        value = PAIRS[kind](text)
-        owner[last] = (*(pair for pair in owner[last] if pair[0] != key), (key, value))
-        return from_dict(fields)
-    value = text if kind in (str, str | None) and text != "None" else _literal(text)
-    if isinstance(owner[last], tuple) and not isinstance(value, tuple | list):
-        raise ValueError(
-            "must hold several values, as in data.image_size=320,416 or "
-            """--config.model.classes="('cat', 'dog')"."""
-        )
+    *parts, last = name.split(".")
+    owner = functools.reduce(dict.__getitem__, parts, fields)
+    try:
+        if key:
+            value = converted(PAIRS[kind](text), get_args(get_args(kind)[0])[1])
+            value = (*(pair for pair in owner[last] if pair[0] != key), (key, value))
+        else:
+            value = text if required_kind(kind) is str and text != "None" else _literal(text)
+            value = converted(value, kind)
+    except ValueError as error:
+        shell = "; put it in quotes" if "(" in str(error) else ""
+        raise ValueError(f"{error}{shell}.") from None
     owner[last] = value
     return from_dict(fields)
 
@@ -383,7 +387,7 @@ def _literal(text: str):
         return text == "true"
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
 
 
@@ -425,14 +429,16 @@ def read_config(spec: str | Path) -> Config:
 
     Raises:
         FileNotFoundError: as `config_file`.
-        ValueError: the file has no get_config, or that returns something else.
+        ValueError: the file has no get_config, or that returns something else; as
+            `errors_located`.
     """
     head, has_argument, argument = str(spec).rpartition(":")
     if has_argument and (Path(spec).is_file() or "/" in argument or "\\" in argument):
         head, has_argument = "", ""
     path = config_file(head if has_argument else spec)
     get_config = getattr(run_file(path), "get_config", None)
-    config = get_config(*([argument] if has_argument else [])) if get_config else None
+    with errors_located(path):
+        config = get_config(*([argument] if has_argument else [])) if get_config else None
     if not isinstance(config, Config):
         raise ValueError(f"{path}: must have a function get_config that returns a yolojax Config.")
     return config
@@ -443,6 +449,9 @@ def run_file(path: Path, levels: int = 1) -> ModuleType:
 
     The folder that is `levels` above it can be imported by its name while the file runs, so the
     files of configs/ share code as `from configs import bccd`.
+
+    Raises:
+        ValueError: as `errors_located`.
     """
     spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
@@ -452,9 +461,34 @@ def run_file(path: Path, levels: int = 1) -> ModuleType:
     if is_free:
         sys.modules[folder.name] = package
     try:
-        spec.loader.exec_module(module)
+        with errors_located(path):
+            spec.loader.exec_module(module)
     finally:
         if is_free:
             for name in [n for n in sys.modules if n.partition(".")[0] == folder.name]:
                 del sys.modules[name]
     return module
+
+
+@contextmanager
+def errors_located(path: Path) -> Iterator[None]:
+    """Turn what the code in `path` and the files next to it raises into one line.
+
+    Raises:
+        ValueError: FILE:LINE and the error, for any error of that code.
+    """
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        folder = path.resolve().parent
+        frames = traceback.extract_tb(error.__traceback__)
+        places = [(f.filename, f.lineno) for f in frames if folder in Path(f.filename).parents]
+        if isinstance(error, SyntaxError) and error.filename:
+            places, text = [(error.filename, error.lineno)], error.msg
+        else:
+            text = str(error)
+        file, line = places[-1] if places else (path, None)
+        kind = "" if isinstance(error, ValueError | OSError) and text else type(error).__name__
+        message = ": ".join(part for part in (kind, " ".join(text.split())) if part)
+        place = f"{file}:{line}" if line else file
+        raise ValueError(f"{place}: {message}") from error

@@ -149,7 +149,7 @@ def make_decoder(config: Config, head: str) -> partial:
             nodes=settings.nodes,
             tree_threshold=settings.tree_threshold,
             tree_semantics=settings.tree_semantics,
-            max_tree_boxes=settings.max_tree_boxes,
+            max_tree_boxes=settings.limits["max_tree_boxes"],
         )
     return partial(
         yolov2.decode,
@@ -224,7 +224,7 @@ def build_model(model: ModelConfig) -> tuple[Network, str]:
         cfg = parse_cfg(model.cfg, f"config.model.cfg ({model.name})")
         head = cfg.head.kind
         _check_tree(model, head, getattr(cfg.head, "tree", ""))
-        return Network(cfg.table, **mode), head
+        return Network(cfg.table, **mode, any_size=True), head
     head = choose("model.name", model.name, NETWORKS).head
     for field in ("classes", "anchors") if head == "region" else ("classes",):
         if not getattr(model, field):

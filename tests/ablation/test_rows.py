@@ -86,7 +86,7 @@ def test_an_overlay_may_import_what_lies_beside_the_folder_above(tmp_path):
         (["return config"], r"01_a\.py: change\(config\) must .* return nothing, got Config"),
         (["config.model.widht = 2"], r"01_a\.py: config\.model\.widht: .* Did you mean config\.mo"),
         (["config.sede = 2"], r"config\.sede: there is no such field.* Did you mean config\.seed"),
-        (["config.seed = 'x'"], r"01_a\.py: config: wrong value type"),
+        (["config.seed = 'x'"], r"01_a\.py: config\.seed is 'x': must be a whole number"),
         (["config.model.name = 'yolo2'"], r"01_a\.py: config\.model\.name is 'yolo2'; known"),
         (
             ["config.eval.metric = 'coco_AP'"],

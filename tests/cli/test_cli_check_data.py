@@ -135,6 +135,7 @@ def test_a_config_names_both_sets(tmp_path, capsys):
     assert run_command("check_data", ["--config=quickstart", *words]) == 0
     text = capsys.readouterr().out
     assert text.startswith(f"{data}:train: 2 pictures")
+    assert f"compared with the pictures of {data}:val\n" in text
     assert "train1.png and" in text
     assert run_command("check_data", []) == 2
     assert "give a SOURCE, or --config" in capsys.readouterr().err

@@ -134,8 +134,8 @@ def test_old_header_version_can_be_written(tmp_path):
         ("small", "run", [], "layer03_conv"),
         ("small", "a.weights", [], "layer03_conv"),
         ("small", "a.safetensors", [], "layer03_conv"),
-        ("small", "a.onnx", ["--nms"], "count"),
-        ("small", "a.stablehlo", ["--nms"], "count"),
+        ("small", "a.onnx", ["--nms"], "without a partner"),
+        ("small", "a.stablehlo", ["--nms"], "without a partner"),
         ("v1cvpr_narrow", "a.onnx", [], "layer12_connected"),
         ("v1cvpr_narrow", "a.stablehlo", [], "scores"),
         ("darknet19_narrow", "a.onnx", [], "probabilities"),
@@ -268,6 +268,11 @@ def test_failed_conversion_leaves_no_files(tmp_path, names, capsys):
     cut = tmp_path / "cut.weights"
     cut.write_bytes(weights.read_bytes()[:-4])
     assert convert(cfg, cut, "--names", names, "--to", tmp_path / "out" / "a.weights") == 1
+    capsys.readouterr()
+    renamed = tmp_path / "my.cfg.txt"
+    renamed.write_bytes(cfg.read_bytes())
+    assert convert(renamed, weights, "--to", tmp_path / "out" / "a.weights") == 2
+    assert "my.cfg.txt: is a Darknet .cfg, whose name must end in .cfg" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())
 
 

@@ -59,7 +59,7 @@ REFUSED = [
     (NET + "[conn]\noutput=4\n[shortcut]\nfrom=0", "behind a connected layer there is no map"),
     (NET + CONV + "xnor=1", "only xnor=0 is built here"),
     (NET + CONV + "dontload=1", "only dontload=0 is built here"),
-    (NET + CONV + "activation=elu", "my.cfg:7: [convolutional] activation=elu: known: leaky"),
+    (NET + CONV + "activation=elo", "my.cfg:7: [convolutional] activation=elo: known: elu, ge"),
     (NET + CONV + "batch_normalize=2", "must be a whole number from 0 to 1"),
     (NET + CONV + "size=20", "my.cfg:5: [convolutional] its window of 20 exceeds the 16 + 0"),
     (NET + CONV + "[max]\nsize=2\npadding=3", "my.cfg:9: [maxpool] padding=3: must be"),

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ from yolojax.darknet.cfg_writer import cfg_text
 from yolojax.darknet.config import config_from_cfg
 from yolojax.models import NETWORKS
 from yolojax.models.summary import layer_table, totals
-from yolojax.tasks import build_model
+from yolojax.tasks import build, build_model, for_inference
 
 CFGS = sorted((Path(__file__).parents[1] / "golden" / "cfg").glob("*.cfg"))
 LIBRARY = Path("/usr/lib/darknet/libdarknet.so")
@@ -283,3 +285,49 @@ def test_the_original_program_reads_the_cfg(tmp_path, name):
     lines = [line for line in printed.splitlines() if re.match(r" +\d+ (conv|max) ", line)]
     found = [re.search(r"-> +(\d+) x +(\d+) x +(\d+)", line).groups() for line in lines]
     assert [(int(h), int(w), int(c)) for w, h, c in found] == wanted
+
+
+TINY = """[net]
+height={size}
+width={size}
+channels=3
+"""
+
+
+@pytest.mark.parametrize(("size", "cells"), [(150, 5), (224, 7), (300, 10), (208, 7)])
+def test_sizes_that_pools_round_up(size, cells):
+    pool, output = "[maxpool]\nsize=2\nstride=2\n", "[conv]\nfilters=8\nactivation=linear\n"
+    region = "[region]\nanchors=1,2\nclasses=3\nnum=1\n"
+    text = TINY.format(size=size) + pool * 5 + output + region
+    config = config_of(text)
+    assert config.data.image_size == (size, size)
+    task, image = build(config), jnp.zeros((1, size, size, 3))
+    raw, variables = task.model.init_with_output(jax.random.key(0), image)
+    assert raw.shape == (1, cells, cells, 8)
+    folded, variables = for_inference(task, variables, "cpu")
+    np.testing.assert_array_equal(folded.model.apply(variables, image), raw)
+    assert [row.output for row in layer_table(task.model, (size, size))][-1] == (cells, cells, 8)
+    # Boxes are in parts of the real grid: the first has its centre in the middle of the first cell.
+    low, high = np.split(np.asarray(task.decode(jnp.zeros_like(raw)).boxes[0, 0]), 2)
+    np.testing.assert_allclose((low + high) / 2, 0.5 / cells, rtol=1e-6)
+    np.testing.assert_allclose(high - low, np.array([1, 2]) / cells, rtol=1e-6)
+
+
+def test_a_known_network_of_a_rounded_size_keeps_its_cfg():
+    config = small("yolov2_tiny_voc")
+    config.model.width = 1.0
+    text = cfg_text(config)
+    sizes = (f"height={n}\nwidth={n}\n" for n in (64, 75))
+    given, rounded = (re.sub(r"height=.*\nwidth=.*\n", size, text) for size in sizes)
+    assert (config_of(given).model.name, config_of(given).model.cfg) == ("yolov2_tiny_voc", "")
+    assert config_of(rounded).model.cfg == rounded
+    assert build_model(config_of(rounded).model)[0].any_size
+
+
+def test_layers_that_do_not_fit_a_rounded_size_are_refused():
+    text = TINY.format(size=64) + "[conv]\nfilters=16\n[reorg]\nstride=4\n[conv]\nfilters=8\n"
+    config = config_of(text + "[region]\nanchors=1,2\nclasses=3\nnum=1\n")
+    with pytest.raises(
+        ValueError, match=r"= \(66, 64\): stride 4 must divide .*; try multiples of 4"
+    ):
+        layer_table(build(config).model, (66, 64))

@@ -1,5 +1,6 @@
 """Ours against the C program, which runs here on the same .cfg, .weights and picture."""
 
+import ctypes
 import re
 import subprocess
 from functools import partial
@@ -19,6 +20,7 @@ from yolojax.darknet.config import config_from_cfg
 from yolojax.darknet.weights import save_weights
 from yolojax.heads.predictions import scores
 from yolojax.models import NETWORKS
+from yolojax.models.functional import ACTIVATIONS
 from yolojax.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from yolojax.ops.nms import nms
 from yolojax.tasks import Task, build
@@ -153,6 +155,17 @@ def test_shortcuts_and_groups_equal_the_original_program(joined, tmp_path):
             np.testing.assert_allclose(found[index][0], wanted, atol=1e-5 * np.std(wanted) + 1e-5)
 
 
+def test_activations_equal_the_original_program():
+    c = oracle.library()
+    c.activate.argtypes, c.activate.restype = [ctypes.c_float, ctypes.c_int], ctypes.c_float
+    x = np.linspace(-9, 9, 145, dtype=np.float32)
+    fork = {"gelu", "hard_mish", "mish", "relu6", "revleaky", "swish"}
+    for name in set(ACTIVATIONS) - fork:
+        number = c.get_activation(name.encode())
+        theirs = [c.activate(value, number) for value in x]
+        np.testing.assert_allclose(ACTIVATIONS[name](x), theirs, 1e-5, 1e-6, err_msg=name)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW)
 def test_every_published_network_equals_the_original_program(name, tmp_path):
@@ -205,3 +218,13 @@ def test_the_cost_of_boxes_of_two_classes_at_one_anchor_is_the_program_s(tmp_pat
     }
     metrics = jax.jit(case.task.loss)(raw, batch, 5)[1]
     assert metrics["darknet_cost"] == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("side", [75, 72, 70])
+def test_sizes_that_pools_round_up_equal_the_original_program(side, tmp_path):
+    # 75 -> 38, 19, 10, 5; 72 -> 36, 18, 9, 5; 70 -> 35, 18, 9, 5
+    net = NET.replace("20", str(side)).replace("28", str(side))
+    body = "".join(f"{CONV}filters={n}\n[maxpool]\nsize=2\nstride=2\n" for n in (4, 8, 8, 16))
+    output = "[convolutional]\nfilters=16\nsize=1\nactivation=linear\n"
+    region = "[region]\nanchors=1,2, 3.5,4\nclasses=3\nnum=2\nsoftmax=1\n"
+    compare(net + body + output + region, tmp_path, score=0.03)

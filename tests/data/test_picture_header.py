@@ -54,12 +54,15 @@ def test_orientation_of_each_format(tmp_path, format, orientation):
         (b"BM" + bytes(12) + struct.pack("<IHHHH", 12, 40, 30, 1, 24), "BMP"),  # OS/2
         (b"BM" + bytes(12) + struct.pack("<Iii", 40, 40, -30), "BMP"),  # top down
         (b"P6\n# a comment\n40 # and another\n30\n255\n", "PNM"),
-        (save("JPEG", progressive=True), "JPEG"),
         (save("JPEG", mode="CMYK"), "JPEG"),
     ],
 )
 def test_kinds_of_each_format(data, name):
     assert read_header(data)[0] == Header(name, 40, 30)
+
+
+def test_a_jpeg_of_several_scans_is_progressive():
+    assert read_header(save("JPEG", progressive=True))[0] == Header("JPEG", 40, 30, 1, True)
 
 
 def test_big_endian_tags_and_the_wrong_type_long():

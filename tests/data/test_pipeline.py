@@ -283,7 +283,8 @@ def test_evaluation_names_a_bad_picture():
 def test_evaluation_can_skip_a_bad_picture():
     with pytest.warns(UserWarning, match="1: not a picture"):
         batches = evaluation(pictures(bad=[1]), on_bad_record="skip")
-    assert batches[0]["image_id"].tolist() == [0, -1, 2, 3]
+    assert batches[0]["image_id"].tolist() == [0, 1, 2, 3]
+    assert batches[0]["size"].any(axis=1).tolist() == [True, False, True, True]
 
 
 def test_fingerprint_sees_values_types_shapes_and_names():

@@ -58,6 +58,12 @@ def png(width, height, rows=b""):
     return b"\x89PNG\r\n\x1a\n" + parts
 
 
+def scans(more):
+    """A progressive JPEG whose last scan is repeated `more` times."""
+    data = save(Image.new("RGB", (64, 64), "red"), format="JPEG", progressive=True)
+    return data[:-2] + more * data[data.rindex(b"\xff\xda") : -2] + data[-2:]
+
+
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_format_is_turned_upright(format, orientation):
@@ -181,8 +187,8 @@ def test_kinds_of_pictures_become_rgb_of_8_bits(data):
         (save(RED, format="GIF"), "bytes, a GIF"),
         (save(RED, format="JPEG2000"), "bytes, a JPEG 2000 picture"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
-        (save(RED, BLUE, format="WEBP"), "damaged WebP or a kind that OpenCV does not read"),
-        (save(RED.convert("F"), format="TIFF"), "a damaged TIFF"),
+        (save(RED, BLUE, format="WEBP"), "bytes, a damaged or animated WebP"),
+        (save(RED.convert("F"), format="TIFF"), "a damaged or 32-bit TIFF"),
         (png(0, 5), r"claims 0x5 pixels, which is no picture"),
         (png(5, 5), "a damaged PNG"),
         (png(5, 5, bytes(16 * 3)), "a damaged PNG"),
@@ -190,9 +196,10 @@ def test_kinds_of_pictures_become_rgb_of_8_bits(data):
         (png(2**31 - 1, 2**31 - 1), "claims 2147483647x2147483647 pixels; at most"),
         (png(10000, 10000, bytes(30001)), "claims 10000x10000 pixels, but has only"),
         (b"P6 30000 30000 255\n", "claims 30000x30000 pixels"),
+        (scans(60), "a JPEG of 70 scans; at most 50 are read"),
         (encoded("JPEG", 1)[:300], "a: not a picture that can be decoded"),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_what_cannot_be_decoded_is_a_bad_record(data, message):
     with pytest.raises(BadRecord, match=f"^a: .*{message.removeprefix('a: ')}"):
@@ -207,11 +214,18 @@ def test_limits_of_pixels_are_those_of_the_header():
     assert image.shape == (5000, 8000, 3)
 
 
-@pytest.mark.parametrize("name", ["missing.jpg", "folder.jpg", "nul\0.jpg"])
+@pytest.mark.parametrize("name", ["missing.jpg", "folder.jpg", "nul\0.jpg", "loop", "half\ud800"])
 def test_files_that_cannot_be_opened(tmp_path, name):
     (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(BadRecord, match="cannot be read"):
         load_image(record(tmp_path / name))
+
+
+def test_a_message_is_one_line_whatever_the_name(tmp_path):
+    (tmp_path / "two\nlines.jpg").write_bytes(b"text")
+    with pytest.raises(BadRecord, match=r"two\\nlines\.jpg: not a picture"):
+        load_image(record(tmp_path / "two\nlines.jpg"))
 
 
 @given(st.sampled_from([*FORMATS]), st.binary(min_size=1, max_size=20), st.data())

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from yolojax.config import Config, DataConfig, EvalConfig, ModelConfig
+from yolojax.data.records import BadRecord
 from yolojax.data.sources.shapes import SHAPES, load_shapes
 from yolojax.distributed.sharding import make_mesh
 from yolojax.evaluation.classification import (
@@ -112,3 +113,29 @@ def test_a_source_is_evaluated_and_written(rank, resize, top1, top5, tmp_path, c
 def test_error_analysis_needs_boxes(tmp_path):
     with pytest.raises(ValueError, match="a classifier does not have"):
         evaluate_source(None, {}, FewScenes(), Config(), None, tmp_path, errors=True)
+
+
+class HalfBroken(FewScenes):
+    """The same, but the first picture is damaged, and the second record too."""
+
+    def __getitem__(self, index):
+        if index == 1:
+            raise BadRecord("record 1 is bad")
+        record = super().__getitem__(index)
+        return record if index else record._replace(image=b"<html>")
+
+
+def test_pictures_that_cannot_be_read_count_as_wrong(tmp_path, capsys):
+    config = Config(
+        model=ModelConfig(classes=CLASSES),
+        data=DataConfig(image_size=(128, 128), threads=0, on_bad_record="skip"),
+        eval=EvalConfig(batch_size=2, bootstrap=0, metric="top1"),
+    )
+    programs = make_programs(fake_task(0), config.eval)
+    mesh = make_mesh(jax.devices()[:1])
+    with pytest.warns(UserWarning, match="bad record number"):
+        result = evaluate_source(programs, {}, HalfBroken(), config, mesh, tmp_path)
+    assert (result["top1"], result["top5"], result["images"]) == (0.6, 0.6, 5)
+    assert sum(row["images"] for row in result["per_class"].values()) == 4
+    assert result["unreadable"] == [FewScenes()[0].image_id, "record 1"]
+    assert "count as missed or wrong: 2 of 5 pictures" in capsys.readouterr().out

@@ -11,7 +11,7 @@ from turned_pictures import BOX as UPRIGHT
 from turned_pictures import HEIGHT, WIDTH, encoded, stored_box, stored_size
 
 from yolojax.config import Config, DataConfig, EvalConfig, ModelConfig
-from yolojax.data.records import Record
+from yolojax.data.records import BadRecord, Record
 from yolojax.data.sources.load import load_source
 from yolojax.distributed.sharding import make_mesh
 from yolojax.evaluation.detection import evaluate_source, make_programs
@@ -106,3 +106,71 @@ def test_ground_truth_is_turned_with_its_picture(tmp_path):
     mesh = make_mesh(jax.devices()[:1])
     result = evaluate_source(programs, {}, source, config, mesh, tmp_path)
     assert (result["coco_AP"], result["detections"]) == (1.0, 5)
+
+
+class HalfBroken(OneSquare):
+    """The same, but the picture of the second record is damaged, and the third record too."""
+
+    skipped = ("a.xml: no size",)
+
+    def __getitem__(self, index):
+        if index == 2:
+            raise BadRecord("record 2 is bad")
+        record = super().__getitem__(index)
+        return record._replace(image=b"<html>") if index == 1 else record
+
+
+def settings(**data):
+    return Config(
+        model=ModelConfig(classes=("square",)),
+        data=DataConfig(image_size=(32, 32), threads=0, **data),
+        eval=EvalConfig(batch_size=2, bootstrap=5),
+    )
+
+
+def evaluated(source, config, folder, **options):
+    programs = make_programs(Task(FakeNetwork(), decode, None), config.eval)
+    mesh = make_mesh(jax.devices()[:1])
+    return evaluate_source(programs, {}, source, config, mesh, folder, **options)
+
+
+def test_pictures_that_cannot_be_read_count_as_missed(tmp_path, capsys):
+    with pytest.warns(UserWarning, match="bad record number"):
+        result = evaluated(HalfBroken(), settings(on_bad_record="skip"), tmp_path)
+    assert (result["images"], result["objects"], result["detections"]) == (3, 2, 1)
+    assert result["voc10"] == 0.5
+    assert result["per_class"]["square"]["recall"] == 0.5
+    assert result["unreadable"] == ["1", "record 2"]
+    assert json.loads((tmp_path / "eval" / "val.json").read_text()) == result
+    text = capsys.readouterr().out
+    assert "count as missed or wrong: 2 of 3 pictures (1, record 2)" in text
+    assert "unusable annotations: 1 (a.xml: no size)" in text
+    with pytest.raises(BadRecord, match="1: not a picture"):
+        evaluated(HalfBroken(), settings(), tmp_path)
+
+
+class NotAnnotated(OneSquare):
+    """Pictures without ground truth, with the ids of a COCO file."""
+
+    annotated, category_ids = False, (7,)
+    original_ids = {"0": "img_0", "1": 17, "2": "2"}  # noqa: RUF012
+
+    def __getitem__(self, index):
+        record = super().__getitem__(index)
+        no = np.zeros(0)
+        return record._replace(boxes=no.reshape(0, 4), labels=no.astype(int), area=no,
+                               difficult=no.astype(bool), crowd=no.astype(bool))  # fmt: skip
+
+
+def test_without_annotations_detections_are_written_and_no_numbers(tmp_path, capsys):
+    result = evaluated(NotAnnotated(), settings(), tmp_path)
+    assert (result["annotated"], result["voc10"], result["coco_AP"]) == (False, None, None)
+    rows = json.loads((tmp_path / "eval" / "val_coco.json").read_text())
+    assert [(row["image_id"], row["category_id"]) for row in rows] == [
+        ("img_0", 7), (17, 7), ("2", 7),
+    ]  # fmt: skip
+    text = capsys.readouterr().out
+    assert "3 detections in 3 images are written; the source has no annotations" in text
+    assert "VOC07" not in text
+    with pytest.raises(ValueError, match="no annotations to count errors with"):
+        evaluated(NotAnnotated(), settings(), tmp_path, errors=True)

@@ -156,3 +156,9 @@ def test_classes_that_imagenet_shares_with_coco():
     det, coco = (read_map(WORDTREE / f"{name}9k.map", 9418) for name in ("inet", "coco"))
     assert len(set(det) & set(coco)) == 38
     assert len(related(det, coco, tree.parents)) == 57
+
+
+def test_accuracy_at_a_depth_without_a_prediction_or_label():
+    parents = (-1, -1, 1)
+    predicted, labels = np.array([-1, 2, 2]), np.array([2, 2, -1])
+    assert accuracy_by_depth(predicted, labels, parents) == [{"top1": 0.5, "images": 2}] * 2

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from yolojax.config import Config, DataConfig, EvalConfig, ModelConfig
 from yolojax.export.onnx import export_onnx
+from yolojax.export.onnx_activations import activate
 from yolojax.export.onnx_graph import Graph
 from yolojax.export.onnx_layers import fold
 from yolojax.export.onnx_nms import add_nms
 from yolojax.heads.predictions import scores
 from yolojax.heads.yolov2 import decode
+from yolojax.models.functional import ACTIVATIONS
 from yolojax.models.layers import (
     AvgPool,
     Connected,
@@ -56,9 +58,6 @@ KINDS = {
     "stride": (Conv(4, 7, 2, name="a"), Conv(4, 1, 2, name="b")),
     "padding": (Conv(4, 1, padding=2, name="a"),),
     "leaky": (Conv(4, batch_norm=False, activation="leaky", name="a"),),
-    "relu": (Conv(4, batch_norm=False, activation="relu", name="a"),),
-    "logistic": (Conv(4, batch_norm=False, activation="logistic", name="a"),),
-    "ramp": (Conv(4, batch_norm=False, activation="ramp", name="a"),),
     "local": (Local(4, name="a"), Local(3, 2, 2, activation="linear", padding=0, name="b")),
     "connected": (Connected(4, batch_norm=True, name="a"), Connected(5, name="b"), Dropout()),
     "pool 2/2": (MaxPool(),),
@@ -140,6 +139,18 @@ def assert_layers_equal(path, task, config, variables):
 def test_every_kind_of_layer(tmp_path, kind):
     table = (START, *KINDS[kind], Connected(3, activation="linear", name="output"))
     assert_layers_equal(tmp_path / "x.onnx", *plain(table, (8, 10)))
+
+
+def test_every_activation(tmp_path):
+    graph, x = Graph(), np.linspace(-9, 9, 73, dtype=np.float32)
+    graph.add_input("x", ["N"])
+    for name in ACTIVATIONS:
+        activate(graph, "x", name, name)
+        graph.add_output(name, ["N"])
+    (tmp_path / "x.onnx").write_bytes(graph.to_bytes({}))
+    found = onnxruntime.InferenceSession(tmp_path / "x.onnx").run(list(ACTIVATIONS), {"x": x})
+    for (name, function), theirs in zip(ACTIVATIONS.items(), found, strict=True):
+        np.testing.assert_allclose(theirs, function(x), **EXACT, err_msg=name)
 
 
 def test_reorg_and_crop(tmp_path):

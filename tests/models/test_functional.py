@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from yolojax.models import layers
 from yolojax.models.functional import (
     ACTIVATIONS,
     EPSILON,
@@ -43,11 +44,49 @@ def test_leaky_multiplies_negative_values_by_a_tenth():
         ("relu", [0.0, 0.0, 3.0]),
         ("ramp", [-0.2, 0.0, 3.3]),  # max(x, 0) + 0.1 x
         ("logistic", [1 / (1 + np.exp(2)), 0.5, 1 / (1 + np.exp(-3))]),
+        ("elu", [np.exp(-2) - 1, 0.0, 3.0]),
+        ("hardtan", [-1.0, 0.0, 1.0]),
+        ("lhtan", [-0.002, 0.0, 1.002]),
+        ("loggy", [2 / (1 + np.exp(2)) - 1, 0.0, 2 / (1 + np.exp(-3)) - 1]),
+        ("plse", [0.25, 0.5, 0.875]),
+        ("relie", [-0.02, 0.0, 3.0]),
+        ("selu", [1.0507 * 1.6732 * (np.exp(-2) - 1), 0.0, 1.0507 * 3]),
+        ("stair", [-1.0, 0.0, 1.0]),
+        ("tanh", [np.tanh(-2), 0.0, np.tanh(3)]),
+        ("revleaky", [-0.2, 0.0, 3.0]),
+        ("relu6", [0.0, 0.0, 3.0]),
+        ("swish", [-2 / (1 + np.exp(2)), 0.0, 3 / (1 + np.exp(-3))]),
+        ("mish", [-2 * np.tanh(np.log1p(np.exp(-2))), 0.0, 3 * np.tanh(np.log1p(np.exp(3)))]),
+        ("hard_mish", [0.0, 0.0, 3.0]),
+        ("gelu", [-1 * (1 + np.tanh(-1.59577 - 0.285416)), 0, 1.5 * (1 + np.tanh(3.356934))]),
     ],
 )
 def test_activations_are_darknets(name, wanted):
     x = jnp.array([-2.0, 0.0, 3.0])
-    np.testing.assert_allclose(ACTIVATIONS[name](x), wanted, rtol=1e-6)
+    np.testing.assert_allclose(ACTIVATIONS[name](x), wanted, rtol=1e-6, atol=1e-7)
+
+
+def test_activations_outside_of_their_middle():
+    x = jnp.array([-5.5, -1.5, -1.0, 0.5, 1.5, 7.5])
+    wanted_of = {
+        "plse": [-0.015, 0.3125, 0.375, 0.5625, 0.6875, 1.035],
+        "stair": [-3.0, -1.0, -1.0, 0.0, 0.5, 3.5],  # slopes in -1..0, 1..2, 3..4
+        "relu6": [0, 0, 0, 0.5, 1.5, 6],
+        "lhtan": [-0.0055, -0.0015, -0.001, 0.5, 1.0005, 1.0065],
+        "hard_mish": [0, -0.375, -0.5, 0.5, 1.5, 7.5],
+    }
+    for name, wanted in wanted_of.items():
+        np.testing.assert_allclose(ACTIVATIONS[name](x), wanted, rtol=1e-6, atol=1e-7, err_msg=name)
+
+
+def test_activations_are_known_to_the_layers_and_finite():
+    assert set(ACTIVATIONS) == set(layers.ACTIVATIONS)
+    x = jnp.linspace(-200.0, 200.0, 4001)
+    for name, function in ACTIVATIONS.items():
+        y, slope = function(x), jax.grad(lambda x, f=function: f(x).sum())(x)
+        assert np.isfinite(y).all(), name
+        assert np.isfinite(slope).all(), name
+        assert (np.diff(y) > -1e-6).all() == (name in layers.MONOTONIC), name
 
 
 @pytest.mark.parametrize("case", ["a", "b", "c"])

@@ -9,7 +9,7 @@ import pytest
 
 from yolojax import predict
 from yolojax.config import Config, DataConfig, ModelConfig
-from yolojax.data.classification import cropper
+from yolojax.data.classification import viewer
 from yolojax.data.records import BadRecord
 from yolojax.tasks import Task
 
@@ -19,11 +19,11 @@ COLOURS = ("n01", "n02", "n03")  # wnids of red, green, blue
 NAMES = ("red", "green", "blue")
 
 
-def make_classifier(batch_size=1, resize="opencv"):
+def make_classifier(batch_size=1, **data):
     """A classifier whose probabilities are the shares of the three colours in its input."""
     model = SimpleNamespace(apply=lambda variables, images, train: images.mean((1, 2)))
     task = Task(model, lambda raw: raw / jnp.sum(raw, -1, keepdims=True), None, "classes")
-    data = DataConfig(image_size=(32, 32), resize=resize)
+    data = DataConfig(image_size=(32, 32), **data)
     config = Config(model=ModelConfig(classes=COLOURS, class_names=NAMES), data=data)
     return predict.Classifier(task, config, {}, batch_size=batch_size)
 
@@ -39,10 +39,18 @@ def picture(height, width):
 @pytest.mark.parametrize("resize", ["opencv", "darknet"])
 @pytest.mark.parametrize("size", [(32, 32), (64, 160), (160, 64)])
 def test_the_centre_crop_is_classified(size, resize):
-    result = make_classifier(resize=resize).predict(picture(*size))
+    classifier = make_classifier(resize=resize, classifier_view="centre_crop")
+    result = classifier.predict(picture(*size))
     assert result.names[:2] == ["green", "red"]
     np.testing.assert_allclose(result.probs, [0.8, 0.2, 0.0], atol=0.02)
     assert (result.labels.tolist(), result.classes) == ([1, 0, 2], NAMES)
+
+
+@pytest.mark.parametrize("resize", ["opencv", "darknet"])
+def test_the_letterboxed_picture_is_classified(resize):
+    """As `darknet classifier predict`: three fifths of the picture are blue, and half is grey."""
+    result = make_classifier(resize=resize).predict(picture(64, 160))
+    assert result.names[0] == "blue"
 
 
 def test_results_are_in_the_order_of_the_pictures():
@@ -97,12 +105,16 @@ def test_load_weights_of_a_classifier_with_their_cfg():
 @pytest.mark.skipif(not TINY.exists(), reason="needs Tiny Darknet in ../shared/data")
 def test_tiny_darknet_classifies_the_dog():
     classifier = predict.load(TINY / "tiny-darknet" / "tiny.weights")
-    middle = cropper("darknet")(cv2.imread(str(TINY / "dog.jpg"))[..., ::-1], (224, 224))
+    middle = viewer("centre_crop", "darknet")(
+        cv2.imread(str(TINY / "dog.jpg"))[..., ::-1], (224, 224)
+    )
     result = classifier.predict(np.rint(255 * middle).astype(np.uint8))
     # `darknet classifier predict` on the same 224 x 224 pixels.
     assert result.labels.tolist() == [252, 14, 97, 123, 148]
     np.testing.assert_allclose(
         result.probs, [0.4408, 0.1188, 0.0643, 0.0511, 0.0378], rtol=0, atol=1e-4
     )
-    # The whole picture gives the same crop, except for rounding to whole levels.
-    np.testing.assert_allclose(classifier.predict(TINY / "dog.jpg").probs, result.probs, atol=0.02)
+    # ... and on the whole picture, which it letterboxes.
+    result = classifier.predict(TINY / "dog.jpg")
+    assert result.labels.tolist() == [14, 59, 252, 155, 148]
+    np.testing.assert_allclose(result.probs, [0.1418, 0.0613, 0.0548, 0.0454, 0.0394], atol=2e-3)

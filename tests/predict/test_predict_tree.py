@@ -58,3 +58,11 @@ def test_max_detections_can_exceed_that_of_the_config_with_a_tree(monkeypatch):
     monkeypatch.setattr(predict.api, "load_model", lambda *args, **options: tree_model(grid=20))
     detector, image = predict.load("run"), np.zeros((96, 96, 3), np.uint8)
     assert [len(detector.predict(image, max_detections=n).scores) for n in (9, 350)] == [9, 350]
+
+
+def test_no_limit_of_the_config_leaves_fewer_than_max_detections(monkeypatch):
+    model = tree_model(grid=20)
+    model.config.eval.max_detections, model.config.eval.top_k = 350, 10
+    monkeypatch.setattr(predict.api, "load_model", lambda *args, **options: model)
+    detector, image = predict.load("run"), np.zeros((96, 96, 3), np.uint8)
+    assert len(detector.predict(image, max_detections=350).scores) == 350

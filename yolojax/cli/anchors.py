@@ -57,13 +57,13 @@ def run(args) -> int:
     from yolojax.cli.flags import selection_of
     from yolojax.data.inspect.box_shapes import grid_shapes
     from yolojax.data.sources.load import load_source
-    from yolojax.ops.anchors import PUBLISHED_PRIORS, kmeans
+    from yolojax.ops.anchors import PUBLISHED_PRIORS, count_shapes, kmeans
 
     if args.k < 1:
         raise argparse.ArgumentError(None, f"-k must be 1 or more; got {args.k}.")
     source = load_source(args.source, dir=args.dir, **selection_of(args))
     shapes = grid_shapes(source, tuple(args.image_size))
-    limit = min(max(MAX_K, args.k), len(np.unique(shapes, axis=0)))
+    limit = min(max(MAX_K, args.k), count_shapes(shapes))
     options = {"update": args.update, "restarts": args.restarts, "seed": args.seed}
     own = {k: fit(shapes, kmeans(shapes, k, **options)) for k in {*range(1, limit + 1), args.k}}
     named = reversed(PUBLISHED_PRIORS.items())  # of two with the same priors, the first stays

@@ -2,12 +2,13 @@
 
 Errors: annotations that cannot be used, classes that the config does not have, pictures that cannot
 be decoded, pictures of another size than their annotation states, boxes that exceed the picture or
-have no area. Warnings: pictures without a label file (YOLO), pictures cut short, boxes that refer
-to the picture before EXIF turns it (they are turned too), pictures with the same content in the set
-or in that of --against, duplicate boxes, boxes with a side below 1 % of the input, more boxes in a
-picture than max_boxes, classes that never occur. Then follow statistics, and the upper bound of
-recall of the grids of YOLOv1 and YOLOv2: of several objects in a cell (YOLOv1), or in a cell with
-the same nearest anchor (YOLOv2), only one is trained on.
+have no area. Warnings: pictures without a label file (YOLO), pictures cut short, boxes of
+the picture before EXIF turns it (they are turned too), boxes of pictures that EXIF turns of which
+no stated size tells that, pictures with the same content in the set or in that of --against,
+duplicate boxes, boxes with a side below 1 % of the input, more boxes in a picture than max_boxes,
+classes that never occur. Then follow statistics, and the upper bound of recall of the grids of
+YOLOv1 and YOLOv2: of several objects in a cell (YOLOv1), or in a cell with the same nearest anchor
+(YOLOv2), only one is trained on.
 
 examples:
   yolojax check-data voc:VOCdevkit/VOC2007:trainval
@@ -66,8 +67,8 @@ def run(args) -> int:
     how = {"dir": data.dir if args.dir is None else args.dir, "on_bad_record": "skip"}
     selection = {"keep_classes": data.keep_classes, "rename": data.rename}
     selection |= {name: value for name, value in selection_of(args).items() if value}
-    strict = spec != data.val
-    source = load_source(spec, **how, classes=model.classes, **selection, strict=strict)
+    classes = () if model.tree or model.tree_file else model.classes  # else those are nodes
+    source = load_source(spec, **how, classes=classes, **selection, strict=spec != data.val)
     report, summary = check_source(
         source,
         image_size=data.image_size,
@@ -110,6 +111,7 @@ def _head(report) -> list[str]:
     return [
         f"{report['source']}: {report['pictures']} pictures, {report['objects']} objects{ignored}",
         f"{how} to {height} x {width} (h x w)",
+        *([f"compared with the pictures of {report['against']}"] if report["against"] else []),
     ]
 
 

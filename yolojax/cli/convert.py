@@ -66,10 +66,15 @@ def split_sources(sources: list[str]) -> tuple[str, str | None]:
     """Return the model and its .cfg or None.
 
     Raises:
-        argparse.ArgumentError: there is not exactly one model, or more than one .cfg.
+        argparse.ArgumentError: there is not exactly one model, or more than one .cfg, or a .cfg
+            has another suffix.
     """
+    from yolojax.cli.flags import check_cfg_suffix
+
     cfgs = [source for source in sources if source.endswith(".cfg")]
     models = [source for source in sources if not source.endswith(".cfg")]
+    for model in models:
+        check_cfg_suffix(model)
     if len(models) != 1 or len(cfgs) > 1:
         raise argparse.ArgumentError(
             None, f"SRC must be one model and, for .weights, its .cfg; got {' '.join(sources)}."

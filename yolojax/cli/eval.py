@@ -15,6 +15,7 @@ examples:
 
 import argparse
 import re
+from functools import partial
 from pathlib import Path
 
 from yolojax.files import safe_name
@@ -51,7 +52,8 @@ def run(args) -> int:
     exit_on_sigterm()
     model = args.weights or args.workdir
     with on_devices(args.distributed):
-        config = config_of(args, saved=lambda: describe(model, cfg=args.cfg, names=args.names))
+        saved = partial(describe, model, cfg=args.cfg, names=args.names)
+        config = config_of(args, saved, training=False)
         evaluate(config, model, args)
     return 0
 

@@ -5,6 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from yolojax.config import Config, checked, read_config, with_overrides
 
@@ -48,6 +49,18 @@ def selection_of(args: argparse.Namespace) -> dict[str, tuple]:
     return {"keep_classes": tuple(args.keep_classes), "rename": rename}
 
 
+def check_cfg_suffix(name: str) -> None:
+    """Raise argparse.ArgumentError if `name` is a Darknet .cfg with another suffix, as .cfg.txt."""
+    path = Path(name)
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        lines = file.read(4096).splitlines()
+    if any(line.strip() in (b"[net]", b"[network]") for line in lines):
+        problem = f"{name}: is a Darknet .cfg, whose name must end in .cfg; rename the file."
+        raise argparse.ArgumentError(None, problem)
+
+
 def add_distributed(parser: argparse.ArgumentParser) -> None:
     """Add --distributed and --no-distributed."""
     text = "join the processes of the other hosts (default: if there are any)"
@@ -78,17 +91,20 @@ def overridden(config: Config, args: argparse.Namespace) -> Config:
         raise argparse.ArgumentError(None, str(error)) from error
 
 
-def config_of(args: argparse.Namespace, saved: Callable[[], Config] | None = None) -> Config:
+def config_of(
+    args: argparse.Namespace, saved: Callable[[], Config] | None = None, *, training: bool = True
+) -> Config:
     """Return the config that the command line describes, checked and with its tree read.
 
     Args:
         args: with `config` and `overrides`.
         saved: returns the config to use without --config.
+        training: as `checked`.
     """
     from yolojax.data.from_config import with_tree
 
     config = read_config(args.config) if args.config or saved is None else saved()
-    return with_tree(checked(overridden(config, args)))
+    return with_tree(checked(overridden(config, args), training=training))
 
 
 @contextmanager

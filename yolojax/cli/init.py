@@ -73,6 +73,7 @@ def get_config(arg: str | None = None) -> Config:
         config.model.width = 0.125
         config.data.image_size = {smoke_size}
         config.optimizer.batch_size, config.optimizer.images = 8, 32
+        config.optimizer.burn_in_images = 8
         config.eval.every_images = 0
     return config
 '''
@@ -106,7 +107,7 @@ def run(args) -> int:
     from yolojax.data.inspect.box_shapes import grid_shapes
     from yolojax.data.sources.load import load_source
     from yolojax.files import write_text
-    from yolojax.ops.anchors import kmeans
+    from yolojax.ops.anchors import count_shapes, kmeans
 
     out = Path(args.out or "my.py")
     if out.suffix != ".py":
@@ -121,7 +122,7 @@ def run(args) -> int:
     data = describe(source)
     size = image_size(data)
     shapes = grid_shapes(source, size)
-    anchors = kmeans(shapes, min(ANCHORS, len({tuple(shape) for shape in shapes})))
+    anchors = kmeans(shapes, min(ANCHORS, count_shapes(shapes)))
     names = {"train": args.source, "val": val, "why_val": why_val, "dir": folder}
     names["selection"] = "".join(
         f"    config.data.{field} = {value!r}\n" for field, value in selection.items() if value

@@ -138,7 +138,7 @@ def predictions(args, paths: list[str], on_bad):
     xla_flags.set_up()
     path, about = args.workdir or args.weights, {"cfg": args.cfg, "names": args.names}
     if args.overrides:
-        config, about = config_of(args, saved=lambda: describe(path, **about)), {}
+        config, about = config_of(args, saved=lambda: describe(path, **about), training=False), {}
     else:
         config = args.config
     model = load(

@@ -74,6 +74,7 @@ class Cfg(NamedTuple):
     table: Table
     head: Head
     note: str = ""  # one line on what was ignored, or ""
+    file: str = ""  # for messages
 
 
 def read_cfg(path: str | Path) -> Cfg:
@@ -126,7 +127,7 @@ def parse_cfg(text: str, file: str) -> Cfg:
     elif not report.problems:
         report.refuse(sections[0].line, "no layer of this network has parameters")
     report.check()
-    return Cfg(net, _named(table), head, report.note())
+    return Cfg(net, _named(table), head, report.note(), file)
 
 
 def _check_shapes(

@@ -25,6 +25,7 @@ from yolojax.darknet.cfg_heads import Classes, Detection, Head, Net, Region
 from yolojax.darknet.tree import find_beside, read_tree_of
 from yolojax.models import NETWORKS
 from yolojax.models.layers import describe, output_shapes
+from yolojax.models.network import image_multiple
 
 SIZES = tuple(range(320, 609, 32))  # random=1 of [region], detector.c
 # Score and NMS thresholds of Darknet's `detector valid` for [region] and `yolo valid` for
@@ -48,7 +49,8 @@ def config_from_cfg(
 ) -> Config:
     """Return the Config that predicts, evaluates and trains as Darknet does with this .cfg.
 
-    * A network of NETWORKS is set by its name, any other by `text` in config.model.cfg.
+    * A network of NETWORKS is set by its name. Any other, and one whose image size the pools round
+      up, is set by `text` in config.model.cfg.
     * A class tree becomes part of the config. The .map of the training labels is set as a path if
       the file exists.
     * Images are resized as in the C program, with letterboxing for [region] only unless [net] has
@@ -59,7 +61,7 @@ def config_from_cfg(
 
     Args:
         cfg: from `parse_cfg`.
-        name: of the network, if it is not in NETWORKS, and for messages.
+        name: of the network, if it is not in NETWORKS.
         classes: names in the order of the labels. Default: "class 0", "class 1", ...; with a tree
             X.tree the names in X.names next to it. A classifier uses the first names of a longer
             list, as Darknet does for ImageNet. Names that repeat are displayed as they are;
@@ -72,7 +74,8 @@ def config_from_cfg(
             YOLOv1, a YOLOv2 or a classifier, or its tree is missing.
     """
     known = known_name(cfg.table)
-    if known and NETWORKS[known].head != cfg.head.kind:
+    rounded = any(side % image_multiple(cfg.table) for side in (cfg.net.height, cfg.net.width))
+    if known and (rounded or NETWORKS[known].head != cfg.head.kind):
         known = None
     score, iou = THRESHOLDS[cfg.head.kind]
     metric = "top1" if isinstance(cfg.head, Classes) else EvalConfig.metric
@@ -80,7 +83,7 @@ def config_from_cfg(
         name=known or name,
         cfg="" if known else text,
         epsilon="cpu",
-        **_class_fields(cfg, name, classes, folder),
+        **_class_fields(cfg, cfg.file or name, classes, folder),
         **_model_fields(cfg.head),
     )
     return Config(

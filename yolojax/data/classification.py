@@ -14,7 +14,8 @@ from yolojax.darknet import image as darknet_image
 from yolojax.data.loader import Batch, Handler, batches, check, handler
 from yolojax.data.pipeline import draw
 from yolojax.data.records import BadRecord, Source, load_image
-from yolojax.data.transforms import Placement, Size, distort, random_factor, render
+from yolojax.data.transforms import Placement, Size, distort, fitter, random_factor, render
+from yolojax.suggestions import choose
 
 
 def train_sample(
@@ -106,34 +107,44 @@ def eval_loader(
     *,
     image_size: Size,
     resize: str,
+    view: str = "centre_crop",
     batch_size: int,
     host: int = 0,
     hosts: int = 1,
     threads: int = 2,
     on_bad_record: str = "error",
 ) -> Iterator[Batch]:
-    """Yield the centre crop of every picture of `source` once, in order.
+    """Yield a view of every picture of `source` once, in order.
 
-    The arguments are those of `pipeline.eval_loader`, and so are the errors.
+    `view` is one of VIEWS. The other arguments are those of `pipeline.eval_loader`, and so are the
+    errors.
 
     Returns:
-        Iterator of {"image": [b, H, W, 3], "label": int32 [b], "image_id": int32 [b]}. Rows that
-        pad the last batch, and with "skip" those of unreadable pictures, have `image_id` -1.
+        Iterator of {"image": [b, H, W, 3], "label": int32 [b], "image_id": int32 [b], "readable":
+        bool [b]}. Rows that pad the last batch have `image_id` -1; with "skip", those of unreadable
+        pictures are not `readable`, and have `label` -1 if their annotation is bad too.
     """
     check(source, batch_size, host, hosts, threads, on_bad_record)
     check_labelled(source)
-    on_bad, crop = handler(source, on_bad_record), cropper(resize)
-    blank = crop(np.zeros((*image_size, 3), np.uint8), image_size)
+    on_bad, fit = handler(source, on_bad_record), viewer(view, resize)
+    blank = fit(np.zeros((*image_size, 3), np.uint8), image_size)
 
     def row(position):
-        image, label, index = blank, -1, -1
-        if position < len(source):
+        image, label, readable = blank, -1, False
+        index = position if position < len(source) else -1
+        if index >= 0:
             try:
                 record = source[position]
-                image, label, index = crop(load_image(record), image_size), record.label, position
+                label = record.label
+                image, readable = fit(load_image(record), image_size), True
             except BadRecord as error:
                 on_bad(error)
-        return {"image": image, "label": np.int32(label), "image_id": np.int32(index)}
+        return {
+            "image": image,
+            "label": np.int32(label),
+            "image_id": np.int32(index),
+            "readable": np.bool_(readable),
+        }
 
     return batches(row, 0, -(-len(source) // batch_size), batch_size, host, hosts, threads)
 
@@ -150,15 +161,23 @@ def centre_crop(image: np.ndarray, size: Size) -> np.ndarray:
     return render(image, Placement((0, 0, w, h), (*corner, new_w, new_h)), size)
 
 
+VIEWS = ("letterbox", "centre_crop")
 CROPS = {"opencv": centre_crop, "darknet": darknet_image.centre_crop}
 
 
-def cropper(resize: str) -> Callable[[np.ndarray, Size], np.ndarray]:
-    """Choose the function that crops the middle of a picture; `resize` as in `transforms.fitter`.
+def viewer(view: str, resize: str) -> Callable[[np.ndarray, Size], np.ndarray]:
+    """Choose the function (image, size) -> input of a classifier.
+
+    Args:
+        view: "centre_crop", as `darknet classifier valid`; "letterbox", as its `predict`.
+        resize: as in `transforms.fitter`.
 
     Raises:
-        ValueError: `resize` is not a key of CROPS.
+        ValueError: `view` is not in VIEWS, or `resize` not a key of CROPS.
     """
+    if choose("data.classifier_view", view, VIEWS) == "letterbox":
+        fit = fitter(True, resize)
+        return lambda image, size: fit(image, size)[0]
     if resize not in CROPS:
         raise ValueError(f"data.resize must be one of {', '.join(CROPS)}, got {resize!r}.")
     return CROPS[resize]

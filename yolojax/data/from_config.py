@@ -6,7 +6,7 @@ from functools import partial
 
 import jax
 
-from yolojax.config import Config
+from yolojax.config import Config, DataConfig
 from yolojax.data import classification, joint
 from yolojax.data.inspect.box_shapes import grid_shapes
 from yolojax.data.joint import JointSource
@@ -220,6 +220,12 @@ def eval_label_batches(source: Source, config: Config, batch_size: int) -> Itera
         source,
         image_size=config.data.image_size,
         resize=config.data.resize,
+        view=evaluation_view(config.data),
         batch_size=batch_size,
         **_host_options(config),
     )
+
+
+def evaluation_view(data: DataConfig) -> str:
+    """Return the view of a picture that a classifier is evaluated on, one of its VIEWS."""
+    return data.classifier_view or "centre_crop"

@@ -38,7 +38,7 @@ class RecordList:
     classes: tuple[str, ...]
     records: Sequence[Record]
     skipped: list[str] = field(default_factory=list)
-    category_ids: tuple[int, ...] = ()  # COCO: the id of each class in the file, or -1
+    category_ids: tuple[Any, ...] = ()  # COCO: the id of each class as in the file, or -1
     notes: list[str] = field(default_factory=list)  # what users should know, one line each
     original_ids: Mapping[str, Any] = field(default_factory=dict)  # COCO: image_id -> the file's
     annotated: bool = True  # False: pictures without ground truth, such as COCO's test-dev
@@ -164,7 +164,8 @@ def class_index(name: str, index: dict[str, int], place: str) -> int:
     some = ", ".join([*index][:5]) + (", ..." if len(index) > 5 else "")
     hint = did_you_mean(name, index)
     way_out = "data.rename gives it another name, data.keep_classes leaves out boxes of others."
-    raise BadRecord(f"{place}: class {name!r} is not one of the classes ({some}).{hint} {way_out}")
+    what = f"class {short_repr(name)} is not one of the classes ({some})."
+    raise BadRecord(f"{place}: {what}{hint} {way_out}")
 
 
 def collect(
@@ -184,7 +185,7 @@ def collect(
             if on_bad_record == "error":
                 way_out = "Fix it, or skip such records with on_bad_record='skip'."
                 raise BadRecord(f"{bad} {way_out}") from bad
-            skipped.append(str(bad))
+            skipped.append(printable(str(bad)))
     return records, skipped
 
 
@@ -216,6 +217,11 @@ def read_names(path: Path) -> tuple[str, ...]:
     return check_names(data_files.read_names(path), path)
 
 
+def is_one_line(name: Any) -> bool:
+    """Check that `name` is text that can be a class name."""
+    return isinstance(name, str) and bool(name.strip()) and not NOT_ONE_LINE.search(name)
+
+
 def check_names(names: Sequence[str], where: Path | str) -> tuple[str, ...]:
     """Return `names` as a tuple.
 
@@ -223,7 +229,7 @@ def check_names(names: Sequence[str], where: Path | str) -> tuple[str, ...]:
         ValueError: there are none, or one is repeated, or is not one line of text.
     """
     for name in names:
-        if not isinstance(name, str) or not name.strip() or NOT_ONE_LINE.search(name):
+        if not is_one_line(name):
             raise ValueError(
                 f"{where}: a class name must be a line of text, got {short_repr(name)}."
             )

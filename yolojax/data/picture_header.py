@@ -36,10 +36,11 @@ Read = Callable[[int, int], bytes]  # (offset, count) -> bytes, fewer at the end
 class Header(NamedTuple):
     """What the header of a picture says."""
 
-    format: str
+    format: str  # "JPEG", "PNG", "WebP", "TIFF", "BMP" or "PNM"
     width: int  # as stored
     height: int
     orientation: int = 1  # EXIF 2.3, tag 274: 1 to 8; 5 to 8 swap width and height
+    progressive: bool = False  # a JPEG of several scans
 
     @property
     def size(self) -> tuple[int, int]:
@@ -89,7 +90,7 @@ def other_format(data: bytes) -> str:
 
 def _jpeg(read: Read, start: bytes) -> Header | None:
     """Walk the segments up to the first scan: SOF (FFC0..FFCF but C4, C8, CC) and EXIF's APP1."""
-    size, orientation, at = None, 0, 2
+    size, orientation, at, progressive, components = None, 0, 2, False, b""
     for _ in range(MAX_PARTS):
         filler, marker, length = struct.unpack(">BBH", read(at, 4))
         if filler != 0xFF or marker == 0xFF:  # bytes between segments are skipped, as in libjpeg
@@ -98,15 +99,18 @@ def _jpeg(read: Read, start: bytes) -> Header | None:
         if marker in (0, 1) or 0xD0 <= marker <= 0xD8:  # without a length
             at += 2
             continue
-        if marker in (0xD9, 0xDA) or length < 2:  # the end, or a scan
+        if marker == 0xDA:  # a scan of some components alone: there are others
+            progressive = progressive or read(at + 4, 1) != components
+        if marker in (0xD9, 0xDA) or length < 2:
             break
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and not size:
             height, width = struct.unpack(">HH", read(at + 5, 4))
             size = width, height
+            progressive, components = marker % 4 == 2, read(at + 9, 1)
         elif marker == 0xE1 and not orientation and read(at + 4, 5) == b"Exif\0":
             orientation = _exif_orientation(read, at + 10, length - 8)
         at += 2 + length
-    return Header("JPEG", *size, orientation or 1) if size else None
+    return Header("JPEG", *size, orientation or 1, progressive) if size else None
 
 
 def _png(read: Read, start: bytes) -> Header | None:

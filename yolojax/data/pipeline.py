@@ -15,6 +15,7 @@ from yolojax.data.loader import Batch, Handler, batches, check, handler, read_go
 from yolojax.data.records import BadRecord, Record, Source, load_image
 from yolojax.data.transforms import Fit, Size
 
+UNREADABLE = (0, 0)  # the size of a picture that cannot be read, in the rows of an evaluation
 Sample = Callable[..., Batch]  # (source, position, *, seed, size, on_bad) -> a row of a training
 
 
@@ -197,8 +198,9 @@ def eval_loader(
         Iterator of {"image": uint8 [b, H, W, 3] (float32 in 0..1 with resize="darknet"),
         "image_id": int32 [b], "affine": float32 [b, 4], "size": int32 [b, 2]}: the map from
         picture to input (`transforms.Affine`) and the picture's (height, width), as
-        `transforms.boxes_to_original` takes them. Rows that pad the last batch, and with "skip"
-        those of unreadable pictures, have `image_id` -1. All hosts get equally many batches.
+        `transforms.boxes_to_original` takes them. Rows that pad the last batch have `image_id` -1;
+        with "skip", those of unreadable pictures have size (0, 0). All hosts get equally many
+        batches.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -209,12 +211,12 @@ def eval_loader(
 
     def row(position):
         if position >= len(source):
-            return _blank(image_size, resize)
+            return _blank(image_size, resize, -1, image_size)
         try:
             return eval_sample(source, position, size=image_size, fit=fit)
         except BadRecord as error:
             on_bad(error)
-            return _blank(image_size, resize)
+            return _blank(image_size, resize, position, UNREADABLE)
 
     last = -(-len(source) // batch_size)
     return batches(row, 0, last, batch_size, host, hosts, threads)
@@ -231,9 +233,9 @@ def eval_sample(source: Source, index: int, *, size: Size, fit: Fit) -> Batch:
     return _eval_row(image, index, affine, picture.shape[:2])
 
 
-def _blank(size, resize):
+def _blank(size, resize, index, picture):
     image = transforms.blank(resize, (*size, 3))
-    return _eval_row(image, -1, transforms.Affine(1, 1, 0, 0), size)
+    return _eval_row(image, index, transforms.Affine(1, 1, 0, 0), picture)
 
 
 def _eval_row(image, index, affine, picture):

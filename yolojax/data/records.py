@@ -7,11 +7,17 @@ import cv2
 import numpy as np
 
 from yolojax.data.picture_header import Header, other_format, read_header
+from yolojax.files import one_line
 
 MAX_PIXELS = 2**27  # of a picture (134 million): 400 MB as RGB
 # A larger picture than SPARSE_PIXELS must have a byte for every PIXELS_PER_BYTE, as all photos do:
 # a blank one of few bytes could fill the memory. A page of A4 at 600 dpi has 35 million pixels.
 SPARSE_PIXELS, PIXELS_PER_BYTE = 40_000_000, 100
+MAX_SCANS = 50  # of a progressive JPEG, each of the whole picture; encoders write about 10
+OR_ELSE = {  # kinds that OpenCV 4.10 does not read
+    "WebP": "damaged or animated",
+    "TIFF": "damaged or 32-bit",
+}
 
 
 class Record(NamedTuple):
@@ -19,7 +25,7 @@ class Record(NamedTuple):
 
     image_id: str  # unique within its source: the file's stem, the COCO id, ...
     image: Path | bytes | np.ndarray  # file, encoded bytes, or uint8 RGB [h, w, 3]
-    boxes: np.ndarray  # float32 [n, 4], xyxy in 0..1 of the image
+    boxes: np.ndarray  # float32 [n, 4], xyxy in 0..1 of the image, see `upright_record`
     labels: np.ndarray  # int32 [n], index into the source's classes
     difficult: np.ndarray  # bool [n], VOC: not trained on, ignored in evaluation
     crowd: np.ndarray  # bool [n], COCO iscrowd: the same, matched by intersection over detection
@@ -44,6 +50,13 @@ class Source(Protocol):
 class BadRecord(ValueError):
     """A record that cannot be used; the message names the file, the position and the rule."""
 
+    def __init__(self, message: str):
+        super().__init__(one_line(message))  # names of files may have line breaks
+
+
+class WrongSize(BadRecord):
+    """The size that an annotation states is not that of its picture."""
+
 
 def trained_boxes(record: Record) -> int:
     """Count the boxes of `record` that are trained on: neither difficult nor crowd."""
@@ -54,10 +67,6 @@ def check_on_bad_record(value: str) -> None:
     """Raise ValueError if `value` is not a policy for bad records."""
     if value not in ("error", "skip"):
         raise ValueError(f'on_bad_record must be "error" or "skip", got {value!r}.')
-
-
-class WrongSize(BadRecord):
-    """The size that an annotation states is not that of its picture."""
 
 
 def load_record(record: Record) -> tuple[Record, np.ndarray]:
@@ -171,7 +180,8 @@ def decode_image(data: bytes, name: Path | str) -> np.ndarray:
     """Decode a picture to uint8 RGB [h, w, 3], turned upright by its EXIF tag.
 
     Gray, palette, CMYK and 16-bit pictures become RGB of 8 bits; transparency is dropped; of
-    several pages the first is read. `name` is for the message.
+    several pages the first is read. A JPEG that is cut short is decoded as far as it goes, the rest
+    is grey (`yolojax check-data` names it). `name` is for the message.
 
     Raises:
         BadRecord: as `picture_header`, or OpenCV cannot decode it.
@@ -183,6 +193,8 @@ def _decode(data: bytes, header: Header, name: Path | str) -> np.ndarray:
     # OpenCV obeys the orientation of TIFF always, that of JPEG and PNG by default, and that of WebP
     # in newer versions only.
     by_opencv = header.format == "TIFF"
+    if header.progressive and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
+        raise BadRecord(f"{name}: a JPEG of {scans} scans; at most {MAX_SCANS} are read.")
     flags = cv2.IMREAD_COLOR | (0 if by_opencv else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -190,7 +202,7 @@ def _decode(data: bytes, header: Header, name: Path | str) -> np.ndarray:
         why = f"{header.format}, {len(data)} bytes; OpenCV: {error.err}"
         raise BadRecord(f"{name}: not a picture that can be decoded ({why}).") from error
     if image is None:
-        what = f"{len(data)} bytes, a damaged {header.format} or a kind that OpenCV does not read"
+        what = f"{len(data)} bytes, a {OR_ELSE.get(header.format, 'damaged')} {header.format}"
         raise BadRecord(f"{name}: not a picture that can be decoded ({what}).")
     image = image if by_opencv else _turn_image(image, header.orientation)
     if image.shape != (*header.size[::-1], 3):

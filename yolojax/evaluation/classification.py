@@ -1,4 +1,4 @@
-"""Evaluate a classifier: top-1 and top-5 accuracy on the centre crop of every image."""
+"""Evaluate a classifier: top-1 and top-5 accuracy on one view of every image."""
 
 import time
 from contextlib import closing, nullcontext
@@ -10,15 +10,16 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from yolojax.config import Config, EvalConfig
-from yolojax.data.from_config import eval_label_batches
+from yolojax.config import Config, DataConfig, EvalConfig
+from yolojax.data.from_config import eval_label_batches, evaluation_view
 from yolojax.data.records import Source
 from yolojax.data.tree_labels import classes_of
 from yolojax.distributed.processes import barrier
 from yolojax.distributed.sharding import fetch, to_devices
 from yolojax.evaluation import hierarchy
 from yolojax.evaluation.detection import batch_size, blank_batch, decoder
-from yolojax.evaluation.writers import write_hits, write_result
+from yolojax.evaluation.evaluator import unreadable_ground_truth
+from yolojax.evaluation.writers import format_left_out, write_hits, write_result
 from yolojax.files import ignore_full_disk
 from yolojax.ops.images import to_float
 from yolojax.progress import progress
@@ -52,7 +53,7 @@ def make_programs(task: Task, settings: EvalConfig, nodes: tuple[int, ...] = ())
 
 def warm_up(programs: Programs, variables: dict, config: Config, mesh: Mesh) -> None:
     """Compile the program for the evaluation batches of `config` by running it once."""
-    rows = blank_batch(config, mesh, label=((), np.int32))
+    rows = blank_batch(config, mesh, label=((), np.int32), readable=((), np.bool_))
     _, top = jax.block_until_ready(programs.top(variables, rows.pop("image")))
     barrier()
     fetch((rows, top), mesh)
@@ -78,32 +79,40 @@ def evaluate_source(
 
     Returns:
         metric, interval ([low, high] of it, or None), top1, top5, images, per_class {name: images,
-        top1, top5}, protocol, source, skipped, speed (ms per image), settings (of config.eval),
-        checkpoint (what was evaluated, as given); with a tree, where the classes are those of
-        `source`, also `depths` (hierarchy.accuracy_by_depth).
+        top1, top5}, protocol, source, skipped (messages of records with bad annotations),
+        unreadable (pictures, which count as wrong), speed (ms per image), settings (of
+        config.eval), checkpoint (what was evaluated, as given); with a tree, where the classes are
+        those of `source`, also `depths` (hierarchy.accuracy_by_depth).
 
     Raises:
         ValueError: `errors` is set; the error analysis needs boxes.
+        BadRecord: a picture cannot be read, and config.data.on_bad_record is "error".
     """
     if errors:
         raise ValueError("--errors analyses boxes, which a classifier does not have; leave it out.")
     warm_up(programs, variables, config, mesh)
     begin = time.monotonic()
-    ids, labels, predicted = _predict_all(programs, variables, source, config, mesh)
+    ids, labels, predicted, readable = _predict_all(programs, variables, source, config, mesh)
     speed = 1000 * (time.monotonic() - begin) / max(len(labels), 1)
-    hits = predicted == labels[:, None]
+    hits = (predicted == labels[:, None]) & readable[:, None]
     hits = np.stack([hits[:, 0], hits.any(1)], axis=1)  # [n, 2]: top-1, top-5
-    height, width = config.data.image_size
     classes, more = config.model.classes, {}
     if config.model.tree:
-        more["depths"] = hierarchy.accuracy_by_depth(predicted[:, 0], labels, config.model.tree)
+        chosen = np.where(readable, predicted[:, 0], -1)
+        more["depths"] = hierarchy.accuracy_by_depth(chosen, labels, config.model.tree)
         own = classes_of(source)
-        labels, classes = hierarchy.indices_in(tuple(own), labels), tuple(own.values())
+        labels = np.where(labels < 0, -1, hierarchy.indices_in(tuple(own), labels))
+        classes = tuple(own.values())
     result = accuracies(hits, labels, classes, config.eval) | more
-    result["protocol"] = {"input": f"centre crop of {height}x{width}, shorter side made to fit"}
+    result["protocol"] = {"input": _input(config.data)}
     result |= {"source": source.name, "skipped": list(source.skipped), "speed": {"all": speed}}
+    result["unreadable"] = [
+        unreadable_ground_truth(source, int(index))[1] for index in ids[~readable]
+    ]
     result |= {"settings": {"metric": config.eval.metric}, "checkpoint": checkpoint}
     print(format_table(result))
+    if left_out := format_left_out(result):
+        print(left_out)
     folder = workdir / "eval"
     columns = dict(zip(METRICS, hits.T, strict=True))
     with ignore_full_disk() if lenient else nullcontext():
@@ -111,6 +120,14 @@ def evaluate_source(
         write_result(folder / f"{name}.json", result)
     barrier()
     return result
+
+
+def _input(data: DataConfig) -> str:
+    """Return a description of the network's input."""
+    height, width = data.image_size
+    if evaluation_view(data) == "letterbox":
+        return f"letterbox of {height}x{width}"
+    return f"centre crop of {height}x{width}, shorter side made to fit"
 
 
 def accuracies(hits: np.ndarray, labels: np.ndarray, classes, settings: EvalConfig) -> dict:
@@ -154,8 +171,12 @@ def format_table(result: dict) -> str:
 
 
 def _predict_all(programs, variables, source, config, mesh) -> tuple[np.ndarray, ...]:
-    """Return indices in the source [n], labels [n] and the predicted classes [n, 5], best first."""
-    ids, labels, predicted = [], [], []
+    """Return columns of n pictures.
+
+    Returns:
+        (index in the source [n], label [n], predicted classes [n, 5], best first, readable [n]).
+    """
+    ids, labels, predicted, readable = [], [], [], []
     with (
         closing(eval_label_batches(source, config, batch_size(config, mesh))) as batches,
         progress(total=len(source), desc="evaluating", unit="image") as bar,
@@ -168,5 +189,6 @@ def _predict_all(programs, variables, source, config, mesh) -> tuple[np.ndarray,
             ids.append(batch["image_id"][real])
             labels.append(batch["label"][real])
             predicted.append(top[real])
+            readable.append(batch["readable"][real])
             bar.update(int(real.sum()))
-    return tuple(map(np.concatenate, (ids, labels, predicted)))
+    return tuple(map(np.concatenate, (ids, labels, predicted, readable)))

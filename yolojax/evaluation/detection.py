@@ -37,9 +37,13 @@ from yolojax.evaluation.evaluator import (
     ImageDetections,
     evaluate,
     ground_truth_from_record,
+    no_detections,
+    unreadable_ground_truth,
 )
 from yolojax.evaluation.writers import (
+    format_left_out,
     format_table,
+    format_unannotated,
     write_coco_results,
     write_matches,
     write_result,
@@ -109,7 +113,7 @@ def make_programs(task: Task, settings: EvalConfig, nodes: tuple[int, ...] = ())
             scores,
             iou_threshold=iou_threshold,
             score_threshold=score_threshold,
-            top_k=settings.top_k,
+            top_k=settings.limits["top_k"],
             max_detections=settings.max_detections,
             class_agnostic=settings.class_agnostic,
             labels=predicted.labels,
@@ -132,7 +136,7 @@ def decoder(task: Task, settings: EvalConfig, nodes: tuple[int, ...]) -> Callabl
         decode,
         tree_threshold=settings.tree_threshold,
         tree_semantics=settings.tree_semantics,
-        max_tree_boxes=settings.max_tree_boxes,
+        max_tree_boxes=settings.limits["max_tree_boxes"],
     )
 
 
@@ -197,17 +201,24 @@ def evaluate_source(
     plots/<name>_errors.png. With `lenient`, the files are skipped if the disk is full.
 
     Returns:
-        The result of `evaluator.evaluate` with `source`, `skipped`, `speed` (ms per image),
-        `checkpoint` (what was evaluated, as given), `errors` (errors.error_mix) and `settings`
-        (fields of config.eval); with a tree, where the classes are those of `source`, also `tree`
-        (hierarchy.tree_numbers of the descent).
+        The result of `evaluator.evaluate` with `source`, `annotated`, `skipped` (messages of
+        records with bad annotations), `unreadable` (pictures, whose ground truth counts as missed),
+        `speed` (ms per image), `checkpoint` (what was evaluated, as given), `errors`
+        (errors.error_mix) and `settings` (fields of config.eval); with a tree, where the classes
+        are those of `source`, also `tree` (hierarchy.tree_numbers of the descent). Without
+        annotations the numbers are None.
 
     Raises:
-        ValueError: config.eval has nodes that are not in the tree; raised before the evaluation.
+        ValueError: before the evaluation: config.eval has nodes that are not in the tree, or
+            `errors` is set and `source` has no annotations.
+        BadRecord: a picture cannot be read, and config.data.on_bad_record is "error".
     """
+    annotated = getattr(source, "annotated", True)
+    if errors and not annotated:
+        raise ValueError(f"{source.name}: has no annotations to count errors with; leave --errors.")
     check_eval_nodes(config)
     warm_up(programs, variables, config, mesh)
-    ground_truth, detections, descended, speed, drawn = _detect_all(
+    ground_truth, detections, descended, unreadable, speed, drawn = _detect_all(
         programs, variables, source, config, mesh
     )
     settings, classes = config.eval, config.model.classes
@@ -223,23 +234,26 @@ def evaluate_source(
         bootstrap=settings.bootstrap,
         protocol=_protocol(config),
     )
-    result |= {"source": source.name, "speed": speed, "skipped": list(source.skipped)}
+    result |= {"source": source.name, "annotated": annotated, "speed": speed}
+    result |= {"skipped": list(source.skipped), "unreadable": unreadable}
     result["checkpoint"] = checkpoint
     result["settings"] = {field: getattr(settings, field) for field in SETTINGS}
     result["errors"] = error_mix(ground_truth, detections, classes)
-    print(format_table(result))
+    print(format_table(result) if annotated else format_unannotated(result))
+    if left_out := format_left_out(result):
+        print(left_out)
     print("  ms per image: " + ", ".join(f"{k} {v:.1f}" for k, v in speed.items()))
     if config.model.tree:
         nodes = {name: node for node, name in own.items()}
         result["tree"] = hierarchy.tree_numbers(
             result, of_nodes, descended, config.model.tree, classes=nodes, seen=settings.seen
         )
-        print(hierarchy.format_numbers(result["tree"]))
+        if annotated:
+            print(hierarchy.format_numbers(result["tree"]))
     if errors:
         print(format_errors(result["errors"]))
     with ignore_full_disk() if lenient else nullcontext():
-        ids = _category_ids(source, classes)
-        _write(workdir, name, result, ground_truth, detections, classes, ids, errors=errors)
+        _write(workdir, name, result, ground_truth, detections, source, classes, errors=errors)
         for kind, batch in drawn.items():
             picture = draw_batch(batch, config.model.shown)
             save_image(workdir / "plots" / f"{name}_batch0_{kind}.jpg", picture)
@@ -247,7 +261,7 @@ def evaluate_source(
     return result
 
 
-def _write(workdir, name, result, ground_truth, detections, classes, category_ids, *, errors):
+def _write(workdir, name, result, ground_truth, detections, source, classes, *, errors):
     folder = workdir / "eval"
     if errors:
         plot_errors({name: result["errors"]}, workdir / "plots" / f"{name}_errors.png")
@@ -256,7 +270,9 @@ def _write(workdir, name, result, ground_truth, detections, classes, category_id
         folder / f"{name}_matches.npz", [g.image_id for g in ground_truth], classes, *both
     )
     write_result(folder / f"{name}.json", result)
-    write_coco_results(folder / f"{name}_coco.json", detections, category_ids)
+    original_ids = getattr(source, "original_ids", {})
+    category_ids = _category_ids(source, classes)
+    write_coco_results(folder / f"{name}_coco.json", detections, category_ids, original_ids)
     write_voc_results(folder / f"{name}_voc", detections, classes)
 
 
@@ -283,10 +299,10 @@ def _detect_all(programs, variables, source, config, mesh):
     """Detect in every image.
 
     Returns:
-        (ground truth, detections, detections by the descent of the tree, ms per image of each
-        stage, the first batch for `draw_batch`).
+        (ground truth, detections, detections by the descent of the tree, names of unreadable
+        pictures, ms per image of each stage, the first batch for `draw_batch`).
     """
-    ground_truth, detections, descended, drawn = [], [], [], {}
+    ground_truth, detections, descended, unreadable, drawn = [], [], [], [], {}
     times = {"input": 0.0, "network": 0.0, "nms": 0.0}
     thresholds = config.eval.score_threshold, config.eval.iou_threshold
     with (
@@ -303,14 +319,22 @@ def _detect_all(programs, variables, source, config, mesh):
                 below = fetch(output.detections, mesh)
             drawn = drawn or _drawn(batch, _own(detected, batch), source)
             for i in np.flatnonzero(rows["image_id"] >= 0):
+                bar.update()
+                if not rows["size"][i].any():
+                    missed, picture = unreadable_ground_truth(source, int(rows["image_id"][i]))
+                    ground_truth.append(missed)
+                    detections.append(no_detections(missed.image_id))
+                    descended.append(detections[-1])
+                    unreadable.append(picture)
+                    continue
                 record = _record(source, rows["image_id"][i], rows["size"][i])
                 ground_truth.append(ground_truth_from_record(record, rows["size"][i]))
                 detections.append(_detections(record.image_id, rows, detected, i, config))
                 if programs.descend:
                     descended.append(_detections(record.image_id, rows, below, i, config))
-                bar.update()
     speed = {name: 1000 * seconds / max(len(ground_truth), 1) for name, seconds in times.items()}
-    return ground_truth, detections, descended or detections, speed, drawn
+    descended = descended if programs.descend else detections
+    return ground_truth, detections, descended, unreadable, speed, drawn
 
 
 def _timed(times: dict, name: str, function, *args):
@@ -360,7 +384,7 @@ def _record(source: Source, image_id, size) -> Record:
 
 def _padded_boxes(source, size, image_id, affine, picture):
     """Return (boxes, labels, mask) of an image in its network input, padded to DRAWN_BOXES."""
-    if image_id < 0:
+    if image_id < 0 or not any(picture):
         return pad_boxes(np.zeros((0, 4)), np.zeros(0), DRAWN_BOXES)
     record = _record(source, image_id, picture)
     boxes = boxes_to_input(record.boxes, Affine(*affine), picture, size)

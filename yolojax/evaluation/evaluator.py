@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from yolojax.data.records import BadRecord, Source, name_of
 from yolojax.evaluation import coco
 from yolojax.evaluation.average_precision import (
     VOC07_LEVELS,
@@ -58,6 +59,22 @@ class GroundTruth(NamedTuple):
         return self.difficult | self.crowd
 
 
+def unreadable_ground_truth(source: Source, index: int) -> tuple[GroundTruth, str]:
+    """Return the ground truth of a picture that cannot be read, and what messages call it.
+
+    Its boxes are in pixels of the size that the annotation states, or else of 1000 x 1000. They are
+    matched with no detection, so that the size does not matter. If the annotation is bad too, there
+    are no boxes.
+    """
+    try:
+        record = source[index]
+    except BadRecord:
+        name, no = f"record {index}", np.zeros(0)
+        return GroundTruth(name, 1, 1, no.reshape(0, 4), *[no.astype(t) for t in "i??d"]), name
+    width, height = record.size or (1000, 1000)
+    return ground_truth_from_record(record, (height, width)), str(name_of(record))
+
+
 class ImageDetections(NamedTuple):
     """The detections in one image, in the pixels of GroundTruth, in any order."""
 
@@ -65,6 +82,11 @@ class ImageDetections(NamedTuple):
     boxes_pixels: np.ndarray  # float [k, 4], xyxy
     scores: np.ndarray  # float [k]
     labels: np.ndarray  # int [k]
+
+
+def no_detections(image_id: str) -> ImageDetections:
+    """Return the entry of an image without detections."""
+    return ImageDetections(image_id, np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
 
 
 def ground_truth_from_record(record, size) -> GroundTruth:
@@ -190,8 +212,7 @@ def _in_order_of(ground_truth, detections) -> list[ImageDetections]:
             f"detections must be of images in ground_truth, got {min(unknown, key=str)!r} "
             f"({len(unknown)} unknown); evaluate both on the same source."
         )
-    nothing = np.zeros((0, 4)), np.zeros(0), np.zeros(0, int)
-    return [of.get(image_id, ImageDetections(image_id, *nothing)) for image_id in ids]
+    return [of.get(image_id, no_detections(image_id)) for image_id in ids]
 
 
 def _check_arrays(items, num_classes: int):

@@ -172,8 +172,8 @@ def accuracy_by_depth(
     """Compute how often the path to the predicted node is correct at depth 0 (the roots), 1, ....
 
     Args:
-        predicted: int [n], the predicted node of each image.
-        labels: int [n], the true node.
+        predicted: int [n], the predicted node of each image, -1 if there is none.
+        labels: int [n], the true node, -1 if it is unknown; such images are not counted.
         parents: of each node, -1 for a root.
 
     Returns:
@@ -181,6 +181,7 @@ def accuracy_by_depth(
         that depth; `top1` is the share of these in which the predicted path has the same node.
     """
     path = paths(make_tree(parents))
+    path = np.vstack([path, np.full_like(path[:1], -1)])  # the last row is that of -1
     defined = path[labels] >= 0
     correct = defined & (path[labels] == path[predicted])
     return [

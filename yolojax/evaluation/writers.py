@@ -10,6 +10,7 @@ from yolojax.evaluation.average_precision import Matches
 from yolojax.files import open_atomic, safe_name, to_json, write_text
 from yolojax.text_table import text_table
 
+LISTED = 3  # pictures and records in a message
 COLUMNS = {  # heading of format_table -> key of per_class
     "images": "images",
     "objects": "objects",
@@ -41,6 +42,32 @@ def format_table(result: dict) -> str:
     table = text_table(["class", *COLUMNS], rows)
     notes = [f"  {key}: {text}" for key, text in result["protocol"].items()]
     return "\n".join([table, "", headline(result), "protocol", *notes])
+
+
+def format_unannotated(result: dict) -> str:
+    """Format what an evaluation without ground truth has found."""
+    return (
+        f"{result['source']}: {result['detections']} detections in {result['images']} images are "
+        "written; the source has no annotations, so there are no numbers"
+    )
+
+
+def format_left_out(result: dict) -> str:
+    """Format how many pictures could not be read and how many records are left out; "" if none."""
+    unreadable, skipped = result["unreadable"], result["skipped"]
+    lines = []
+    if unreadable:
+        lines.append(
+            f"  cannot be read, and count as missed or wrong: {len(unreadable)} of "
+            f"{result['images']} pictures ({_first(unreadable)})"
+        )
+    if skipped:
+        lines.append(f"  left out, with unusable annotations: {len(skipped)} ({_first(skipped)})")
+    return "\n".join(lines)
+
+
+def _first(items: list[str]) -> str:
+    return ", ".join(items[:LISTED]) + (", ..." if len(items) > LISTED else "")
 
 
 def _cell(value) -> str:

@@ -106,7 +106,7 @@ def _add_output(graph, value, name, shape, dtype=np.float32):
 def _limits(settings):
     """Return the arguments of add_nms from config.eval."""
     names = ("score_threshold", "iou_threshold", "top_k", "max_detections", "class_agnostic")
-    limits = {name: getattr(settings, name) for name in names}
+    limits = {name: getattr(settings, name) for name in names} | {"top_k": settings.limits["top_k"]}
     for name in ("score_threshold", "iou_threshold"):
         if not 0 <= limits[name] <= 1:
             raise ValueError(f"config.eval.{name} must be from 0 to 1; got {limits[name]}.")

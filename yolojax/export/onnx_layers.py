@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from yolojax.export.onnx_activations import activate
 from yolojax.export.onnx_graph import Graph, ints
 from yolojax.models.functional import fold_batch_norm
 from yolojax.models.layers import (
@@ -21,13 +22,6 @@ from yolojax.models.layers import (
     Table,
 )
 from yolojax.models.network import Network
-
-ACTIVATIONS = {  # ramp takes three nodes
-    "leaky": ("LeakyRelu", {"alpha": 0.1}),
-    "linear": ("Identity", {}),
-    "relu": ("Relu", {}),
-    "logistic": ("Sigmoid", {}),
-}
 
 
 def layer_names(table: Table) -> list[str]:
@@ -71,7 +65,7 @@ def _conv(graph, layer, x, output, *, variables, epsilon, **rest):
     kernel = _named(graph, layer, "kernel", kernel.transpose(3, 2, 0, 1))
     bias = _named(graph, layer, "bias", bias)
     window = {"strides": [layer.stride] * 2, "pads": [layer.zeros] * 4, "group": layer.groups}
-    _activate(graph, graph.node("Conv", x, kernel, bias, **window), layer.activation, output)
+    activate(graph, graph.node("Conv", x, kernel, bias, **window), layer.activation, output)
 
 
 def _local(graph, layer, x, output, *, shape, variables, epsilon, **rest):
@@ -83,7 +77,7 @@ def _local(graph, layer, x, output, *, shape, variables, epsilon, **rest):
     x = graph.node("Add", x, _named(graph, layer, "bias", bias.reshape(-1, 1, filters)))
     x = graph.node("Transpose", x, perm=[1, 2, 0])
     x = graph.node("Reshape", x, ints(0, filters, height, width))
-    _activate(graph, x, layer.activation, output)
+    activate(graph, x, layer.activation, output)
 
 
 def _patches(graph, layer, x, channels):
@@ -98,7 +92,7 @@ def _connected(graph, layer, x, output, *, variables, epsilon, **rest):
     kernel, bias = fold(layer.name, variables, epsilon)
     kernel, bias = _named(graph, layer, "kernel", kernel), _named(graph, layer, "bias", bias)
     x = graph.node("Gemm", graph.node("Flatten", x), kernel, bias)
-    _activate(graph, x, layer.activation, output)
+    activate(graph, x, layer.activation, output)
 
 
 def _max_pool(graph, layer, x, output, **rest):
@@ -128,7 +122,7 @@ def _shortcut(graph, layer, x, output, *, shape, shapes, outputs, **rest):
     other, other_shape = outputs[source], shapes[source + 1]
     if other_shape != shape:
         other = _matched(graph, other, other_shape[1:], shape[1:])
-    _activate(graph, graph.node("Add", x, other), layer.activation, output)
+    activate(graph, graph.node("Add", x, other), layer.activation, output)
 
 
 def _matched(graph, other, other_shape, shape):
@@ -180,14 +174,6 @@ LAYERS = {
     Dropout: _dropout,
     Crop: _crop,
 }
-
-
-def _activate(graph, x, activation, output):
-    if activation == "ramp":
-        tenth = graph.node("Mul", x, np.float32(0.1))
-        return graph.node("Add", graph.node("Relu", x), tenth, output=output)
-    op, attributes = ACTIVATIONS[activation]
-    return graph.node(op, x, output=output, **attributes)
 
 
 def _named(graph, layer, leaf, values):

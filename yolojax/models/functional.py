@@ -18,12 +18,44 @@ def leaky(x):
     return jnp.where(x > 0, x, 0.1 * x)  # maximum(x, 0.1 x) got wrong gradients from XLA on CPU
 
 
+def stair(x):
+    """Steps of 1 with a slope up to every second: x - n + floor(x / 2) at odd n = floor(x)."""
+    n, half = jnp.floor(x), jnp.floor(x / 2)
+    return half + (x - n) * (n - 2 * half)
+
+
+def bent(low: float, high: float, slope: float, outside: float, at_low: float):
+    """Return the function with `slope` in low..high, `outside` around it and `at_low` at low."""
+
+    def function(x):
+        inside = jnp.clip(x, low, high)
+        return at_low + slope * (inside - low) + outside * (x - inside)
+
+    return function
+
+
+# Of activations.h and activations.c in Darknet; those of the second group in AlexeyAB/darknet only.
 ACTIVATIONS = {
     "leaky": leaky,
     "linear": lambda x: x,
     "relu": jax.nn.relu,
     "logistic": jax.nn.sigmoid,
     "ramp": lambda x: jax.nn.relu(x) + 0.1 * x,  # the first YOLO networks of 2015
+    "elu": jax.nn.elu,
+    "hardtan": bent(-1, 1, 1, 0, -1),
+    "lhtan": bent(0, 1, 1, 0.001, 0),
+    "loggy": lambda x: 2 * jax.nn.sigmoid(x) - 1,
+    "plse": bent(-4, 4, 0.125, 0.01, 0),
+    "relie": lambda x: jnp.where(x > 0, x, 0.01 * x),
+    "selu": lambda x: 1.0507 * jnp.where(x > 0, x, 1.6732 * jnp.expm1(jnp.minimum(x, 0))),
+    "stair": stair,
+    "tanh": jnp.tanh,
+    "gelu": lambda x: 0.5 * x * (1 + jnp.tanh(0.797885 * x + 0.035677 * x**3)),
+    "hard_mish": lambda x: jnp.where(x > 0, x, jnp.square(jnp.clip(x, -2, 0) + 1) / 2 - 0.5),
+    "mish": lambda x: x * jnp.tanh(jax.nn.softplus(x)),
+    "relu6": jax.nn.relu6,
+    "revleaky": leaky,
+    "swish": jax.nn.silu,
 }
 
 # 1 / the root of a running variance, kept finite as Darknet's GPU and CPU programs do.

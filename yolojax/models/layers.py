@@ -25,7 +25,11 @@ MAX_OUTPUTS = 2**24  # of a connected layer
 MAX_CROP = 8192  # pixels
 MAX_ROUTED = 64  # layers that one route joins
 MAX_INDEX = 1000  # of a layer, either way
-ACTIVATIONS = ("leaky", "linear", "relu", "logistic", "ramp")  # functional.ACTIVATIONS
+MONOTONIC = (
+    "leaky", "linear", "relu", "logistic", "ramp", "elu", "hardtan", "lhtan", "loggy", "plse",
+    "relie", "relu6", "revleaky", "selu", "stair", "tanh",
+)  # fmt: skip
+ACTIVATIONS = (*MONOTONIC, "gelu", "hard_mish", "mish", "swish")  # functional.ACTIVATIONS
 STATISTICS = ("mean", "var")  # running statistics, in the collection "batch_stats"
 NORM = ("scale", *STATISTICS)
 

@@ -22,6 +22,7 @@ from yolojax.models.layers import (
     Shortcut,
     Table,
     downsampling,
+    output_shapes,
 )
 from yolojax.models.modules import ConnectedLayer, ConvLayer, LocalLayer
 from yolojax.ops.images import to_float
@@ -52,6 +53,8 @@ class Network(nn.Module):
         epsilon: a key of functional.ROOTS, how inference normalises.
         precision: of float32 products, as for jax.default_matmul_precision; None: the current one.
         fast_forms: "auto", or "off" for the plain layers only; see fast/forms.py.
+        any_size: take image sizes whose maps the pools round up, as Darknet does. Without, an image
+            must be a whole number of cells of the coarsest map.
         strips: above 1 in training on TPUs with few images at a time; see fast/strips.py.
         mesh: the devices over which the batch is split, with `strips`.
     """
@@ -61,6 +64,7 @@ class Network(nn.Module):
     epsilon: str = "gpu"
     precision: str | None = None
     fast_forms: str = "auto"
+    any_size: bool = False
     strips: int = 1
     mesh: Mesh | None = None
 
@@ -76,10 +80,10 @@ class Network(nn.Module):
             all_outputs: return the list of the outputs of all layers.
 
         Raises:
-            ValueError: h or w is not a multiple of what `table` needs.
+            ValueError: the layers do not fit h and w; see `check_image_size`.
         """
         size = images.shape[1:3]
-        check_image_size(size, self.table)
+        check_image_size(size, self.table, any_size=self.any_size)
         as_bytes = images.dtype == jnp.uint8 and isinstance(self.table[0], Conv)
         x, outputs = images if as_bytes else to_float(images).astype(self.dtype), []
         forms = choose_forms(
@@ -110,21 +114,36 @@ class Network(nn.Module):
         return module(x, train=train)
 
 
-def check_image_size(size: tuple[int, int], table: Table) -> None:
-    """Raise ValueError unless both of `size` (height, width) are multiples of what `table` needs.
+def check_image_size(size: tuple[int, int], table: Table, *, any_size: bool = False) -> None:
+    """Raise ValueError unless the layers of `table` fit images of `size` (height, width).
 
-    That is its downsampling where the output is a map, whose cells must tile the image. A global
-    mean and a connected layer take any number of cells.
+    Without `any_size`, both must be multiples of `image_multiple`.
     """
-    is_map = not any(isinstance(layer, AvgPool | Connected) for layer in table)
-    multiple = downsampling(table) if is_map else 1
+    multiple, size = image_multiple(table), tuple(size)
+    if any_size:
+        try:
+            output_shapes(table, (*size, 3))
+        except ValueError as error:
+            problem = f"the layers do not fit images of height, width = {size}: {error}"
+            raise ValueError(f"{problem}; try multiples of {multiple}.") from error
+        return
     for name, pixels in zip(("height", "width"), size, strict=True):
         if pixels % multiple or pixels <= 0:
             low = max(pixels // multiple, 1) * multiple
             raise ValueError(
                 f"image {name} must be a multiple of {multiple}, got {pixels} (height, width = "
-                f"{tuple(size)}); try {low} or {low + multiple}."
+                f"{size}); try {low} or {low + multiple}."
             )
+
+
+def image_multiple(table: Table) -> int:
+    """Return the number of pixels whose multiples are image sizes without any rounding.
+
+    That is the downsampling where the output is a map. A global mean and a connected layer take any
+    number of cells.
+    """
+    is_map = not any(isinstance(layer, AvgPool | Connected) for layer in table)
+    return downsampling(table) if is_map else 1
 
 
 def variable_shapes(model: nn.Module, image_size: tuple[int, int]) -> dict:

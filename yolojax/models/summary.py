@@ -37,7 +37,7 @@ def layer_table(model: Network, image_size: tuple[int, int]) -> list[Row]:
     Raises:
         ValueError: `image_size` does not suit the network.
     """
-    check_image_size(image_size, model.table)
+    check_image_size(image_size, model.table, any_size=model.any_size)
     image = (*image_size, 3)
     shapes = output_shapes(model.table, image)
     rows = []

@@ -89,10 +89,18 @@ def _checked(shapes, k):
     if not (shapes > 0).all():
         bad = shapes[~(shapes > 0).all(axis=1)][0]
         raise ValueError(f"shapes must be positive (w, h); got {tuple(bad)}.")
-    distinct = len(np.unique(shapes, axis=0))
+    distinct = count_shapes(shapes)
     if not 1 <= k <= distinct:
-        raise ValueError(f"k must be 1 to {distinct}, the number of distinct shapes; got {k}.")
+        fewer = ": there are fewer shapes than anchors" if k > distinct else ""
+        raise ValueError(
+            f"k must be 1 to {distinct}, the number of distinct shapes; got {k}{fewer}."
+        )
     return shapes
+
+
+def count_shapes(shapes) -> int:
+    """Count the distinct `shapes` [n, 2]; those that differ by less than 0.1 % are mostly one."""
+    return len(np.unique(np.log(shapes).round(3), axis=0))
 
 
 def _spread(shapes, k, key):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from yolojax.config import Config
-from yolojax.data.classification import cropper
+from yolojax.data.classification import viewer
 from yolojax.data.transforms import blank
 from yolojax.evaluation.classification import make_programs
 from yolojax.loading import on_device
@@ -65,8 +65,8 @@ class Classification:
 class Classifier:
     """A task with its variables; compiles one program for its image and batch size.
 
-    The input is the centre crop of the image after its shorter side is resized to fit, as in
-    evaluation.
+    The input is the letterboxed image, as in `darknet classifier predict`, or with
+    config.data.classifier_view "centre_crop" its middle, as in evaluation.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Classifier:
     ):
         self.config, self.batch_size = config, batch_size
         self.source = source or {}  # what was loaded, see loading.Loaded
-        self._crop = cropper(config.data.resize)
+        self._fit = viewer(config.data.classifier_view or "letterbox", config.data.resize)
         self._variables = on_device(variables, jax.local_devices()[0])
         self._programs = make_programs(task, config.eval)
 
@@ -118,7 +118,7 @@ class Classifier:
     def _start(self, batch):
         inputs = blank(self.config.data.resize, (self.batch_size, *self.image_size, 3))
         for i, (_, image) in enumerate(batch):
-            inputs[i] = self._crop(image, self.image_size)
+            inputs[i] = self._fit(image, self.image_size)
         return batch, self._programs.top(self._variables, inputs)
 
     def _results(self, batch, output):

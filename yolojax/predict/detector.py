@@ -137,13 +137,7 @@ class Detector:
         """Rebuild the program for up to `count` detections unless it has as many."""
         if count <= self._max_detections:
             return
-        own = self.config.eval
-        settings = replace(
-            own,
-            max_detections=count,
-            top_k=max(count, own.top_k),
-            max_tree_boxes=max(count, own.max_tree_boxes),
-        )
+        settings = replace(self.config.eval, max_detections=count)
         detect = make_programs(self._task, settings).detect
         self._programs, self._max_detections = self._programs._replace(detect=detect), count
 

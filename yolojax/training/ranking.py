@@ -11,7 +11,7 @@ from yolojax.config import Config, flatten, to_dict
 from yolojax.files import is_number, to_json
 
 UNSCORED = -1.0  # metric of a checkpoint saved between two evaluations: never the best
-DATA_FIELDS = ("val", "map", "val_map", "image_size", "letterbox", "resize")
+DATA_FIELDS = ("val", "map", "val_map", "image_size", "letterbox", "resize", "classifier_view")
 NOT_IN_NUMBER = ("every_images", "batch_size", "bootstrap", "seen", "seen_map")  # of config.eval
 
 

@@ -126,11 +126,22 @@ def test_sizes_that_annotations_state_are_compared_with_the_pictures():
     (message,) = report["errors"]["sizes that do not match"]
     assert message.startswith("t: the picture has 48x32 pixels, but its annotation states 96x64")
     assert [*report["errors"]] == ["sizes that do not match"]
-    text = "t: its boxes are of the picture before EXIF turns it; turned too."
+    text = "t: EXIF orientation 6; its boxes are of the stored picture and are turned."
     assert report["warnings"] == {"boxes turned by EXIF": [text]}
     assert report["objects"] == 2
     width, height = (report["box_pixels"][side]["smallest"] for side in ("width", "height"))
     np.testing.assert_allclose((width, height), (16 / 48 * 416, 8 / 48 * 416), atol=0.2)
+
+
+@pytest.mark.parametrize(("orientation", "stated"), [(6, None), (3, (48, 32)), (3, None)])
+def test_boxes_of_pictures_whose_size_does_not_tell(orientation, stated):
+    box, size = (1, 1, 20, 20), (48, 32)
+    known = make_record("k", encoded("JPEG", 6), size, [box], [0], stated=size)
+    empty = make_record("e", encoded("JPEG", orientation), size, [], [])
+    unknown = make_record("u", encoded("JPEG", orientation), size, [box], [0], stated=stated)
+    warnings = report_on(known, empty, unknown)["warnings"]
+    (message,) = warnings["boxes of pictures that EXIF turns"]
+    assert message.startswith(f"u: EXIF orientation {orientation}, and no size that tells")
 
 
 def test_a_jpeg_that_is_cut_short():

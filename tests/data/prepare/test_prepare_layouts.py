@@ -16,7 +16,15 @@ from yolojax.data.records import BadRecord, load_image, load_record
 from yolojax.data.sources.load import load_source
 
 CLASSES = ("cat, black", "yes", "traffic light", "7", "été می‌شود")
-FILES = ("a b.jpg", "x/a b.png", "y/a-b.JPG", "ünï #1.webp", ".hidden.tif", "one.jpg.png")
+FILES = (
+    "a b.jpg",
+    "x/a b.png",
+    "y/a-b.JPG",
+    "ünï #1.webp",
+    ".hidden.tif",
+    "one.jpg.png",
+    "100%\t.png",
+)
 
 
 def encode(suffix, image):
@@ -46,7 +54,7 @@ def odd_source(folder):
         flags = {"difficult": [k == 0 for k in range(number)]}
         flags["crowd"] = [k == 2 for k in range(number)]
         boxes = boxes_of(number, number)
-        records.append(make_record(f"id{number}", path, (40, 30), boxes, labels, **flags))
+        records.append(make_record(f"{number}/{name}", path, (40, 30), boxes, labels, **flags))
     turned = folder / "turned.jpg"
     turned.write_bytes(encoded("JPEG", 6))
     box, size = stored_box(6), stored_size(6)
@@ -116,8 +124,23 @@ def test_names_are_safe_and_unique(first):
     names = [record.image.name for record in first["voc"].records]
     assert names == [
         *("a_b.jpg", "a_b_2.png", "a-b.jpg", "ünï__1.webp", "_hidden.tif"),
-        *("one_jpg.png", "turned.jpg", "___up.jpg", "_.png"),
+        *("one_jpg.png", "100_.png", "turned.jpg", "___up.jpg", "_.png"),
     ]
+
+
+def test_names_are_unique_in_their_folder(tmp_path):
+    source = RecordList("s", ("a",), [make_record("p", picture(0), (40, 30), [], [])])
+    splits = {"train": source, "val": source}
+    for to, places in (
+        ("voc", ("JPEGImages/p.png", "JPEGImages/p_2.png")),
+        ("coco", ("train/p.png", "val/p.png")),
+        ("yolo", ("images/train/p.png", "images/val/p.png")),
+    ):
+        prepare_dataset(splits, tmp_path / to, to=to)
+        found = sorted(
+            str(path.relative_to(tmp_path / to)) for path in tmp_path.glob(f"{to}/**/*.png")
+        )
+        assert found == [*places]
 
 
 def test_voc_counts_pixels_from_1_and_the_last_one_belongs_to_the_box(tmp_path):
@@ -147,8 +170,8 @@ def test_yolo_has_the_files_of_other_tools(first, tmp_path):
     assert labels == sorted(path.stem for path in (tmp_path / "out/images/train").iterdir())
     assert (tmp_path / "out/labels/train/a_b.txt").read_text() == ""
     assert written["val"].notes == [
-        "val: 5 difficult boxes are left out, as YOLO's lines cannot mark them.",
-        "val: 3 crowds are left out, as YOLO's lines cannot mark them.",
+        "val: 6 difficult boxes are left out, as YOLO's lines cannot mark them.",
+        "val: 4 crowds are left out, as YOLO's lines cannot mark them.",
         "val: 1 areas of masks are not written, as YOLO's lines have none.",
     ]
 
@@ -228,6 +251,14 @@ def test_a_bad_picture_leaves_nothing_or_is_left_out(first, tmp_path):
     written = prepare_dataset({"train": source}, tmp_path / "out", to="voc", on_bad_record="skip")
     assert written["train"].images == len(load_source(written["train"].source)) == 1
     assert "not a picture" in written["train"].skipped[0]
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_a_split_without_a_usable_picture_is_an_error(tmp_path, to):
+    source = RecordList("s", ("a",), [make_record("bad", b"x", (4, 4), [], [])])
+    with pytest.raises(ValueError, match="train: none of its pictures can be used: bad: not a"):
+        prepare_dataset({"train": source}, tmp_path / "out", to=to, on_bad_record="skip")
+    assert not any(tmp_path.iterdir())
 
 
 def test_only_what_was_prepared_is_overwritten(first, tmp_path):

@@ -292,7 +292,11 @@ def test_a_missing_picture_is_named(tmp_path):
         (with_ids(images=[1, float("nan")]), "id must be a number or text, got nan"),
         (with_ids(images=[1, []]), r"id must be a number or text, got \[\]"),
         (with_ids(images=[1, True]), "id must be a number or text, got True"),
-        (with_ids(images=[5, 6]), "none of the 2 annotations has an image_id .* first has 9"),
+        (
+            with_ids(images=[5, 6]),
+            "none of the 2 annotations has a known image_id; the first has 9",
+        ),
+        (with_ids(categories=[1, 3]), "none of the 2 .* a known category_id; the first has 90"),
         (with_ids(categories=[1, 1]), "categories: id 1 is there twice, for 'toothbrush' and for"),
         (with_ids(categories=[1, "1"]), "categories: id '1' is there twice"),
         (with_ids(categories=[1, [2]]), r"categories\[1\], 'bicycle': id must be a whole number"),

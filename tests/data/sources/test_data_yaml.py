@@ -100,7 +100,7 @@ def test_a_boolean_is_never_a_name(read, word):
         (b"names: [k\xe4se]\n", "data.yaml:1: must be a text file in UTF-8"),
         (b"names: [a]\n\0", "data.yaml:2: .*NUL"),
         (b"\xff\xfen\0a", "data.yaml:1: must be a text file"),
-        ("#" + 300_000 * "x", "longer than 300,000 bytes"),
+        ("#" + 600_000 * "x", "longer than 600,000 bytes"),
     ],
 )
 def test_a_defect_is_named_with_file_and_key(read, text, message):

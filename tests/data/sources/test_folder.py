@@ -8,7 +8,7 @@ from yolojax.data.sources.load import load_source
 
 def picture(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((4, 6, 3), 9, np.uint8))
+    path.write_bytes(cv2.imencode(path.suffix, np.full((4, 6, 3), 9, np.uint8))[1].tobytes())
 
 
 def test_the_folder_of_a_picture_is_its_class(tmp_path):
@@ -62,6 +62,34 @@ def test_a_repeated_class_is_refused(tmp_path):
     picture(tmp_path / "a_1.png")
     with pytest.raises(ValueError, match=r"repeated: \['a'\]"):
         load_source(f"folder:{tmp_path}", classes=("a", "b", "a"))
+
+
+def test_linked_classes_and_hidden_files(tmp_path):
+    picture(tmp_path / "disk" / "a.png")
+    picture(tmp_path / "set" / "dog" / "b.png")
+    for hidden in ("._b.png", ".ipynb_checkpoints/b-checkpoint.png"):
+        picture(tmp_path / "set" / "dog" / hidden)
+    (tmp_path / "set" / "cat").symlink_to(tmp_path / "disk")
+    (tmp_path / "set" / "dog" / "loop").symlink_to(tmp_path / "set")
+    source = load_source(f"folder:{tmp_path / 'set'}")
+    assert source.classes == ("cat", "dog")
+    assert [(r.image_id, r.label) for r in source] == [("cat/a", 0), ("dog/b", 1)]
+
+
+def test_ids_are_unique_text(tmp_path):
+    for name in ("cat/a.png", "cat/a.jpg", "cat/\udcb0.png"):
+        picture(tmp_path / name)
+    ids = [r.image_id for r in load_source(f"folder:{tmp_path}")]
+    assert ids == ["cat/a", "cat/a#2", "cat/\\udcb0"]
+
+
+def test_a_class_that_is_no_line_of_text_is_a_bad_record(tmp_path):
+    for name in ("cat/a.png", "\udcb0/b.png", "a\nb/c.png"):
+        picture(tmp_path / name)
+    source = load_source(f"folder:{tmp_path}", on_bad_record="skip")
+    assert source.classes == ("cat",)
+    assert all("is not one line of text" in message.encode().decode() for message in source.skipped)
+    assert len(source.skipped) == 2
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ def write_darknet(root, name, label="0 .5 .5 .5 .5\n", names="[cat, dog]"):
         ("tfds:voc/2007:train+validation+tfds:voc/2012:train", 2),
         ("voc:a+b:train+shapes:", 2),
         ("coco:a.json:images+darknet:a.yaml", 2),
+        ("voc:a:train + voc:b:train", 2),
     ],
 )
 def test_a_plus_joins_only_before_a_scheme(spec, parts):
@@ -49,10 +50,18 @@ def test_shapes_are_a_source():
         ("bccd", "SOURCE must be one of voc:"),
         ("voc:", r"SOURCE must be voc:ROOT\[:SPLIT\], got 'voc:'"),
         ("shapes:test", "there are: train, val"),
+        ("coco:a.json", r"SOURCE must be coco:JSON:IMAGE_DIR, got 'coco:a.json'"),
+        ("coco:a.json:", r"SOURCE must be coco:JSON:IMAGE_DIR, got 'coco:a.json:'"),
+        ("coco:a\0.json:b", "text without NUL"),
+        ("coco:C:\\d\\a.json:C:\\d\\images", r"C:\\d\\images: no such folder"),
+        ("voc:D:\\data\\VOC2007:train", r"D:\\data\\VOC2007: no such folder"),
+        ("voc:..:..", r"\.\.:\.\.: no such folder"),
+        ("voc:~nobody_of_this_name/x", "~nobody_of_this_name/x: no such folder"),
+        ("folder:" + "a" * 5000, "not a folder"),
     ],
 )
 def test_a_wrong_string_is_explained(spec, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
         load_source(spec)
 
 
@@ -80,6 +89,23 @@ def write_coco(root, name, *ids, annotated=True):
     content = {"images": images, "categories": [{"id": 1, "name": "cat"}]}
     (root / name).write_text(json.dumps(content | ({"annotations": []} if annotated else {})))
     return f"coco:{root / name}:{root}"
+
+
+@pytest.mark.parametrize("folder", ["d:1", "my set: v2", "C:", "a.json:b"])
+def test_paths_may_have_colons_and_blanks(tmp_path, folder):
+    (tmp_path / folder).mkdir()
+    root = tmp_path / folder
+    write_coco(root, "ann.json", 1)
+    assert load_source(f"coco:{folder}/ann.json:{folder}", dir=str(tmp_path))[0].image.is_file()
+    assert load_source(f"coco:{root}/ann.json:{root}")[0].image == root / "a.png"
+
+
+def test_a_path_that_ends_like_a_split_is_a_path(tmp_path):
+    for name in ("set:v2/cat", "other/v2/dog"):
+        (tmp_path / name).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / name / "a.png"), np.zeros((10, 20, 3), np.uint8))
+    assert load_source(f"folder:{tmp_path}/set:v2").classes == ("cat",)
+    assert load_source(f"folder:{tmp_path}/other:v2").classes == ("dog",)
 
 
 def test_joined_sources_keep_the_ids_of_their_files_if_they_differ(tmp_path):

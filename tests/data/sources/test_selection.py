@@ -89,7 +89,8 @@ def test_boxes_of_other_classes_are_left_out_and_pictures_stay(sources, scheme):
         [("car", (0, 0, 50, 25))],
         [],
     ]
-    assert source.notes == ["keep_classes: boxes of dog, bus are left out."]
+    left_out = "dog, bus" if scheme == "tfds" else "dog 3, bus 1"  # of records in memory
+    assert source.notes == [f"keep_classes: boxes left out: {left_out}."]
     assert not source.skipped
 
 
@@ -151,6 +152,18 @@ def test_without_keep_classes_another_class_is_an_error(sources, scheme):
     assert len(source.skipped) == 1
 
 
+def test_a_list_of_names_may_lack_classes_that_are_left_out_or_renamed(tmp_path):
+    spec = write_all(tmp_path / "d")["voc"]
+    (tmp_path / "d" / "labels.txt").write_text("person\n")
+    with pytest.raises(BadRecord, match=r"class 'dog' is not one of the classes \(person\)"):
+        load_source(spec)
+    source = load_source(spec, keep_classes=("person",))
+    assert [record.labels.tolist() for record in source] == [[0], [], []]
+    rename = [(name, "person") for name in ("car", "bus", "dog")]
+    source = load_source(spec, rename=rename, classes=("person",))
+    assert [len(record.labels) for record in source] == [2, 3, 1]
+
+
 def test_joined_sources_are_selected_one_by_one(sources, tmp_path):
     other = tmp_path / "other.yaml"
     images = sources["darknet"].removeprefix("darknet:").replace("data.yaml", "images")
@@ -190,7 +203,7 @@ def test_a_config_selects_for_training_and_evaluation(sources, capsys):
     config = Config(model=ModelConfig(classes=("person",)), data=data)
     for spec in (data.train, data.val):
         assert [record.labels.tolist() for record in open_source(spec, config)] == [[0], [], []]
-    assert "keep_classes: boxes of car, dog, bus are left out." in capsys.readouterr().out
+    assert "keep_classes: boxes left out: car 1, dog 3, bus 1." in capsys.readouterr().out
 
 
 def test_check_data_takes_overrides(sources, capsys):

@@ -69,10 +69,18 @@ def test_a_box_one_pixel_out_is_clipped(tmp_path):
     [
         (voc_object(box=(1, 1, 22.5, 10)), r"a\.xml: object 1 \(cat\).*outside the image of 20x10"),
         (voc_object(box=(9, 1, 8, 10)), "has no area"),
-        (voc_object(box=("nan", 1, 8, 10)), "outside"),
+        (voc_object(box=("nan", 1, 8, 10)), "<xmin> must be a number, got 'nan'"),
+        (voc_object(box=("1_0", 1, 18, 10)), "<xmin> must be a number, got '1_0'"),
+        (voc_object(box=("9" * 9999, 1, 18, 10)), "<xmin> must be a number, got '999"),
         (voc_object(box=("left", 1, 8, 10)), "<xmin> must be a number, got 'left'"),
         (voc_object("kat"), "class 'kat'.*Did you mean 'cat'"),
-        ("<object><name>cat</name></object>", "<xmin> must be a number, got ''"),
+        ("<object><name>cat</name><bndbox/></object>", "<xmin> must be a number, got ''"),
+        ("<object><name>cat</name></object>", r"object 1 \(cat\) has no <bndbox>\. Fix"),
+        (
+            "<object><name>cat</name><robndbox><cx>9</cx></robndbox></object>",
+            r"a\.xml: object 1 \(cat\) has no <bndbox>, it has <robndbox>\.",
+        ),
+        (voc_object("c\nat"), r"object 1 \(c at\): class 'c\\nat' is not one of"),
     ],
 )
 def test_a_bad_object_is_named(tmp_path, broken, message):
@@ -125,19 +133,21 @@ def test_missing_folders_and_splits_are_named(tmp_path):
         load_voc(tmp_path / "VOC2007", "trian")
     with pytest.raises(FileNotFoundError, match=r"Did you mean .*VOC2007"):
         load_voc(tmp_path)
-    with pytest.raises(BadRecord, match=r"gone\.xml: cannot be read"):
+    with pytest.raises(BadRecord, match=r"train\.txt:2: there is no annotation 'gone\.xml'"):
         load_voc(tmp_path / "VOC2007", "train")
     with pytest.raises(ValueError, match="lists no pictures"):
         load_voc(tmp_path / "VOC2007", "empty")
 
 
 def test_the_picture_may_have_another_stem_or_be_missing(tmp_path):
-    files = {"a": annotation(), "other": annotation(filename="C:\\somewhere\\A.PNG")}
-    write(tmp_path, files)
+    write(tmp_path, {"a": annotation(), "other": annotation(filename="C:\\somewhere\\A.PNG")})
     (tmp_path / "JPEGImages" / "other.png").unlink()
-    assert load_voc(tmp_path)[1].image.name == "a.png"
+    with pytest.raises(BadRecord, match=r"other\.xml: .* is the picture of another annotation"):
+        load_voc(tmp_path)
+    (tmp_path / "Annotations" / "a.xml").unlink()
+    assert load_voc(tmp_path)[0].image.name == "a.png"
     (tmp_path / "JPEGImages" / "a.png").unlink()
-    with pytest.raises(BadRecord, match=r"neither a\.jpg nor <filename> 'a\.png'"):
+    with pytest.raises(BadRecord, match=r"neither other\.jpg nor <filename> '.*A\.PNG' is in"):
         load_voc(tmp_path)
 
 
@@ -148,6 +158,124 @@ def test_the_size_comes_from_the_picture_if_the_annotation_has_none(tmp_path):
     (tmp_path / "JPEGImages" / "a.png").write_bytes(b"no picture")
     with pytest.raises(BadRecord, match="not a picture"):
         load_voc(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("size", "stated"),
+    [((20, 10), (20, 10)), ((" 20 ", "10.0"), (20, 10)), ((0, 10), None), (("", ""), None)],
+)
+def test_a_stated_size_is_kept(tmp_path, size, stated):
+    text = annotation(voc_object(box=(1, 1, 10, 10)), size=size)
+    record = load_voc(write(tmp_path, {"a": text}))[0]
+    assert record.size == stated
+    np.testing.assert_allclose(record.boxes, [[0, 0, 0.5, 1]])
+
+
+@pytest.mark.parametrize("width", ["wide", "-20", "20.5", "1e9", "9" * 9999, "²"])
+def test_a_stated_size_that_is_none_is_refused(tmp_path, width):
+    text = annotation(size=(width, 10))
+    with pytest.raises(BadRecord, match=r"a\.xml: <size>: width must be a number of pixels, got"):
+        load_voc(write(tmp_path, {"a": text}))
+
+
+def test_numbers_may_have_blanks_and_exponents(tmp_path):
+    text = voc_object(box=(" 11 ", "1.0", "\n2e1", "+5."), extra="<difficult> 1\n</difficult>")
+    record = one(tmp_path, text, voc_object(extra="<difficult>True</difficult>"), voc_object())
+    np.testing.assert_allclose(record.boxes[0], [0.5, 0.0, 1.0, 0.5])
+    assert record.difficult.tolist() == [True, True, False]
+
+
+def encoded(declared, encoding, name="猫狗", folder="图片"):
+    """The bytes of an annotation with one object, of 10 x 5 pixels."""
+    head = f'<?xml version="1.0" encoding="{declared}"?>\n' if declared else ""
+    body = annotation(voc_object(name, box=(11, 1, 20, 5)))
+    body = body.replace("<annotation>", f"<annotation><folder>{folder}</folder>")
+    return (head + body).encode(encoding)
+
+
+@pytest.mark.parametrize(
+    ("declared", "encoding", "name"),
+    [
+        ("gb2312", "gb2312", "猫狗"),
+        ("GB2312", "gbk", "貓狗"),  # not in GB 2312 itself
+        ("gbk", "gbk", "猫狗"),
+        ("GB18030", "gb18030", "猫狗"),
+        ("big5", "big5", "貓狗"),
+        ("Shift_JIS", "shift_jis", "猫"),
+        ("utf8", "utf-8", "猫狗"),
+        ("UTF_8", "utf-8", "猫狗"),
+        ("", "utf-8", "猫狗"),
+        ("utf-8", "utf-8-sig", "猫狗"),
+        ("gb2312", "utf-8-sig", "猫狗"),  # the mark is right
+        ("utf-16", "utf-16", "猫狗"),
+        ("utf-16", "utf-16-le", "猫狗"),
+        ("utf-8", "utf-16-be", "猫狗"),
+        ("utf-16", "utf-8", "猫狗"),  # what .NET writes for a text
+        ("unicode", "utf-8", "猫狗"),
+        ("ANSI", "utf-8", "猫狗"),
+        ("ISO-8859-1", "latin-1", "café"),
+        ("windows-1252", "cp1252", "café €"),
+        ("us-ascii", "ascii", "cat"),
+    ],
+)
+def test_encodings(tmp_path, declared, encoding, name):
+    write(tmp_path, {"a": ""})
+    folder = "x" if name.isascii() or "é" in name else "图片" if encoding != "shift_jis" else "猫"
+    data = encoded(declared, encoding, name, folder if "big5" not in encoding else "x")
+    (tmp_path / "Annotations" / "a.xml").write_bytes(data)
+    source = load_voc(tmp_path)
+    assert name in source.classes
+    assert source[0].labels.tolist() == [source.classes.index(name)]
+    np.testing.assert_allclose(source[0].boxes, [[0.5, 0.0, 1.0, 0.5]])
+
+
+def test_only_the_used_text_of_an_ansi_file_must_be_decoded(tmp_path):
+    write(tmp_path, {"a": ""})
+    path = tmp_path / "Annotations" / "a.xml"
+    path.write_bytes(encoded("ANSI", "gbk", name="cat"))
+    assert load_voc(tmp_path)[0].labels.tolist() == [VOC_CLASSES.index("cat")]
+    path.write_bytes(encoded("ansi", "gbk"))
+    with pytest.raises(BadRecord, match=r"a\.xml: object 1 .* the name is not in UTF-8"):
+        load_voc(tmp_path, classes=("cat",))
+
+
+@pytest.mark.parametrize(
+    ("declared", "encoding", "message"),
+    [
+        ("utf-8", "gbk", r"a\.xml: is not in its encoding: 'utf-8' codec.*; save it in UTF-8"),
+        ("", "gbk", "is not in its encoding: 'utf-8'"),
+        ("ascii", "utf-8", "is not in its encoding: 'ascii'"),
+        ("klingon", "utf-8", r"a\.xml: encoding='klingon' is no known encoding"),
+        ("punycode", "ascii", "encoding='punycode' is no known encoding"),
+        ("hex", "ascii", "encoding='hex' is no known encoding"),
+        ("../x", "ascii", "not a usable XML file"),
+    ],
+)
+def test_a_wrong_encoding_is_named(tmp_path, declared, encoding, message):
+    write(tmp_path, {"a": ""})
+    data = encoded(declared, encoding, *(["cat", "x"] if encoding == "ascii" else []))
+    (tmp_path / "Annotations" / "a.xml").write_bytes(data)
+    with pytest.raises(BadRecord, match=message):
+        load_voc(tmp_path)
+
+
+def test_an_xml_of_another_kind_is_named(tmp_path):
+    cvat = '<annotations><version>1.1</version><image id="0" name="a.jpg"/></annotations>'
+    write(tmp_path, {"a": cvat, "b": "<html/>"})
+    skipped = load_voc(write(tmp_path, {"c": annotation()}), on_bad_record="skip").skipped
+    assert 'a.xml: is a "CVAT for images" XML' in skipped[0]
+    assert "b.xml: the outer element must be <annotation>, not <html>" in skipped[1]
+
+
+def test_deep_and_damaged_files_end_with_a_message(tmp_path):
+    write(tmp_path, {"a": "<annotation>" * 20_000, "b": annotation(voc_object()) + "\0"})
+    write(tmp_path, {"c": annotation() + "<x>" * 9})
+    files = sorted((tmp_path / "Annotations").iterdir())
+    (tmp_path / "Annotations" / "d.xml").symlink_to(tmp_path / "Annotations" / "d.xml")
+    write(tmp_path, {"e": annotation()})
+    source = load_voc(tmp_path, on_bad_record="skip")
+    assert len(source) == 1
+    assert len(source.skipped) == len(files) + 1
 
 
 def test_a_corrupt_picture_is_reported_when_it_is_loaded(tmp_path):
@@ -166,6 +294,13 @@ def test_classes_come_from_a_list_then_voc_then_the_names_found(tmp_path):
     (tmp_path / "classes.txt").write_text("dog\naxolotl\n\n")
     assert load_voc(tmp_path).classes == ("dog", "axolotl")
     assert load_voc(tmp_path, classes=("emu", "axolotl", "dog"))[0].labels.tolist() == [2]
+    (tmp_path / "classes.txt").unlink()
+    labelmap = (
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\naxolotl:1,2,3::\ndog:4,5,6::a,b\n"
+    )
+    (tmp_path / "labelmap.txt").write_text(labelmap)
+    (tmp_path / "._x.names").write_bytes(b"\0\1")
+    assert load_voc(tmp_path).classes == ("axolotl", "dog")
     (tmp_path / "classes.txt").write_text("dog\ndog\n")
     with pytest.raises(ValueError, match=r"repeated: \['dog'\]"):
         load_voc(tmp_path)

@@ -133,6 +133,22 @@ def test_paths_of_another_machine_are_found_by_their_end(here, line):
     assert "1 of 1 pictures are not where the list says" in notes[2]
 
 
+def test_a_place_that_fits_as_well_is_noted(here):
+    pictures(here, "set/train/a.jpg", "data/train/b.jpg")
+    put(here, **{"set/data.yaml": "train: data/train\n" + NAMES})
+    found, notes = load(Path("set/data.yaml"))
+    assert found == ["set/train/a.jpg"]
+    assert notes == [
+        "set/data.yaml: 'data/train' is taken for set/train; data/train is there as well."
+    ]
+
+
+def test_labels_that_predict_wrote_next_to_its_pictures_are_read(here):
+    put(here, **{"out/a.jpg": None, "out/a.txt": "1 0.250000 0.500000 0.100000 0.600000 0.7843\n"})
+    put(here, **{"out/data.yaml": "train: .\n" + NAMES})
+    assert load(Path("out/data.yaml"))[0] == ["out/a.jpg"]
+
+
 def test_the_longest_end_counts_and_ties_are_refused(here):
     pictures(here / "set", "images/a/1.jpg", "images/b/1.jpg", "new/images/b/1.jpg")
     pictures(here / "set", "one/2.jpg", "two/2.jpg", "images/one.jpg")
@@ -190,7 +206,9 @@ def test_lists_in_utf_16_are_read_and_other_encodings_named(here):
             load(Path("set/data.yaml"))
 
 
-@pytest.mark.parametrize("entry", ["a" * 300, "x/" * 3000, "loop", "pipe", "none", "/none/x", "~"])
+@pytest.mark.parametrize(
+    "entry", ["a" * 300, "x/" * 3000, "/" + "x/" * 3000, "loop", "pipe", "none", "/none/x", "~"]
+)
 def test_a_place_that_cannot_be_is_named(here, entry):
     (here / "loop").symlink_to(here / "loop")
     os.mkfifo(here / "pipe")

@@ -104,7 +104,7 @@ def test_before_pool_needs_a_pool_as_the_only_reader():
     assert before_pool((*pair, Conv(8), Route((-3,)))) == set()
     assert before_pool((*pair, Conv(8), Route((-1, 0)))) == set()
     assert before_pool((*pair, Conv(8), Route((1,)))) == {0}
-    other = (Conv(8, size=1), Conv(8, stride=2), Conv(8, padding=0))
+    other = (Conv(8, size=1), Conv(8, stride=2), Conv(8, padding=0), Conv(8, activation="mish"))
     assert not any(before_pool((conv, MaxPool())) for conv in other)
     assert not any(before_pool((Conv(8), pool)) for pool in (MaxPool(2, 1), MaxPool(3, 2)))
 

@@ -19,7 +19,15 @@ from yolojax.data.inspect.statistics import (
     summarize,
 )
 from yolojax.data.parsing import EDGE_PIXELS
-from yolojax.data.records import BadRecord, Record, Source, WrongSize, load_record, read_bytes
+from yolojax.data.records import (
+    BadRecord,
+    Record,
+    Source,
+    WrongSize,
+    header_of,
+    load_record,
+    read_bytes,
+)
 from yolojax.data.transforms import Size, affine_of, boxes_to_input, place_letterbox, place_squash
 from yolojax.ops.boxes import pairwise_iou
 from yolojax.progress import progress
@@ -37,6 +45,7 @@ WARNINGS = (
     "pictures without a label file",
     "pictures cut short",
     "boxes turned by EXIF",
+    "boxes of pictures that EXIF turns",
     *EQUAL,
     "duplicate boxes",
     "tiny boxes",
@@ -86,7 +95,7 @@ def check_source(
         other: a set that should have no picture of `source`, such as that of the evaluation.
 
     Returns:
-        (report, summary). The report is ready for JSON: source, errors and warnings {kind:
+        (report, summary). The report is ready for JSON: source, against, errors and warnings {kind:
         [message, ...]} with the kinds of ERRORS and WARNINGS, the numbers of
         `statistics.statistics`, limits {"yolov1", "yolov2"} (see `statistics.grid_limits`) and
         settings.
@@ -102,6 +111,7 @@ def check_source(
         findings[kind] += messages
     report = {
         "source": source.name,
+        "against": None if other is None else other.name,
         "notes": list(source.notes),
         "errors": {kind: findings[kind] for kind in ERRORS if kind in findings},
         "warnings": {kind: findings[kind] for kind in WARNINGS if findings.get(kind)},
@@ -155,9 +165,7 @@ def check_record(
     trained = ~(record.difficult | record.crowd)
     usable = _has_area(record.boxes)
     findings = [*_box_findings(record, source.classes, size, boxes_input)]
-    if record.size != stated.size and len(record.boxes):
-        text = f"{record.image_id}: its boxes are of the picture before EXIF turns it; turned too."
-        findings.append(("boxes turned by EXIF", text))
+    findings += _exif_findings(record, stated)
     if is_cut_short(data):
         text = f"{record.image_id}: the JPEG has no end; the missing part is grey."
         findings.append(("pictures cut short", text))
@@ -166,6 +174,25 @@ def check_record(
         findings.append(("more boxes than max_boxes", text))
     arrays = (x[usable] for x in (record.boxes, boxes_input, record.labels, trained))
     return Checked(size, *arrays, record.label, findings)
+
+
+def _exif_findings(record: Record, stated: Record) -> Iterator[Finding]:
+    """Say which picture the boxes of `record` are of; `stated` is the record before it was turned.
+
+    See `records.upright_record`.
+    """
+    header = header_of(record)
+    if header.orientation == 1 or not len(record.boxes):
+        return
+    place = f"{record.image_id}: EXIF orientation {header.orientation}"
+    if record.size != stated.size:
+        yield (
+            "boxes turned by EXIF",
+            f"{place}; its boxes are of the stored picture and are turned.",
+        )
+    elif stated.size is None or header.size == (header.width, header.height):
+        text = f"{place}, and no size that tells; its boxes are taken as of the upright picture."
+        yield "boxes of pictures that EXIF turns", text
 
 
 def _encoded(record: Record) -> bytes:

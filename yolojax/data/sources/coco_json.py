@@ -160,11 +160,12 @@ def _group(
             left_out["category_id"].append(annotation)
         else:
             of_image[position].append(annotation)
-    if annotations and len(left_out["image_id"]) == len(annotations):
-        raise ValueError(
-            f"{path}: none of the {len(annotations)} annotations has an image_id that is in "
-            f"'images'; the first has {short_repr(annotations[0].get('image_id'))}."
-        )
+    for key, items in left_out.items():
+        if len(items) == len(annotations):  # not a file in which some are wrong, but another format
+            raise ValueError(
+                f"{path}: none of the {len(items)} annotations has a known {key}; the first has "
+                f"{short_repr(items[0].get(key))}."
+            )
     return of_image, [_note(key, items) for key, items in left_out.items() if items]
 
 

@@ -25,7 +25,7 @@ from yolojax.data.parsing import (
 from yolojax.data.records import BadRecord, Record
 from yolojax.data.sources.data_yaml import SPLITS, keys_of_splits, read_data_yaml
 from yolojax.data.sources.label_files import find_label_file, label_file, read_label_line
-from yolojax.data.sources.written_paths import Listed, find_pictures, find_place
+from yolojax.data.sources.written_paths import Listed, find_pictures, find_place, prefix_of
 from yolojax.files import read_lines
 
 NO_LABEL_FILE = "pictures without a label file"  # the kind of the warnings
@@ -111,7 +111,10 @@ def _read_dot_data(path: Path, notes: list[str]) -> Description:
     names_file = find_place(values["names"], roots, path, notes)
     if not os.path.isfile(names_file):
         raise ValueError(f"{path}: names is the folder {names_file}; give a file of class names.")
-    names = read_names(names_file)
+    try:
+        names = read_names(names_file)
+    except ValueError as error:
+        raise ValueError(f"{prefix_of(names_file, path)}{error}") from error
     count = values.get("classes", str(len(names)))
     if count != str(len(names)):
         raise ValueError(f"{path}: classes is {count[:40]}, but there are {len(names)} names.")

@@ -26,7 +26,7 @@ from yolojax.data.parsing import check_names
 from yolojax.files import check_length, read_utf8
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-MAX_YAML = 300_000  # bytes; 10,000 names have fewer, and PyYAML reads 200 kB a second
+MAX_YAML = 600_000  # bytes; 20,000 names have fewer, and PyYAML takes a second for 200 kB
 MAX_DEPTH = 50  # levels of nesting
 TAG = "tag:yaml.org,2002:"
 KINDS = {

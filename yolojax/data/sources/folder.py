@@ -1,13 +1,25 @@
 """Pictures with one class each: a folder per class, or the class at the start of file names.
 
-ROOT/<class>/**/<picture>, or ROOT/<class>_<anything>.jpg as in samples of ImageNet.
+ROOT/<class>/**/<picture>, or ROOT/<class>_<anything>.jpg as in samples of ImageNet. Folders may be
+links, and loops of links end; names that start with a dot are left out. A class is one line of text
+in UTF-8.
 """
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from yolojax.data.parsing import RecordList, check_names, class_index, collect, make_record
+from yolojax.data.parsing import (
+    RecordList,
+    check_names,
+    class_index,
+    collect,
+    is_one_line,
+    make_record,
+    printable,
+    unique_ids,
+)
 from yolojax.data.records import BadRecord, Record
 from yolojax.files import PICTURE_SUFFIXES, pictures_below
 
@@ -32,7 +44,7 @@ def load_folder(
         BadRecord: a picture has no class, or one that is not in `classes`.
     """
     folder = root / split
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder}: not a folder; folder:ROOT[:SPLIT] reads ROOT/SPLIT.")
     pictures = pictures_below(folder)
     if not pictures:
@@ -44,12 +56,14 @@ def load_folder(
         classes = _classes_of(pictures, folder, class_of)
     index = {class_name: label for label, class_name in enumerate(classes)}
 
-    def read(path: Path) -> Record:
-        label = class_index(class_of(folder, path), index, str(path))
-        image_id = path.relative_to(folder).with_suffix("").as_posix()
+    def read(item: tuple[Path, str]) -> Record:
+        path, image_id = item
+        label = class_index(_usable(class_of(folder, path), path), index, str(path))
         return make_record(image_id, path, (1, 1), [], [])._replace(label=label)
 
-    records, skipped = collect(read, pictures, on_bad_record)
+    names = (path.relative_to(folder).with_suffix("").as_posix() for path in pictures)
+    items = zip(pictures, unique_ids(map(printable, names)), strict=True)
+    records, skipped = collect(read, items, on_bad_record)
     return RecordList(name or f"folder:{root}:{split}", classes, records, skipped)
 
 
@@ -58,8 +72,14 @@ def _classes_of(paths, folder, class_of) -> tuple[str, ...]:
     classes = set()
     for path in paths:
         with suppress(BadRecord):  # reported when the record is made
-            classes.add(class_of(folder, path))
+            classes.add(_usable(class_of(folder, path), path))
     return tuple(sorted(classes))
+
+
+def _usable(class_name: str, path: Path) -> str:
+    if not is_one_line(class_name):
+        raise BadRecord(f"{path}: its class {class_name!r} is not one line of text in UTF-8.")
+    return class_name
 
 
 def _class_of_folder(folder: Path, path: Path) -> str:

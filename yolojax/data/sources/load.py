@@ -1,6 +1,6 @@
 """SOURCE strings, which name a data set in every config and command.
 
-    voc:ROOT[:SPLIT]          a VOC folder (Annotations, JPEGImages, ImageSets)
+    voc:ROOT[:SPLIT]          a VOC folder (Annotations, JPEGImages, ImageSets), or XML beside JPG
     coco:JSON:IMAGE_DIR       a COCO JSON and its pictures
     darknet:FILE[:SPLIT]      a data.yaml, or a Darknet .data file
     tfds:NAME[:SPLIT]         a prepared TFDS set: a name, or its folder
@@ -10,6 +10,7 @@
 Join several with +. Without a SPLIT, all pictures are read.
 """
 
+import os
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -38,8 +39,8 @@ FORMS = {
     "shapes": "shapes:[SPLIT]",
 }
 # A + inside a tfds split does not join: a scheme must follow.
-JOIN = re.compile(rf"\+(?=(?:{'|'.join(FORMS)}):)")
-SPLIT = re.compile(r"[\w.-]*")  # no / and no \, so that a part of a path is not a split
+JOIN = re.compile(rf"\s*\+\s*(?=(?:{'|'.join(FORMS)}):)")
+SPLIT = re.compile(r"(?!\.)[\w.-]*")  # no / and no \, so that a part of a path is not a split
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,14 @@ def load_source(
         BadRecord: an annotation cannot be used, and `on_bad_record` is "error".
     """
     check_on_bad_record(on_bad_record)
+    if "\0" in spec + dir:
+        raise ValueError(f"SOURCE and dir must be text without NUL, got {spec!r} and {dir!r}.")
     if classes:
         check_names(classes, "the classes that labels are mapped to")
     is_selected = bool(keep_classes or rename)
     wanted, parts = tuple(classes), []
     for part in JOIN.split(spec):
-        source = _load_one(part, dir, on_bad_record, () if is_selected else wanted)
+        source = _load_one(part, dir, on_bad_record, () if is_selected else wanted, is_selected)
         _check_usable(source, part)
         parts.append(source)
         wanted = wanted if is_selected else source.classes
@@ -166,7 +169,9 @@ def _alike(classes: Sequence[str]) -> list[str]:
     ]
 
 
-def _load_one(spec: str, dir: str, on_bad_record: str, classes: tuple[str, ...]) -> Source:
+def _load_one(
+    spec: str, dir: str, on_bad_record: str, classes: tuple[str, ...], all_names: bool
+) -> Source:
     scheme, colon, rest = spec.partition(":")
     if not colon or scheme not in FORMS:
         hint = did_you_mean(scheme, FORMS, "{}:")
@@ -181,18 +186,33 @@ def _load_one(spec: str, dir: str, on_bad_record: str, classes: tuple[str, ...])
         dataset, _, split = rest.partition(":")
         return load_tfds(dataset, split, data_dir=dir, **options)
     if scheme == "coco":
-        path, _, image_dir = rest.partition(":")
-        return load_coco(_place(path, dir), _place(image_dir, dir), **options)
-    path, split = _cut_split(rest)
-    load = {"voc": load_voc, "darknet": load_darknet, "folder": load_folder}[scheme]
+        return load_coco(*_cut_folder(rest, dir), **options)
+    path, split = _cut_split(rest, dir)
+    if scheme == "voc":
+        return load_voc(_place(path, dir), split, all_names=all_names, **options)
+    load = {"darknet": load_darknet, "folder": load_folder}[scheme]
     return load(_place(path, dir), split, **options)
 
 
-def _cut_split(rest: str) -> tuple[str, str]:
-    """Split PATH[:SPLIT] into path and split."""
+def _cut_folder(rest: str, dir: str) -> tuple[Path, Path]:
+    """Split JSON:IMAGE_DIR, whose parts may have colons, at the colon where both exist."""
+    cuts = [i for i, c in enumerate(rest) if c == ":" and rest[i + 1 :]]
+    if not cuts:
+        raise ValueError(f"SOURCE must be {FORMS['coco']}, got {f'coco:{rest}'!r}.")
+    pairs = [(_place(rest[:i], dir), _place(rest[i + 1 :], dir)) for i in cuts]
+    both = (pair for pair in pairs if os.path.isfile(pair[0]) and os.path.isdir(pair[1]))
+    likely = (pair for pair in pairs if pair[0].suffix.lower() == ".json")
+    return next(both, None) or next(likely, pairs[0])
+
+
+def _cut_split(rest: str, dir: str) -> tuple[str, str]:
+    """Split PATH[:SPLIT] into path and split; a path with a colon that exists has no split."""
     path, colon, split = rest.rpartition(":")
-    return (path, split) if colon and SPLIT.fullmatch(split) else (rest, "")
+    if not colon or not SPLIT.fullmatch(split):
+        return rest, ""
+    is_path = os.path.exists(_place(rest, dir)) and not os.path.exists(_place(path, dir))
+    return (rest, "") if is_path else (path, split)
 
 
 def _place(path: str, dir: str) -> Path:
-    return Path(dir).expanduser() / Path(path).expanduser()
+    return Path(os.path.expanduser(dir)) / os.path.expanduser(path)

@@ -49,6 +49,5 @@ def _key(name: str) -> str:
 
 
 def _exact_first(found: list[tuple[str, Path]], name: str) -> list[Path]:
-    """Return the one file whose path is exactly `name`, or all."""
-    exact = [path for own, path in found if own == name]
-    return exact if len(exact) == 1 else [path for _, path in found]
+    """Return the files whose path is exactly `name`, or all if there are none."""
+    return [path for own, path in found if own == name] or [path for _, path in found]

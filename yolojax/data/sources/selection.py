@@ -4,8 +4,9 @@ Classes are first renamed, then those to keep are chosen. Boxes of the others ar
 their pictures stay; a picture that has a class itself, as for a classifier, is left out with it.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -117,6 +118,15 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
 
 
+def _left_out_note(source: Source, labels: np.ndarray) -> list[str]:
+    """Name the classes without a label; of records in memory those that have boxes, counted."""
+    names = {i: name for i, name in enumerate(source.classes) if labels[i] < 0}
+    if isinstance(source, RecordList):
+        counts = Counter(label for record in source for label in record.labels.tolist())
+        names = {i: f"{name} {counts[i]}" for i, name in names.items() if counts[i]}
+    return [f"keep_classes: boxes left out: {_listed([*names.values()])}."] if names else []
+
+
 def _select_part(source: Source, classes, keep, rename, on_bad_record: str) -> RecordList:
     new_names = [rename.get(name, name) for name in source.classes]
     index = {name: i for i, name in enumerate(classes) if not keep or name in keep}
@@ -133,20 +143,18 @@ def _select_part(source: Source, classes, keep, rename, on_bad_record: str) -> R
     if left_out and not keep:
         rows, skipped = collect(check, rows, on_bad_record)
     elif left_out:
-        notes = [f"keep_classes: boxes of {_listed(left_out)} are left out."]
+        notes = _left_out_note(source, labels)
         if source[0].label >= 0:
             rows = [row for row in rows if labels[source[row].label] >= 0]
     records = SelectedRecords(source, rows, labels)
     ids = getattr(source, "category_ids", ())
     first = [[*labels].index(label) if label in labels else None for label in range(len(classes))]
-    return RecordList(
-        source.name,
-        classes,
-        [*records] if isinstance(source, RecordList) else records,  # stays in memory if it was
-        [*source.skipped, *skipped],
-        tuple(-1 if i is None else ids[i] for i in first) if ids else (),
-        [*source.notes, *notes],
-        getattr(source, "original_ids", {}),
-        getattr(source, "annotated", True),
-        getattr(source, "warnings", []),
-    )
+    same = {part.name: getattr(source, part.name, None) for part in fields(RecordList)}
+    changed = {
+        "classes": classes,
+        "records": [*records] if isinstance(source, RecordList) else records,  # in memory as before
+        "skipped": [*source.skipped, *skipped],
+        "category_ids": tuple(-1 if i is None else ids[i] for i in first) if ids else (),
+        "notes": [*source.notes, *notes],
+    }
+    return RecordList(**{key: value for key, value in same.items() if value is not None} | changed)

@@ -2,7 +2,8 @@ r"""Paths that a data.yaml, a .data file or a list of pictures states, found on 
 
 A path is read as it is written, with / for \, and without a leading ../ (as Roboflow writes it),
 data/ or name of the file's own folder (both for another working directory, such as Darknet's). It
-starts at one of several folders. Letter case is ignored where nothing else is found.
+starts at the folder of the file, or else at the working directory. Letter case is ignored where
+nothing else is found.
 
 An absolute path may be of another machine (/content/obj/a.jpg, D:\obj\a.jpg). Then the longest
 end of it that exists here is taken (obj/a.jpg), if there is only one such file or folder.
@@ -23,6 +24,7 @@ from yolojax.files import PICTURE_SUFFIXES, pictures_below, read_lines, shorten
 
 ABSOLUTE = re.compile(r"/|[A-Za-z]:/")  # of any system, after \ became /
 UP = re.compile(r"(\.{1,2}/)+")
+MAX_PARTS = 30  # of the end of a path that is searched
 LONGEST = 200  # characters of a path in a message
 
 
@@ -43,16 +45,21 @@ def find_place(entry: str, roots: Sequence[Path], file: Path, notes: list[str]) 
     Raises:
         FileNotFoundError: there is none, or there are several for a path of another machine.
     """
-    forms = _forms(entry, file)
+    forms, name = _forms(entry, file.absolute().parent.name), repr(shorten(entry, LONGEST))
+    fitting: dict[str, Path] = {}
     for place in _joined(forms, roots):
         if _exists(place):
-            return place
+            fitting.setdefault(os.path.realpath(place), place)
+    if fitting:
+        first, *others = fitting.values()
+        if others and first not in [root / entry.replace("\\", "/") for root in roots]:
+            notes.append(f"{file}: {name} is taken for {first}; {others[0]} is there as well.")
+        return first
     for root in roots:
         for form in forms:
             if place := _ignoring_case(root, form):
                 return place
     found = _by_end(_parts(entry), roots) if _is_absolute(entry) else []
-    name = repr(shorten(entry, LONGEST))
     if len(found) == 1:
         notes.append(f"{file}: {name} is not on this machine; {found[0]} is read instead.")
         return found[0]
@@ -81,8 +88,7 @@ def find_pictures(entry: str, roots: Sequence[Path], file: Path, notes: list[str
             raise ValueError(f"{file}: {entry!r} is the root of the file system; name a folder.")
         pictures = [Listed(picture) for picture in pictures_below(place)]
     else:
-        # A list may be anywhere; then the file that names it is named as well.
-        prefix = "" if place.is_relative_to(file.parent) else f"{file}: "
+        prefix = prefix_of(place, file)
         roots = tuple(dict.fromkeys((place.parent, *roots)))
         try:
             pictures = _listed(place, roots, prefix, notes)
@@ -93,17 +99,22 @@ def find_pictures(entry: str, roots: Sequence[Path], file: Path, notes: list[str
     return pictures
 
 
-def _forms(entry: str, file: Path) -> list[str]:
-    """List the ways to read a path that `file` states; the first is as it is written."""
+def prefix_of(place: Path, file: Path) -> str:
+    """Return the start of an error in `place`, which also names `file` if that is elsewhere."""
+    return "" if place.is_relative_to(file.parent) else f"{file}: "
+
+
+def _forms(entry: str, own: str) -> list[str]:
+    """List the ways to read a path, first as it is written; `own` is the folder of its file."""
     slashed = entry.replace("\\", "/")
     below = UP.sub("", slashed, count=1) if UP.match(slashed) else slashed
-    own = f"{file.absolute().parent.name}/"
-    forms = (entry, slashed, below, below.removeprefix("data/"), below.removeprefix(own))
+    forms = (entry, slashed, below, below.removeprefix("data/"), below.removeprefix(f"{own}/"))
     return [form for form in dict.fromkeys(forms) if form]
 
 
 def _joined(forms: Sequence[str], roots: Sequence[Path]) -> Iterator[Path]:
-    return (root / form for form in forms for root in (*roots, Path()))
+    for starts in (roots, (Path(),)):
+        yield from (root / form for form in forms for root in starts)
 
 
 def _exists(place: Path) -> bool:
@@ -116,8 +127,9 @@ def _is_absolute(entry: str) -> bool:
 
 
 def _parts(entry: str) -> list[str]:
-    """Split a path; of one with .. only what follows it is left."""
+    """Split the end of a path; of one with .. only what follows it is left."""
     parts = [part for part in entry.replace("\\", "/").split("/") if part not in ("", ".")]
+    parts = parts[-MAX_PARTS:]
     return parts[len(parts) - parts[::-1].index("..") :] if ".." in parts else parts
 
 
@@ -149,11 +161,11 @@ def _by_end(parts: list[str], roots: Sequence[Path]) -> list[Path]:
 def _listed(file: Path, roots: tuple[Path, ...], prefix: str, notes: list[str]) -> list[Listed]:
     """List the pictures that the lines of a text file name; problems start with `prefix`."""
     index = cache(lambda: _index(roots))  # of all pictures; made if one is not where the list says
-    pictures, moved = [], []
+    pictures, moved, own = [], [], file.absolute().parent.name
     for number, line in enumerate(read_lines(file), 1):
         if not line:
             continue
-        forms = _forms(line, file)
+        forms = _forms(line, own)
         path = next((path for path in _joined(forms, roots) if os.path.isfile(path)), None)
         if path:
             pictures.append(Listed(path))
@@ -163,12 +175,9 @@ def _listed(file: Path, roots: tuple[Path, ...], prefix: str, notes: list[str]) 
             moved.append((line, found[0]))
             pictures.append(Listed(found[0]))
             continue
-        problem = f"{prefix}{file}:{number}: {shorten(line, LONGEST)!r}: no such picture"
-        if found:
-            problem += f", and {found[0]} and {found[1]} have the same end; write the path of one."
-        else:
-            problem += f"; it should be {shorten(str(roots[0] / forms[0]), LONGEST)}."
-        pictures.append(Listed(roots[0] / forms[0], problem))
+        place = roots[0] / line
+        problem = f"{prefix}{file}:{number}: {_no_such_picture(line, place, found)}"
+        pictures.append(Listed(place, problem))
     if moved:
         line, path = moved[0]
         notes.append(
@@ -176,6 +185,14 @@ def _listed(file: Path, roots: tuple[Path, ...], prefix: str, notes: list[str]) 
             f"were found by the end of the path, such as {path} for {shorten(line, LONGEST)}."
         )
     return pictures
+
+
+def _no_such_picture(line: str, place: Path, found: list[Path]) -> str:
+    name = repr(shorten(line, LONGEST))
+    if found:
+        both = f"{found[0]} and {found[1]}"
+        return f"{name}: no such picture, and {both} have the same end; write the path of one."
+    return f"{name}: no such picture; it should be {shorten(str(place), LONGEST)}."
 
 
 def _index(roots: Sequence[Path]) -> dict[str, dict[str, Path]]:
@@ -191,6 +208,8 @@ def _index(roots: Sequence[Path]) -> dict[str, dict[str, Path]]:
 
 
 def _pictures_below(root: Path) -> list[Path]:
+    if os.path.realpath(root) == os.path.sep:  # the whole file system takes too long
+        return []
     try:
         return pictures_below(root)
     except ValueError:  # a folder that cannot be listed

@@ -19,16 +19,17 @@ class Folded(NamedTuple):
     """Takes the place of a Network; `apply` takes the variables that `fold` returns."""
 
     table: Table
+    any_size: bool = False  # as of Network
 
     def apply(self, variables: dict, images, *, train: bool = False):
         """Compute raw float32 from float images [B, h, w, 3] in 0..1.
 
         Raises:
-            ValueError: h or w is not a multiple of what the table needs, or `train` is set.
+            ValueError: the layers do not fit h and w, or `train` is set.
         """
         if train:
             raise ValueError("a folded network has no statistics to train with; use its Network.")
-        check_image_size(images.shape[1:3], self.table)
+        check_image_size(images.shape[1:3], self.table, any_size=self.any_size)
         params, units, pooled = variables["params"], before_pool(self.table), set()
         x, outputs = images.astype(jnp.float32), []
         for at, layer in enumerate(self.table):
@@ -64,7 +65,7 @@ def fold(
             result = make(layer, model.epsilon, least_channels, leaves, own)
             folded[layer.name] = jax.block_until_ready(result)  # one kernel at a time in memory
             release_mapped(leaves["kernel"])
-    return Folded(model.table), {"params": folded}
+    return Folded(model.table, model.any_size), {"params": folded}
 
 
 def _prepare(layer: Conv, epsilon: str, least_channels: int, leaves: dict, statistics) -> dict:

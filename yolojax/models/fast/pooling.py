@@ -7,12 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from yolojax.models import functional
-from yolojax.models.layers import Conv, Layer, MaxPool, Table, read_elsewhere
+from yolojax.models.layers import MONOTONIC, Conv, Layer, MaxPool, Table, read_elsewhere
 from yolojax.ops.platforms import by_platform
 
 
 def before_pool(table: Table) -> frozenset[int]:
-    """Return the indices of the 3x3 convolutions that only a 2x2 max-pool reads."""
+    """Return the indices of the 3x3 convolutions that only a 2x2 max-pool reads.
+
+    Their activations are monotonic, so they commute with the pool.
+    """
     pairs = enumerate(pairwise(table))
     return frozenset(at for at, pair in pairs if _is_before_pool(*pair)) - read_elsewhere(table)
 
@@ -21,11 +24,8 @@ def _is_before_pool(layer: Layer, follower: Layer) -> bool:
     if not (isinstance(layer, Conv) and isinstance(follower, MaxPool)):
         return False
     convolution = layer.size, layer.stride, layer.zeros, layer.groups
-    return convolution == (3, 1, 1, 1) and (follower.size, follower.stride, follower.rows) == (
-        2,
-        2,
-        1,
-    )
+    pool = follower.size, follower.stride, follower.rows
+    return (convolution, pool) == ((3, 1, 1, 1), (2, 2, 1)) and layer.activation in MONOTONIC
 
 
 def max_pool(x, size, stride, padding=None):
