@@ -67,8 +67,8 @@ def run(args) -> int:
     how = {"dir": data.dir if args.dir is None else args.dir, "on_bad_record": "skip"}
     selection = {"keep_classes": data.keep_classes, "rename": data.rename}
     selection |= {name: value for name, value in selection_of(args).items() if value}
-    strict = spec != data.val
-    source = load_source(spec, **how, classes=model.classes, **selection, strict=strict)
+    classes = () if model.tree or model.tree_file else model.classes  # else those are nodes
+    source = load_source(spec, **how, classes=classes, **selection, strict=spec != data.val)
     report, summary = check_source(
         source,
         image_size=data.image_size,

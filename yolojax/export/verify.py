@@ -10,16 +10,18 @@ import jax
 import jax.export
 import numpy as np
 
-from yolojax.config import Config
+from yolojax.config import Config, EvalConfig
+from yolojax.evaluation.matches import overlap
 from yolojax.export.onnx import export_onnx
 from yolojax.export.onnx_layers import layer_names
-from yolojax.export.stablehlo import export_stablehlo, import_flatbuffers, outputs_of
+from yolojax.export.stablehlo import OUTPUTS, export_stablehlo, import_flatbuffers, outputs_of
 from yolojax.ops.images import to_float
 from yolojax.tasks import Task, build
 from yolojax.text_table import text_table
 
 Model = tuple  # (task, config, variables, ...)
 LIMIT = 1e-3  # largest accepted difference, in standard deviations of the layer
+SAME_IOU = 0.9  # at least, of a detection in two programs
 
 
 class Mode(NamedTuple):
@@ -104,7 +106,7 @@ def compare_onnx(model: Model, image: np.ndarray, *, nms: bool) -> list[Differen
         export_onnx(path, task, config, variables, nms=nms, all_layers=True)
         theirs = run_onnx(path, image)
     ours = layer_outputs(task, variables, image) | _outputs(model, image, nms)
-    return [difference(name, ours[name], theirs.get(name, ())) for name in ours]
+    return _compare(ours, theirs, config.eval, nms=nms)
 
 
 def compare_stablehlo(path: Path | None, model: Model, image: np.ndarray, *, nms: bool):
@@ -116,8 +118,13 @@ def compare_stablehlo(path: Path | None, model: Model, image: np.ndarray, *, nms
             path = Path(folder) / "new.stablehlo"
             export_stablehlo(path, task, config, variables, nms=nms)
         exported = jax.export.deserialize(bytearray(path.read_bytes()))
-    ours, theirs = _outputs(model, image, nms), exported.call(image)
-    return [difference(name, ours[name], theirs.get(name, ())) for name in ours]
+    return _compare(_outputs(model, image, nms), exported.call(image), config.eval, nms=nms)
+
+
+def _compare(ours: dict, theirs: dict, settings: EvalConfig, *, nms: bool) -> list[Difference]:
+    names = [name for name in ours if not (nms and name in OUTPUTS)]
+    rows = [difference(name, ours[name], theirs.get(name, ())) for name in names]
+    return rows + (compare_detections(ours, theirs, settings) if nms else [])
 
 
 def layer_outputs(task: Task, variables: dict, image: np.ndarray) -> dict[str, np.ndarray]:
@@ -150,3 +157,71 @@ def run_onnx(path: Path, image: np.ndarray) -> dict[str, np.ndarray]:
 def _outputs(model, image, nms):
     task, config, variables, *_ = model
     return jax.device_get(jax.jit(outputs_of(task, config, variables, nms=nms))(image))
+
+
+def compare_detections(ours: dict, theirs: dict, settings: EvalConfig) -> list[Difference]:
+    """Compare the detections of one image, each with the one of its class that has the same box.
+
+    Ranks are not compared, as rounding decides the order of equal scores. It also decides which of
+    two boxes with equal scores suppresses the other, and whether a detection is above a threshold;
+    such detections need no partner.
+
+    Args:
+        ours: `OUTPUTS` with `nms`, as `outputs_of` describes them.
+        theirs: the same of another program.
+        settings: config.eval.
+
+    Returns:
+        The differences of boxes (0..1) and scores of the pairs, which are not divided by a standard
+        deviation, and one whose shape and size is the number of detections that have no partner.
+    """
+    (boxes, scores, labels), (others, other_scores, other_labels) = map(_valid, (ours, theirs))
+    iou = overlap(boxes, others, np.zeros(len(others), bool))
+    near = np.abs(boxes[:, None] - others).max(axis=2, initial=0) <= LIMIT
+    iou = np.where(near, 1.0, iou)  # that of a thin box depends on its last digits
+    equal = labels[:, None] == other_labels
+    equal &= np.abs(scores[:, None] - other_scores) <= LIMIT
+    pairs = _best_pairs(np.where(equal & (iou >= SAME_IOU), iou, 0))
+    first, second = np.array(pairs, int).reshape(-1, 2).T
+    alone = sum(
+        not _excused(scores[i], iou[i], equal[i], other_scores, settings)
+        for i in {*range(len(boxes))} - {*first}
+    ) + sum(
+        not _excused(other_scores[j], iou[:, j], equal[:, j], scores, settings)
+        for j in {*range(len(others))} - {*second}
+    )
+    moved = np.abs(boxes[first] - others[second]).max(initial=0)
+    rescored = np.abs(scores[first] - other_scores[second]).max(initial=0)
+    return [
+        Difference("boxes", (len(pairs), 4), float(moved), float(moved)),
+        Difference("scores", (len(pairs),), float(rescored), float(rescored)),
+        Difference("without a partner", (alone,), float(alone), np.inf if alone else 0.0),
+    ]
+
+
+def _valid(outputs: dict) -> tuple[np.ndarray, ...]:
+    count = int(outputs["count"][0])
+    return tuple(np.asarray(outputs[name][0])[:count] for name in ("boxes", "scores", "labels"))
+
+
+def _best_pairs(values: np.ndarray) -> list[tuple[int, int]]:
+    """Choose pairs (row, column) of the largest positive `values` [n, m], each of them once."""
+    pairs, values = [], values.copy()
+    while values.size and values.max() > 0:
+        row, column = np.unravel_index(values.argmax(), values.shape)
+        pairs.append((int(row), int(column)))
+        values[row], values[:, column] = 0, 0
+    return pairs
+
+
+def _excused(score, iou, equal, others, settings: EvalConfig) -> bool:
+    """Check whether rounding explains that a detection is missing among `others`, their scores [m].
+
+    `iou` [m] and `equal` [m] (class and score) are those of the detection with the others.
+    """
+    least = settings.score_threshold
+    if len(others) >= settings.max_detections:
+        least = others.min()
+    tied = equal & (iou > settings.iou_threshold)  # it suppressed this one
+    at_threshold = np.abs(iou - settings.iou_threshold) <= LIMIT
+    return bool(score <= least + LIMIT or tied.any() or at_threshold.any())
