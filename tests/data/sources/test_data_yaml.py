@@ -2,7 +2,7 @@ import time
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolojax.data.sources.data_yaml import read_data_yaml
@@ -142,6 +142,7 @@ def test_repeated_aliases_take_neither_time_nor_memory(read):
 name = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp"]), min_size=1)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(name.map(str.strip).filter(bool), min_size=1, max_size=5, unique=True))
 def test_names_survive_a_writer_of_yaml(tmp_path_factory, names):
     path = tmp_path_factory.mktemp("yaml") / "data.yaml"
