@@ -4,7 +4,15 @@ from typing import get_args
 import pytest
 
 from yolojax.config import CONFIGS, Config, checked, field_types, read_config, with_overrides
-from yolojax.config_ranges import CHOICES, COUNT, RANGES, Range, check_ranges, value_of
+from yolojax.config_ranges import (
+    CHOICES,
+    COUNT,
+    RANGES,
+    TRAINING_CHOICES,
+    Range,
+    check_ranges,
+    value_of,
+)
 from yolojax.config_values import required_kind
 from yolojax.data.classification import CROPS, VIEWS
 from yolojax.data.transforms import MIN_SIDE
@@ -29,7 +37,7 @@ def test_the_choices_are_those_of_the_code():
     assert set(CHOICES["data.augment.geometry"]) == set(MIN_SIDE)
     assert set(CHOICES["data.resize"]) == set(CROPS)
     assert set(CHOICES["data.classifier_view"]) == {"", *VIEWS}
-    assert set(CHOICES["optimizer.policy"]) == set(POLICIES)
+    assert set(TRAINING_CHOICES["optimizer.policy"]) == set(POLICIES)
 
 
 @pytest.mark.parametrize("variant", ["", ":smoke"])
@@ -108,7 +116,8 @@ def test_the_likely_meaning_is_said(overrides, message):
 
 
 def test_a_model_that_is_only_used_needs_no_training_that_works():
-    config = with_overrides(Config(), ["model.anchors=((30., 30.),)", "optimizer.images=1"])
+    wrong = ["model.anchors=((30., 30.),)", "optimizer.images=1", "optimizer.policy=sgdr"]
+    config = with_overrides(Config(), wrong)
     assert checked(config, training=False) == config
 
 

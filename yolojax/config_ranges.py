@@ -62,6 +62,7 @@ RANGES = {
     "model.tree": Range(-1, INT32),
     "model.boxes": Range(1, 500),
     "model.side": Range(1, 1000),
+    "model.temperature": Range(0, 1e6, has_low=False, hint="1 is a plain softmax"),
     "model.width": Range(0, 16, has_low=False, hint="0.25 has a quarter of the filters"),
     "data.mix": COUNT,
     "data.image_size": SIDE,
@@ -130,8 +131,9 @@ CHOICES = {
     "data.classifier_view": ("", "letterbox", "centre_crop"),
     "data.resize": ("opencv", "darknet"),
     "data.on_bad_record": ("error", "skip"),
-    "optimizer.policy": ("constant", "steps", "poly"),
 }
+# A .cfg may have other policies, with which its network is used but not trained.
+TRAINING_CHOICES = {"optimizer.policy": ("constant", "steps", "poly")}
 
 
 def check_ranges(config) -> None:
@@ -158,8 +160,10 @@ def check_training(config) -> None:
     """Check what the training needs of the fields of a Config together.
 
     Raises:
-        ValueError: two fields do not fit each other.
+        ValueError: a field has none of TRAINING_CHOICES, or two fields do not fit each other.
     """
+    for name, known in TRAINING_CHOICES.items():
+        choose(name, value_of(config, name), known)
     for rule in RULES:
         problem = rule(config)
         if problem:

@@ -63,7 +63,9 @@ LOSSES = {
         model=("side", "boxes", "square_root", "class_softmax"),
         settings=(*WEIGHTS, "rescore", "semantics"),
     ),
-    "classification": LossSpec(classification_loss, model=(), settings=("label_smoothing",)),
+    "classification": LossSpec(
+        classification_loss, model=("temperature",), settings=("label_smoothing",)
+    ),
     "tree_classification": LossSpec(
         tree_classification_loss, model=("tree",), settings=("label_smoothing",)
     ),
@@ -139,7 +141,7 @@ def make_decoder(config: Config, head: str) -> partial:
     if head == "classes" and model.tree:
         return partial(yolo9000.decode_classes, tree=model.tree, nodes=settings.nodes)
     if head == "classes":
-        return partial(classes_head.decode)
+        return partial(classes_head.decode, temperature=model.temperature)
     if model.tree:
         return partial(
             yolo9000.decode,

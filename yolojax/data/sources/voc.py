@@ -200,12 +200,14 @@ def _read_record(files: VocFiles, item: Listed, index: dict[str, int]) -> Record
 
 def _read_box(element: Element, place: str) -> tuple[float, ...]:
     """Read a box as continuous xyxy in pixels; see the docstring of this file."""
-    if element.find("bndbox") is None:
+    if (box := element.find("bndbox")) is None:
         others = [f"<{tag}>" for tag in OTHER_SHAPES if element.find(tag) is not None]
-        raise BadRecord(f"{place} has no <bndbox>{', it has ' if others else ''}{''.join(others)}.")
+        raise BadRecord(
+            f"{place} has no <bndbox>{', it has ' if others else ''}{', '.join(others)}."
+        )
     edges = []
     for tag in ("xmin", "ymin", "xmax", "ymax"):
-        text = _text(element, f"bndbox/{tag}")
+        text = _text(box, tag)
         if (edge := to_number(text)) is None:
             raise BadRecord(f"{place}: <{tag}> must be a number, got {short_repr(text)}.")
         edges.append(edge)
