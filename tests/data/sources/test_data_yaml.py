@@ -116,6 +116,8 @@ def test_splits_are_text_or_lists(read):
     content = read(text + "download: [1, {}]\n1: 2\n[a]: b\n")
     assert content.entries == {"train": ["images\\a", "b.txt"], "val": ["x/y"]}
     assert content.path == "p"
+    empty = read("names: [a]\npath: ''\ntrain: \"\"\nval: []\nnc: ''\n")
+    assert (empty.path, empty.entries) == ("", {})
     assert content.keypoint_numbers == 0
     assert read("names: [a]\nkpt_shape: [17, 3]").keypoint_numbers == 51
 
