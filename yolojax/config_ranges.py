@@ -35,10 +35,14 @@ class Range(NamedTuple):
             and (value < self.high or (self.has_high and value == self.high))
         )
 
-    def __str__(self) -> str:
+    def rule(self, value: float) -> str:
+        """Say what `value`, which is not in the range, must be."""
         low, high = f"{self.low:.10g}", f"{self.high:.10g}"
-        if self.high == math.inf:
-            return f"{low} or more" if self.has_low else f"above {low}"
+        if not math.isfinite(value):
+            return "a finite number"
+        if self.high >= INT32:
+            at_least = f"{low} or more" if self.has_low else f"above {low}"
+            return f"at most {high}" if value > self.high else at_least
         if not self.has_low:
             return f"above {low} and at most {high}"
         return f"from {low} to {high}" if self.has_high else f"from {low} to below {high}"
@@ -144,8 +148,9 @@ def check_ranges(config) -> None:
         if wrong is not None:
             where = "is" if wrong is value else "holds"
             hint = wanted.hint or _percent(wrong, wanted)
+            hint = f" ({hint})" if hint else ""
             raise ValueError(
-                f"config.{name} {where} {wrong:.10g}: must be {wanted}{f' ({hint})' * bool(hint)}."
+                f"config.{name} {where} {wrong:.10g}: must be {wanted.rule(wrong)}{hint}."
             )
     for name, known in CHOICES.items():
         choose(name, value_of(config, name), known)

@@ -123,9 +123,9 @@ def _of_published(known):
 
 
 def _of_config(name: str):
-    from yolojax.config import read_config
+    from yolojax.config import checked, read_config
 
-    config = read_config(name)
+    config = checked(read_config(name), training=False)
     return config.model, config.data.image_size
 
 
