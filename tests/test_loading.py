@@ -73,6 +73,32 @@ def test_load_published_weights_by_their_size(published, tmp_path):
         load_model(published, names=write_names(tmp_path / "b.names", 3))
 
 
+def test_a_published_length_under_another_name_is_said(published, capsys):
+    load_model(published)
+    assert capsys.readouterr().err == ""
+    mine = published.rename(published.with_name("mine.weights"))
+    describe(mine)
+    wanted = "mine.weights: taken for tiny.weights by its length; if it is yours, give --cfg"
+    assert wanted in capsys.readouterr().err
+
+
+def test_files_beside_the_weights_describe_them(published, tmp_path, capsys):
+    text = CFG.read_text()
+    (tmp_path / "tiny.cfg").write_text(text)
+    config = describe(published)
+    assert "tiny.weights: its network is that of tiny.cfg next to it" in capsys.readouterr().err
+    assert config.data.image_size == describe(WEIGHTS, cfg=CFG).data.image_size
+    count = len(config.model.classes)
+    assert config.model.classes[0] == "aeroplane"  # of the published file with this name
+    write_names(tmp_path / "tiny.names", count)
+    assert describe(published).model.classes[0] == "thing 0"
+    assert "that of tiny.cfg and tiny.names next to it" in capsys.readouterr().err
+    (tmp_path / "other").mkdir()
+    names = write_names(tmp_path / "other" / "a.names", count - 1)
+    with pytest.raises(ValueError, match=rf"the network has {count} classes, but there are"):
+        describe(published, names=names)
+
+
 def test_partial_weights_raise(published, monkeypatch):
     entries = tuple(entry._replace(upto=13) for entry in published_files.PUBLISHED_FILES)
     monkeypatch.setattr(published_files, "PUBLISHED_FILES", entries)

@@ -85,7 +85,9 @@ def describe(path: File, *, cfg: File | None = None, names: File | None = None) 
     """
     path = Path(path)
     if is_weights(path):
-        return _from_cfg(cfg, names) if cfg else _from_published(path, names)
+        if cfg:
+            return _from_cfg(cfg, names)
+        return _from_files_beside(path, names) or _from_published(path, names)
     _refuse(path, cfg=cfg, names=names)
     return checkpoint.load_config(path) if path.is_dir() else read_about(path)[0]
 
@@ -161,14 +163,39 @@ def _from_cfg(cfg: File, names: File | None) -> Config:
     return config_from_cfg(parsed, name=path.stem, classes=classes, text=text, folder=path.parent)
 
 
+def _from_files_beside(path: Path, names: File | None) -> Config | None:
+    """Return the config of X.weights by X.cfg and X.names next to it, or None without X.cfg."""
+    cfg, own_names = path.with_suffix(".cfg"), path.with_suffix(".names")
+    if not cfg.is_file():
+        return None
+    read_header(path)
+    used = [cfg.name]
+    if names is None and own_names.is_file():
+        names = own_names
+        used.append(names.name)
+    print(f"{path}: its network is that of {' and '.join(used)} next to it", file=sys.stderr)
+    config = _from_cfg(cfg, names)
+    return config if names else _with_published_names(path, config)
+
+
+def _with_published_names(path: Path, config: Config) -> Config:
+    """Return `config` with the class names of the published file that `path` is, if it is one."""
+    entries = published_files.of_size(path.stat().st_size)
+    entry = next((e for e in entries if published_files.has_its_name(path, e)), None)
+    names = published_files.class_names(entry) if entry else None
+    if not names or len(names) != len(config.model.classes):
+        return config
+    return replace(config, model=replace(config.model, **name_fields(names)))
+
+
 def _from_published(path: Path, names: File | None) -> Config:
     read_header(path)
     entry = published_files.recognise(path)
+    note = published_files.explain(path, entry)
     if entry is None:
-        raise ValueError(
-            f"{path}: a .weights file does not describe its network, and no published file has "
-            f"{path.stat().st_size} bytes; give --cfg or --config."
-        )
+        raise ValueError(note)
+    if note:
+        print(note, file=sys.stderr)
     if entry.upto:
         raise ValueError(
             f"{path} is {entry.name}, only the layers before {entry.upto} of a network; "

@@ -1,3 +1,4 @@
+import json
 from argparse import ArgumentParser
 
 import cv2
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 
 from yolojax.cli import prepare as command
+from yolojax.data.prepare import TARGETS
 from yolojax.data.records import BadRecord
 from yolojax.data.sources.load import load_source
 
@@ -45,3 +47,22 @@ def test_a_source_alone_is_the_split_train(tmp_path):
     assert len(load_source(f"tfds:{tmp_path / 'out'}:train")) == 3
     with pytest.raises(ValueError, match="given twice"):
         run("shapes:val", "train=shapes:val", "--out", tmp_path / "two")
+
+
+def test_the_command_writes_other_layouts_with_chosen_classes(tmp_path, capsys):
+    write_yaml(tmp_path)
+    splits = ("train=darknet:data.yaml:train", "val=darknet:data.yaml:val")
+    flags = ("--dir", tmp_path, "--out", tmp_path / "out", "--to", "voc", "--pictures", "link")
+    chosen = ("--keep-classes", "pet, small", "--rename", "cat=pet, small", "--json")
+    assert run(*splits, *flags, *chosen) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["train"]["source"] == f"voc:{tmp_path / 'out'}:train"
+    assert report["train"]["images"] == 2
+    assert report["train"]["notes"] == ["keep_classes: boxes left out: dog 2."]
+    source = load_source(report["val"]["source"])
+    assert source.classes == ("pet, small",)
+    assert source[0].image.samefile(tmp_path / "images/val/c.jpg")
+
+
+def test_the_layouts_are_those_of_the_library():
+    assert command.TARGETS == TARGETS

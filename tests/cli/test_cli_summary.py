@@ -101,7 +101,7 @@ def test_text_ends_with_the_totals_and_the_head(capsys):
         (["{here}"], "{here}/config.json: not found", 2),
         (["{here}/broken.cfg.weights"], "broken.cfg.weights: not found", 2),
         (["{here}/../cfg.txt"], "neither a published network", 2),
-        (["{here}/unknown.bin"], "unknown.bin: no published .weights file has 3 bytes", 2),
+        (["{here}/unknown.bin"], "no published file has 3 bytes; give --cfg", 2),
         (["{here}/my.cfg.txt"], "my.cfg.txt: is a Darknet .cfg, whose name must end in .cfg", 2),
         (["nothing.py"], "nothing.py: not found", 2),
         (["nothing.cfg"], "nothing.cfg: no such file", 2),
@@ -122,3 +122,13 @@ def test_misuse_is_one_line(capsys, tmp_path, argv, message, status):
     error = capsys.readouterr().err
     assert message.format(here=tmp_path) in error
     assert error.count("\n") == 1
+
+
+def test_a_tree_need_not_exist(capsys, tmp_path):
+    text = "[net]\nheight=8\nwidth=8\nchannels=3\n[conv]\nfilters=18\nactivation=linear\n"
+    text += "[region]\nanchors=1,2\nnum=1\nclasses=13\nsoftmax=1\ntree=data/9k.tree\nmosaic=1\n"
+    (tmp_path / "a.cfg").write_text(text)
+    assert main(["summary", str(tmp_path / "a.cfg")]) == 0
+    result = capsys.readouterr()
+    assert "tree data/9k.tree" in result.out
+    assert result.err == f"{tmp_path}/a.cfg: ignored, no effect on inference: mosaic=1\n"

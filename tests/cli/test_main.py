@@ -1,5 +1,7 @@
+import io
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 
@@ -70,6 +72,16 @@ def test_the_module_runs_as_the_command():
     )
     assert done.returncode == 2
     assert "Did you mean 'anchors'?" in done.stderr
+
+
+def test_names_of_files_that_are_not_utf8_are_printed(monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setattr(sys, "argv", ["yolojax", "--version"])
+    monkeypatch.setattr(cli, "gc", Mock())
+    assert cli.main() == 0
+    print("a\udcb0.jpg", file=stdout, flush=True)
+    assert b"a\\udcb0.jpg" in stdout.buffer.getvalue()
 
 
 def test_overrides_are_for_commands_with_a_config(capsys):

@@ -63,6 +63,24 @@ def test_the_name_alone_is_not_enough(tmp_path):
     assert published_files.recognise(tiny).name == "tiny.weights"
 
 
+@pytest.mark.parametrize(
+    ("size", "name"),
+    [(248_007_048, "yolov3"), (35_434_956, "yolov3-tiny"), (257_717_640, "yolov4")],
+)
+def test_files_of_networks_that_are_not_built_are_named(tmp_path, size, name):
+    path = sparse(tmp_path / "v.weights", size)
+    text = published_files.explain(path, published_files.recognise(path))
+    assert f"its {size} bytes are those of {name}.weights, whose network is not built here" in text
+    assert not {entry.bytes for entry in PUBLISHED_FILES} & set(published_files.NOT_BUILT)
+
+
+def test_another_name_of_a_published_file_is_told(tmp_path):
+    for name in ("yolov2-voc.weights", "yolo-voc.weights", "mine.weights"):
+        path = sparse(tmp_path / name, 202_704_264)
+        text = published_files.explain(path, published_files.recognise(path))
+        assert ("taken for yolov2-voc.weights by its length" in text) == (name == "mine.weights")
+
+
 def test_two_files_of_one_size_need_a_name(tmp_path):
     candidates = "darknet19.weights and darknet19_448.weights have 83427120 bytes"
     with pytest.raises(ValueError, match=candidates):

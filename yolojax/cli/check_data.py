@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args) -> int:
     """Check, print and plot -> 1 if there are errors."""
     from yolojax.cli.flags import overridden, selection_of
-    from yolojax.config import Config, read_config
+    from yolojax.config import Config, checked, read_config
     from yolojax.data.inspect.check import check_source
     from yolojax.data.sources.load import load_source
     from yolojax.ops.anchors import PUBLISHED_PRIORS
@@ -61,14 +61,15 @@ def run(args) -> int:
     if not (args.source or args.config):
         raise argparse.ArgumentError(None, "give a SOURCE, or --config with data.train.")
     config = overridden(read_config(args.config) if args.config else Config(), args)
+    config = checked(config, training=False)
     data, model = config.data, config.model
     spec = args.source or data.train
     against = args.against or ("" if args.source else data.val)
     how = {"dir": data.dir if args.dir is None else args.dir, "on_bad_record": "skip"}
     selection = {"keep_classes": data.keep_classes, "rename": data.rename}
     selection |= {name: value for name, value in selection_of(args).items() if value}
-    strict = spec != data.val
-    source = load_source(spec, **how, classes=model.classes, **selection, strict=strict)
+    classes = () if model.tree or model.tree_file else model.classes  # else those are nodes
+    source = load_source(spec, **how, classes=classes, **selection, strict=spec != data.val)
     report, summary = check_source(
         source,
         image_size=data.image_size,

@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         gc.set_threshold(1_000_000, 50, 100)
         # OpenCV's own lines about a damaged picture; ours name its file.
         os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
+        if sys.stdout and sys.stdout.errors == "strict":  # the name of a file need not be UTF-8
+            sys.stdout.reconfigure(errors="backslashreplace")
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         commands = "\n".join(f"  {name:<11} {text}" for name, text in COMMANDS.items())

@@ -80,6 +80,9 @@ def _describe(name: str):
         return *_of_model(name), {}
     check_cfg_suffix(name)
     if Path(name).is_file() or name.endswith(".weights"):
+        beside = Path(name).with_suffix(".cfg")
+        if Path(name).is_file() and beside.is_file():
+            return _of_cfg(str(beside))
         return *_of_weights(name), {}
     raise argparse.ArgumentError(None, _unknown(name, PUBLISHED))
 
@@ -120,9 +123,9 @@ def _of_published(known):
 
 
 def _of_config(name: str):
-    from yolojax.config import read_config
+    from yolojax.config import checked, read_config
 
-    config = read_config(name)
+    config = checked(read_config(name), training=False)
     return config.model, config.data.image_size
 
 
@@ -134,14 +137,15 @@ def _of_model(path: str):
 
 
 def _of_weights(path: str):
-    from yolojax.darknet.published_files import recognise
+    from yolojax.darknet.published_files import explain, recognise
     from yolojax.models.published import PUBLISHED
 
     entry = recognise(path)
+    note = explain(path, entry)
     if entry is None:
-        size = Path(path).stat().st_size
-        problem = f"{path}: no published .weights file has {size} bytes; give its .cfg instead."
-        raise argparse.ArgumentError(None, problem)
+        raise argparse.ArgumentError(None, note)
+    if note:
+        print(note, file=sys.stderr)
     model, image_size = _of_published(PUBLISHED[entry.network])
     model.boxes = entry.boxes or model.boxes
     return model, image_size
@@ -157,6 +161,8 @@ def _of_cfg(name: str):
     if cfg.note:
         print(cfg.note, file=sys.stderr)
     model = ModelConfig(name=known_name(cfg.table) or "", cfg=text)
+    if getattr(cfg.head, "tree", ""):  # the layers do not depend on it, and any one will do
+        model.tree, model.classes = (-1,), ("",)
     return model, (cfg.net.height, cfg.net.width), _given(cfg.head)
 
 

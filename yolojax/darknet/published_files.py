@@ -1,4 +1,4 @@
-"""The published .weights files, recognised by their size; see docs/weights.md."""
+"""The published .weights files, recognised by their size and name; see docs/weights.md."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -51,6 +51,30 @@ PUBLISHED_FILES = (
     Weights("darknet.weights", 29_293_936, "darknet_reference"),
     Weights("tiny.weights", 4_185_968, "tiny_darknet"),
 )
+# Well-known files of networks that are not built here, by their size: from the .cfg files of
+# AlexeyAB/darknet, with a header of 20 bytes.
+NOT_BUILT = {
+    246_714_648: "yolov3-voc.weights",
+    248_007_048: "yolov3.weights",
+    252_209_544: "yolov3-spp.weights",
+    259_229_388: "yolov3-openimages.weights",
+    35_434_956: "yolov3-tiny.weights",
+    36_039_888: "yolov3-tiny_3l.weights",
+    19_759_052: "yolov3-tiny-prn.weights",
+    246_585_408: "Gaussian_yolov3_BDD.weights",
+    228_123_400: "csresnext50-panet-spp.weights",
+    19_233_100: "enet-coco.weights",
+    257_717_640: "yolov4.weights",
+    24_251_276: "yolov4-tiny.weights",
+    25_336_200: "yolov4-tiny-3l.weights",
+    211_944_840: "yolov4-csp.weights",
+    399_388_168: "yolov4x-mish.weights",
+    283_669_892: "yolov4-p5.weights",
+    510_868_180: "yolov4-p6.weights",
+    24_967_560: "yolov7-tiny.weights",
+    147_898_248: "yolov7.weights",
+    285_638_760: "yolov7x.weights",
+}
 
 
 def of_size(size: int) -> list[Weights]:
@@ -80,6 +104,43 @@ def recognise(path: str | Path) -> Weights | None:
             )
         return named[0]
     return entries[0] if entries else None
+
+
+def has_its_name(path: str | Path, entry: Weights) -> bool:
+    """Return whether the file is called as `entry`, or as another file of its network."""
+    names = {known.name.split()[0] for known in PUBLISHED_FILES if known.network == entry.network}
+    return Path(path).name in names
+
+
+def explain(path: str | Path, entry: Weights | None) -> str:
+    """Return what the user should know of .weights without a .cfg; `entry` is from `recognise`.
+
+    For a published file under its name, that is "". Others may be somebody's own weights of the
+    same network: those have the same length. Without an entry it is an error.
+    """
+    path = Path(path)
+    if entry is None:
+        size = path.stat().st_size
+        what = f"no published file has {size} bytes"
+        if size in NOT_BUILT:
+            what = (
+                f"its {size} bytes are those of {NOT_BUILT[size]}, whose network is not built here"
+            )
+        return (
+            f"{path}: a .weights file does not describe its network, and {what}; give --cfg or "
+            f"--config, or put {path.stem}.cfg next to it."
+        )
+    if has_its_name(path, entry):
+        return ""
+    return (
+        f"{path}: taken for {entry.name} by its length; if it is yours, give --cfg and --names, or "
+        f"put {path.stem}.cfg and {path.stem}.names next to it."
+    )
+
+
+def class_names(entry: Weights) -> tuple[str, ...] | None:
+    """Return the names of the classes of a published file, or None where they are not known."""
+    return CLASSES.get(PUBLISHED[entry.network].classes, (None, ""))[0]
 
 
 def config_of(entry: Weights) -> Config:

@@ -38,7 +38,7 @@ class RecordList:
     classes: tuple[str, ...]
     records: Sequence[Record]
     skipped: list[str] = field(default_factory=list)
-    category_ids: tuple[int, ...] = ()  # COCO: the id of each class in the file, or -1
+    category_ids: tuple[Any, ...] = ()  # COCO: the id of each class as in the file, or -1
     notes: list[str] = field(default_factory=list)  # what users should know, one line each
     original_ids: Mapping[str, Any] = field(default_factory=dict)  # COCO: image_id -> the file's
     annotated: bool = True  # False: pictures without ground truth, such as COCO's test-dev

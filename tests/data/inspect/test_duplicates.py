@@ -30,6 +30,14 @@ def test_files_bytes_and_arrays_are_compared_by_their_content(tmp_path):
     )
 
 
+def test_a_file_that_is_listed_twice_has_one_name(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"a")
+    within, across = equal_pictures(source(a=path, b=path), source(c=path))
+    assert within == [f"{path} is there twice."]
+    assert across == [f"{path} is in both."]
+
+
 def test_only_files_of_equal_length_are_read(tmp_path, monkeypatch):
     read = []
     monkeypatch.setattr(

@@ -128,6 +128,21 @@ def test_names_are_safe_and_unique(first):
     ]
 
 
+def test_names_are_unique_in_their_folder(tmp_path):
+    source = RecordList("s", ("a",), [make_record("p", picture(0), (40, 30), [], [])])
+    splits = {"train": source, "val": source}
+    for to, places in (
+        ("voc", ("JPEGImages/p.png", "JPEGImages/p_2.png")),
+        ("coco", ("train/p.png", "val/p.png")),
+        ("yolo", ("images/train/p.png", "images/val/p.png")),
+    ):
+        prepare_dataset(splits, tmp_path / to, to=to)
+        found = sorted(
+            str(path.relative_to(tmp_path / to)) for path in tmp_path.glob(f"{to}/**/*.png")
+        )
+        assert found == [*places]
+
+
 def test_voc_counts_pixels_from_1_and_the_last_one_belongs_to_the_box(tmp_path):
     boxes = [(0, 0, 40, 30), (10.4, 5.6, 20.4, 15.6), (7.3, 29.8, 7.4, 29.9)]
     source = RecordList("s", ("a",), [make_record("p", picture(0), (40, 30), boxes, [0, 0, 0])])

@@ -32,9 +32,13 @@ def equal_pictures(source: Source, other: Source | None = None) -> tuple[list[st
         for equal in _groups(same_length, _digest):
             own = [picture.name for picture in equal if not picture.is_other]
             others = [picture.name for picture in equal if picture.is_other]
-            within += [f"{own[0]} and {name} are the same picture." for name in own[1:]]
-            across += [f"{own[0]} and {name} are the same picture." for name in others if own]
+            within += [_message(own[0], name, "is there twice") for name in own[1:]]
+            across += [_message(own[0], name, "is in both") for name in others if own]
     return within, across
+
+
+def _message(one: str, other: str, if_same: str) -> str:
+    return f"{one} {if_same}." if one == other else f"{one} and {other} are the same picture."
 
 
 def _pictures(source: Source, is_other: bool) -> Iterator[Picture]:

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -172,12 +173,13 @@ def _write_files(
     splits: dict[str, Source], usable: dict[str, Usable], folder: Path, to: str, pictures: str
 ) -> dict[str, list[str]]:
     """Write the splits as a layout of files -> {split: what it cannot hold}."""
-    layout, taken, lost = LAYOUTS[to], set(), {}
+    layout, lost = LAYOUTS[to], {}
+    taken = defaultdict(set)  # names in each folder of pictures
     for split, source in splits.items():
         place = folder / layout.pictures.format(split=split)
         place.mkdir(parents=True, exist_ok=True)
         counts = dict.fromkeys(layout.lost, 0)
-        items = _items(usable[split], place, pictures, taken, counts)
+        items = _items(usable[split], place, pictures, taken[place], counts)
         layout.write(folder, split, source, items)
         lost[split] = [
             f"{split}: {count} {layout.lost[kind]}." for kind, count in counts.items() if count
@@ -197,7 +199,7 @@ def _items(
 
 
 def _place_picture(record: Record, image, place: Path, pictures: str, taken: set[str]) -> str:
-    """Copy or link the picture of `record`, or write it -> its name, unique in all splits."""
+    """Copy or link the picture of `record`, or write it -> its name, unique in `place`."""
     file = record.image if isinstance(record.image, Path) else None
     stem = file.stem if file else record.image_id
     # Lists of pictures are split at blanks, and lose suffixes.

@@ -33,11 +33,11 @@ def find_label_file(picture: Path) -> Path | None:
     It is in labels/ instead of images/ or JPEGImages/ (as in data.c), or next to the picture. Where
     the picture is in a linked folder, the folder that the link leads to is tried last.
     """
-    real = Path(os.path.realpath(picture))
-    for candidate in _candidates(picture):
-        if os.path.lexists(candidate):
-            return candidate
-    return next((path for path in _candidates(real) if os.path.lexists(path)), None)
+    return _first(picture) or _first(Path(os.path.realpath(picture)))
+
+
+def _first(picture: Path) -> Path | None:
+    return next((path for path in _candidates(picture) if os.path.lexists(path)), None)
 
 
 def label_file(picture: Path) -> Path:

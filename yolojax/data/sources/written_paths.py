@@ -45,7 +45,7 @@ def find_place(entry: str, roots: Sequence[Path], file: Path, notes: list[str]) 
     Raises:
         FileNotFoundError: there is none, or there are several for a path of another machine.
     """
-    forms, name = _forms(entry, file), repr(shorten(entry, LONGEST))
+    forms, name = _forms(entry, file.absolute().parent.name), repr(shorten(entry, LONGEST))
     fitting: dict[str, Path] = {}
     for place in _joined(forms, roots):
         if _exists(place):
@@ -104,12 +104,11 @@ def prefix_of(place: Path, file: Path) -> str:
     return "" if place.is_relative_to(file.parent) else f"{file}: "
 
 
-def _forms(entry: str, file: Path) -> list[str]:
-    """List the ways to read a path that `file` states; the first is as it is written."""
+def _forms(entry: str, own: str) -> list[str]:
+    """List the ways to read a path, first as it is written; `own` is the folder of its file."""
     slashed = entry.replace("\\", "/")
     below = UP.sub("", slashed, count=1) if UP.match(slashed) else slashed
-    own = f"{file.absolute().parent.name}/"
-    forms = (entry, slashed, below, below.removeprefix("data/"), below.removeprefix(own))
+    forms = (entry, slashed, below, below.removeprefix("data/"), below.removeprefix(f"{own}/"))
     return [form for form in dict.fromkeys(forms) if form]
 
 
@@ -162,11 +161,11 @@ def _by_end(parts: list[str], roots: Sequence[Path]) -> list[Path]:
 def _listed(file: Path, roots: tuple[Path, ...], prefix: str, notes: list[str]) -> list[Listed]:
     """List the pictures that the lines of a text file name; problems start with `prefix`."""
     index = cache(lambda: _index(roots))  # of all pictures; made if one is not where the list says
-    pictures, moved = [], []
+    pictures, moved, own = [], [], file.absolute().parent.name
     for number, line in enumerate(read_lines(file), 1):
         if not line:
             continue
-        forms = _forms(line, file)
+        forms = _forms(line, own)
         path = next((path for path in _joined(forms, roots) if os.path.isfile(path)), None)
         if path:
             pictures.append(Listed(path))
@@ -176,12 +175,9 @@ def _listed(file: Path, roots: tuple[Path, ...], prefix: str, notes: list[str]) 
             moved.append((line, found[0]))
             pictures.append(Listed(found[0]))
             continue
-        problem = f"{prefix}{file}:{number}: {shorten(line, LONGEST)!r}: no such picture"
-        if found:
-            problem += f", and {found[0]} and {found[1]} have the same end; write the path of one."
-        else:
-            problem += f"; it should be {shorten(str(roots[0] / forms[0]), LONGEST)}."
-        pictures.append(Listed(roots[0] / forms[0], problem))
+        place = roots[0] / line
+        problem = f"{prefix}{file}:{number}: {_no_such_picture(line, place, found)}"
+        pictures.append(Listed(place, problem))
     if moved:
         line, path = moved[0]
         notes.append(
@@ -189,6 +185,14 @@ def _listed(file: Path, roots: tuple[Path, ...], prefix: str, notes: list[str]) 
             f"were found by the end of the path, such as {path} for {shorten(line, LONGEST)}."
         )
     return pictures
+
+
+def _no_such_picture(line: str, place: Path, found: list[Path]) -> str:
+    name = repr(shorten(line, LONGEST))
+    if found:
+        both = f"{found[0]} and {found[1]}"
+        return f"{name}: no such picture, and {both} have the same end; write the path of one."
+    return f"{name}: no such picture; it should be {shorten(str(place), LONGEST)}."
 
 
 def _index(roots: Sequence[Path]) -> dict[str, dict[str, Path]]:
@@ -204,6 +208,8 @@ def _index(roots: Sequence[Path]) -> dict[str, dict[str, Path]]:
 
 
 def _pictures_below(root: Path) -> list[Path]:
+    if os.path.realpath(root) == os.path.sep:  # the whole file system takes too long
+        return []
     try:
         return pictures_below(root)
     except ValueError:  # a folder that cannot be listed
