@@ -94,6 +94,12 @@ class _Loader(yaml.SafeLoader):
 
     depth = 0
 
+    def fetch_flow_collection_start(self, token):
+        """Read a [ or {; PyYAML reads up to 1024 of them before the first node is composed."""
+        if self.flow_level == MAX_DEPTH:
+            raise yaml.YAMLError("nested too deeply")
+        super().fetch_flow_collection_start(token)
+
     def compose_node(self, parent, index):
         """Compose a node and what is in it."""
         if self.depth == MAX_DEPTH:
