@@ -77,7 +77,7 @@ def test_bad_input_is_one_line_and_status_1(tmp_path):
     [
         ("--config.seed=abc", "seed"),
         ("--config.data.image_size=64", "image_size"),
-        ("--config.model.classes=a,b", "must hold several values"),
+        ("--config.model.classes=a,b", "must be texts, as"),
         ("--config.eval.metric=mAP", "config.eval.metric is 'mAP'; known: voc07_11pt"),
     ],
 )

@@ -43,6 +43,7 @@ class ModelConfig:
     side: int = 7  # v1: cells in a row (the paper's S)
     square_root: bool = True  # v1: the output is the square root of width and height
     class_softmax: bool = False  # v1: a softmax over the classes of a cell
+    temperature: float = 1.0  # classifier: divides the logits before the softmax; not with a tree
     class_activation: str = "softmax"  # v2: or "sigmoid", for independent classes
     location: str = "sigmoid"  # v2: or "anchor": unbounded offsets, as before YOLO9000
     width: float = 1.0  # multiplies the filters of every layer but the last

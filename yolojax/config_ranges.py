@@ -35,10 +35,14 @@ class Range(NamedTuple):
             and (value < self.high or (self.has_high and value == self.high))
         )
 
-    def __str__(self) -> str:
+    def rule(self, value: float) -> str:
+        """Say what `value`, which is not in the range, must be."""
         low, high = f"{self.low:.10g}", f"{self.high:.10g}"
-        if self.high == math.inf:
-            return f"{low} or more" if self.has_low else f"above {low}"
+        if not math.isfinite(value):
+            return "a finite number"
+        if self.high >= INT32:
+            at_least = f"{low} or more" if self.has_low else f"above {low}"
+            return f"at most {high}" if value > self.high else at_least
         if not self.has_low:
             return f"above {low} and at most {high}"
         return f"from {low} to {high}" if self.has_high else f"from {low} to below {high}"
@@ -58,6 +62,7 @@ RANGES = {
     "model.tree": Range(-1, INT32),
     "model.boxes": Range(1, 500),
     "model.side": Range(1, 1000),
+    "model.temperature": Range(0, 1e6, has_low=False, hint="1 is a plain softmax"),
     "model.width": Range(0, 16, has_low=False, hint="0.25 has a quarter of the filters"),
     "data.mix": COUNT,
     "data.image_size": SIDE,
@@ -126,8 +131,9 @@ CHOICES = {
     "data.classifier_view": ("", "letterbox", "centre_crop"),
     "data.resize": ("opencv", "darknet"),
     "data.on_bad_record": ("error", "skip"),
-    "optimizer.policy": ("constant", "steps", "poly"),
 }
+# A .cfg may have other policies, with which its network is used but not trained.
+TRAINING_CHOICES = {"optimizer.policy": ("constant", "steps", "poly")}
 
 
 def check_ranges(config) -> None:
@@ -142,8 +148,9 @@ def check_ranges(config) -> None:
         if wrong is not None:
             where = "is" if wrong is value else "holds"
             hint = wanted.hint or _percent(wrong, wanted)
+            hint = f" ({hint})" if hint else ""
             raise ValueError(
-                f"config.{name} {where} {wrong:.10g}: must be {wanted}{f' ({hint})' * bool(hint)}."
+                f"config.{name} {where} {wrong:.10g}: must be {wanted.rule(wrong)}{hint}."
             )
     for name, known in CHOICES.items():
         choose(name, value_of(config, name), known)
@@ -153,8 +160,10 @@ def check_training(config) -> None:
     """Check what the training needs of the fields of a Config together.
 
     Raises:
-        ValueError: two fields do not fit each other.
+        ValueError: a field has none of TRAINING_CHOICES, or two fields do not fit each other.
     """
+    for name, known in TRAINING_CHOICES.items():
+        choose(name, value_of(config, name), known)
     for rule in RULES:
         problem = rule(config)
         if problem:

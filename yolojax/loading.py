@@ -16,7 +16,7 @@ from yolojax.config import Config
 from yolojax.darknet import published_files
 from yolojax.darknet.cfg import parse_cfg
 from yolojax.darknet.config import config_from_cfg, name_fields, names_of
-from yolojax.darknet.data_files import read_names
+from yolojax.darknet.data_files import file_beside, read_names
 from yolojax.darknet.header import VERSION, read_header
 from yolojax.darknet.tree import from_darknet
 from yolojax.darknet.weights import load_weights
@@ -180,13 +180,13 @@ def _from_cfg(cfg: File, names: File | None) -> Config:
 
 
 def _from_files_beside(path: Path, names: File | None) -> Config | None:
-    """Return the config of X.weights by X.cfg and X.names next to it, or None without X.cfg."""
-    cfg, own_names = path.with_suffix(".cfg"), path.with_suffix(".names")
-    if not cfg.is_file():
+    """Return the config by the X.cfg and X.names of `file_beside`, or None without X.cfg."""
+    cfg, own_names = file_beside(path, ".cfg"), file_beside(path, ".names")
+    if cfg is None:
         return None
     read_header(path)
     used = [cfg.name]
-    if names is None and own_names.is_file():
+    if names is None and own_names is not None:
         names = own_names
         used.append(names.name)
     print(f"{path}: its network is that of {' and '.join(used)} next to it", file=sys.stderr)

@@ -1,6 +1,6 @@
 """Build the network, decoder and loss that a config names."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from yolojax.models.fast.forms import FAST_FORMS
 from yolojax.models.fast.strips import strips_for
 from yolojax.models.functional import ROOTS
 from yolojax.models.layers import count_outputs_of_last
-from yolojax.models.network import Network
+from yolojax.models.network import Network, check_image_size
 from yolojax.models.summary import layer_table, totals
 from yolojax.suggestions import choose
 
@@ -63,7 +63,9 @@ LOSSES = {
         model=("side", "boxes", "square_root", "class_softmax"),
         settings=(*WEIGHTS, "rescore", "semantics"),
     ),
-    "classification": LossSpec(classification_loss, model=(), settings=("label_smoothing",)),
+    "classification": LossSpec(
+        classification_loss, model=("temperature",), settings=("label_smoothing",)
+    ),
     "tree_classification": LossSpec(
         tree_classification_loss, model=("tree",), settings=("label_smoothing",)
     ),
@@ -139,7 +141,7 @@ def make_decoder(config: Config, head: str) -> partial:
     if head == "classes" and model.tree:
         return partial(yolo9000.decode_classes, tree=model.tree, nodes=settings.nodes)
     if head == "classes":
-        return partial(classes_head.decode)
+        return partial(classes_head.decode, temperature=model.temperature)
     if model.tree:
         return partial(
             yolo9000.decode,
@@ -280,6 +282,12 @@ def check_eval_nodes(config: Config) -> None:
                 f"config.eval.{field} holds {wrong[0]}, but the nodes of {config.model.name} are "
                 f"0 to {count - 1}; do they belong to another tree?"
             )
+
+
+def check_image_sizes(task: Task, sizes: Iterable[tuple[int, int]]) -> None:
+    """Raise ValueError unless the network takes images of each (height, width) in `sizes`."""
+    for size in sizes:
+        check_image_size(size, task.model.table, any_size=task.model.any_size)
 
 
 def for_inference(task: Task, variables: dict, platform: str) -> tuple[Task, dict]:

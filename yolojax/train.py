@@ -24,9 +24,14 @@ from yolojax.explain import make_watch
 from yolojax.ops.platforms import traced_for
 from yolojax.pretrained import load_pretrained
 from yolojax.suggestions import choose
-from yolojax.tasks import build
+from yolojax.tasks import build, check_image_sizes
 from yolojax.training import checkpoint, goodput, run_config, run_lock
-from yolojax.training.compilation import compile_totals, compile_train_steps, record_compilations
+from yolojax.training.compilation import (
+    compile_totals,
+    compile_train_steps,
+    record_compilations,
+    train_sizes,
+)
 from yolojax.training.metrics import RunLog, due
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.profiling import (
@@ -57,6 +62,7 @@ def train(
     task, optimizer = build(config), make_optimizer(config.optimizer)
     evaluation = evaluation_of(task)
     choose("eval.metric", config.eval.metric, evaluation.METRICS)
+    check_image_sizes(task, [*train_sizes(config), config.data.image_size])
 
     with (
         traced_for(platform_of(mesh)),

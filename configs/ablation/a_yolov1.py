@@ -63,6 +63,6 @@ def small(form: str) -> Config:
     if form == "smoke":
         config.model.width = 0.0625
         config.data.image_size = (64, 64)
-        config.optimizer.images = 16
+        config.optimizer.images, config.optimizer.burn_in_images = 16, 8
         config.eval.bootstrap = 100
     return config

@@ -72,3 +72,10 @@ def test_more_anchors_than_shapes_is_an_error(few_boxes, capsys):
 def test_the_drawn_shapes_need_their_own_anchors(capsys):
     assert main(["anchors", "shapes:val", "-k", "3", "--restarts", "2"]) == 0
     assert "use your own anchors" in capsys.readouterr().out
+
+
+def test_boxes_of_other_classes_are_left_out(capsys):
+    words = ["anchors", "shapes:single-val", "-k", "1", "--json", "--restarts", "1"]
+    assert main([*words, "--keep-classes", "round", "--rename", "circle=round"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["boxes"] == report["pictures"] < 100

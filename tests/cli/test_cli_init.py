@@ -47,7 +47,7 @@ def test_the_written_config_trains(tmp_path, capsys):
     assert "exists already" in capsys.readouterr().err
 
 
-def test_max_boxes_holds_the_fullest_picture(tmp_path):
+def test_max_boxes_holds_the_fullest_picture(tmp_path, capsys):
     source = write_boxes(tmp_path, [3, 57])
     for keep, most in ((), 60), (["--keep-classes", "dog", "--rename", "cat=pet"], 30):
         path = tmp_path / f"config{most}.py"
@@ -56,6 +56,7 @@ def test_max_boxes_holds_the_fullest_picture(tmp_path):
         assert config.data.max_boxes == most
     assert config.model.classes == config.data.keep_classes == ("dog",)
     assert config.data.rename == (("cat", "pet"),)
+    assert f"{source}: keep_classes: boxes left out: cat 60." in capsys.readouterr().err
 
 
 def write_boxes(root, counts):

@@ -190,3 +190,10 @@ def test_a_repeated_key_counts_where_it_is_read():
         conv="filters=8\n"
     )
     assert parsed("mosaic=1\nmosaic=0\n").note.endswith("inference: mosaic=1")
+
+
+def test_the_temperature_of_a_softmax():
+    text = f"{NET}[connected]\noutput=4\n[softmax]\ntemperature=3\n"
+    config = config_from_cfg(parse_cfg(text, "a"), name="a", text=text)
+    assert config.model.temperature == 3
+    assert parse_cfg(cfg_text(config), "b").head.temperature == 3

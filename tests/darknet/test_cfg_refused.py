@@ -81,7 +81,7 @@ REFUSED = [
     ((NET + CONV).replace("=24", "=8192").replace("=16", "=8192"), "more than 268,435,456 values"),
     (NET + CONV + "[softmax]\n[conv]\nfilters=1", "my.cfg:8: [convolutional] behind [softmax]"),
     (NET + CONV + REGION + REGION, "which must come last"),
-    (NET + CONV + "[softmax]\ntemperature=3", "only temperature=1 is built here"),
+    (NET + CONV + "[softmax]\ntemperature=3\ntree=a", "[softmax] temperature=3: with a tree only"),
     (NET + CONV + REGION + "coords=5", "only coords=4 is built here"),
     (NET + CONV + REGION.replace("num=2", "num=3"), "width and height of num=3 anchors; 4 numbers"),
     (NET + CONV + REGION.replace("1,2,", "1,-2,"), "my.cfg:8: [region] anchors=1,-2, 3.5,4: must"),

@@ -228,3 +228,7 @@ def test_sizes_that_pools_round_up_equal_the_original_program(side, tmp_path):
     output = "[convolutional]\nfilters=16\nsize=1\nactivation=linear\n"
     region = "[region]\nanchors=1,2, 3.5,4\nclasses=3\nnum=2\nsoftmax=1\n"
     compare(net + body + output + region, tmp_path, score=0.03)
+
+
+def test_the_temperature_of_a_softmax_equals_the_original_program(tmp_path):
+    compare(NET + CONV + "filters=9\n" + END + "temperature=3\n", tmp_path)

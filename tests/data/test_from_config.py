@@ -200,3 +200,12 @@ def test_prepared_boxes_are_counted_only_if_they_are_read(tmp_path, capsys):
     config.data.on_bad_record = "skip"
     from_config.open_train_source(config, "region")
     assert "1 of 7 ground-truth boxes are not trained on" in capsys.readouterr().out
+
+
+def test_classes_are_chosen_before_they_become_nodes():
+    config = config_of(
+        data__keep_classes=("pointed", "circle"), data__rename=(("star", "pointed"),)
+    )
+    source = from_config.open_source("shapes:train", config)
+    assert source.nodes == (2, 3)
+    assert {label for index in range(20) for label in source[index].labels.tolist()} == {2, 3}

@@ -72,6 +72,15 @@ def test_every_format_is_turned_upright(format, orientation):
     assert np.abs(image - upright()).mean() < 4  # two of the formats are lossy
 
 
+@pytest.mark.parametrize("name", [b"http://ns.adobe.com/xap/1.0/\0", b"MPF\0", b"Exif"])
+def test_other_segments_may_come_before_exif(name):
+    # Editors write XMP in a segment of the same kind; OpenCV looks at the first such segment alone.
+    data = encoded("JPEG", 6)
+    segment = b"\xff\xe1" + (len(name) + 2).to_bytes(2, "big") + name
+    image = decode_image(data[:2] + segment + data[2:], "a")
+    assert np.abs(image.astype(int) - upright()).mean() < 4
+
+
 def object_in(image, box):
     """IoU of a box, xyxy in 0..1, and the bright object of a picture."""
     height, width = image.shape[:2]

@@ -72,3 +72,14 @@ def test_files_of_classes_stay_in_their_folder(tmp_path):
         "road_sign", "road_sign_2", "x_.._.._ESCAPED", "Cat", "cat_2", "c" * 200, "_", "_NUL", "a_",
     ]  # fmt: skip
     assert {p for p in tmp_path.rglob("*") if p.is_file()} == set(paths)
+
+
+def test_pycocotools_loads_the_results(tmp_path, capfd):
+    coco = pytest.importorskip("pycocotools.coco")
+    images = [{"id": "img_0"}, {"id": 7}]
+    content = {"images": images, "annotations": [], "categories": [{"id": 3, "name": "cat"}]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    original = {"COCO_val2014_000000000042": "img_0", "cat_7b": 7}
+    write_coco_results(tmp_path / "r.json", FOUND, [3, 4], original)
+    loaded = coco.COCO(str(tmp_path / "a.json")).loadRes(str(tmp_path / "r.json"))
+    assert [one["image_id"] for one in loaded.anns.values()] == ["img_0", 7]

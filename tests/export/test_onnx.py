@@ -50,7 +50,7 @@ NETWORKS = {  # arguments of ModelConfig and the image size
     "yolov1": ({"boxes": 3, "side": 2, "class_softmax": True}, (128, 128)),
     "yolov1_paper": ({"square_root": False, "side": 2}, (128, 128)),
     "darknet19": ({}, (64, 96)),
-    "darknet_reference": ({}, (64, 64)),
+    "darknet_reference": ({"temperature": 3.0}, (64, 64)),
 }
 START = Conv(8, 4, padding=0, name="start")  # 8 x 10 -> 5 x 7
 KINDS = {

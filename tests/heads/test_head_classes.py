@@ -15,3 +15,8 @@ def test_logits_become_probabilities(shape):
 def test_a_map_of_several_cells_is_refused(shape):
     with pytest.raises(ValueError, match=r"raw must be \[B, C\]"):
         decode(jnp.zeros(shape))
+
+
+def test_the_temperature_divides_the_logits():
+    probs = decode(jnp.log(jnp.array([[1.0, 8.0]])), temperature=3.0)
+    np.testing.assert_allclose(probs, [[1 / 3, 2 / 3]], rtol=1e-6)

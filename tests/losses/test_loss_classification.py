@@ -53,3 +53,12 @@ def test_smoothing_spreads_a_share_of_the_target_evenly():
 def test_smoothing_is_a_share(value):
     with pytest.raises(ValueError, match="label_smoothing must be in"):
         classification_loss(label_smoothing=value)
+
+
+def test_the_gradient_with_a_temperature_is_darknet_s():
+    # softmax_layer.c, backward: probability minus target, not divided by the temperature.
+    raw, loss = jnp.log(jnp.array([[1.0, 8.0]])), classification_loss(temperature=3.0)
+    batch = {"label": jnp.array([0])}
+    gradient, metrics = jax.grad(loss, has_aux=True)(raw, batch, 0)
+    np.testing.assert_allclose(gradient, [[1 / 3 - 1, 2 / 3]], rtol=1e-5)
+    np.testing.assert_allclose(metrics["loss"], np.log(3), rtol=1e-5)

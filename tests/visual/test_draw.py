@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolojax.visual.draw import _colour, _fitting_text, _font, _free_place, draw_batch, draw_boxes
+from yolojax.visual.draw import _colour, _fitting_text, _free_place, draw_batch, draw_boxes
 from yolojax.visual.draw import save_image as save
+from yolojax.visual.fonts import default_font, load_font
 
 CLASSES = ("dog", "a class with a very long name", "Käfer")
 
@@ -44,7 +45,7 @@ def test_drawing_has_the_shape_of_the_image(height, width, corners):
 
 @given(st.integers(60, 400), st.integers(40, 400), *[st.integers(-100, 500)] * 2)
 def test_labels_stay_inside(width, height, x, y):
-    font, size = _font(12), (width, height)
+    font, size = load_font(default_font(), 12), (width, height)
     text = _fitting_text(CLASSES[1], 0.5, font, width)
     x1, y1, x2, y2 = _free_place(np.array([x, y, x + 30, y + 30]), font, text, size, [])
     assert 0 <= x1 < x2 <= width
@@ -52,14 +53,14 @@ def test_labels_stay_inside(width, height, x, y):
 
 
 def test_labels_do_not_overlap():
-    box, font = np.array([50.0, 60, 150, 160]), _font(12)
+    box, font = np.array([50.0, 60, 150, 160]), load_font(default_font(), 12)
     first = _free_place(box, font, "dog", (300, 300), [])
     second = _free_place(box, font, "dog", (300, 300), [first])
     assert first[3] <= second[1] or first[2] <= second[0]
 
 
 def test_text_is_shortened_until_it_fits():
-    font = _font(12)
+    font = load_font(default_font(), 12)
     texts = [_fitting_text(CLASSES[1], 0.5, font, width) for width in (1000, 200, 60, 1)]
     assert texts[0] == "a class with a very long name 0.50"
     assert texts[1] == "a class with a very long name"

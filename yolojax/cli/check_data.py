@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args) -> int:
     """Check, print and plot -> 1 if there are errors."""
     from yolojax.cli.flags import overridden, selection_of
-    from yolojax.config import Config, read_config
+    from yolojax.config import Config, checked, read_config
     from yolojax.data.inspect.check import check_source
     from yolojax.data.sources.load import load_source
     from yolojax.ops.anchors import PUBLISHED_PRIORS
@@ -61,6 +61,7 @@ def run(args) -> int:
     if not (args.source or args.config):
         raise argparse.ArgumentError(None, "give a SOURCE, or --config with data.train.")
     config = overridden(read_config(args.config) if args.config else Config(), args)
+    config = checked(config, training=False)
     data, model = config.data, config.model
     spec = args.source or data.train
     against = args.against or ("" if args.source else data.val)

@@ -37,22 +37,15 @@ def print_line(text: str, name: str = "stdout") -> None:
 
 @contextmanager
 def progress_bar(total: int) -> Iterator[Callable[[], None]]:
-    """Show a progress bar on stderr -> a function that counts a picture."""
-    bar = None
-    with until_closed("stderr"):
-        bar = progress(total=total, unit="picture")
+    """Show a progress bar on a terminal -> a function that counts a picture.
 
-    def count():
-        if bar is not None:
-            with until_closed("stderr"):
-                bar.update()
-
-    try:
-        yield count
-    finally:
-        if bar is not None:
-            with until_closed("stderr"):
-                bar.close()
+    A file or pipe gets none, as a bar would be mixed with the lines of the pictures.
+    """
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    with progress(total=total, unit="picture") as bar:
+        yield bar.update
 
 
 def write_out(text: str) -> None:

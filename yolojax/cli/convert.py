@@ -106,10 +106,10 @@ def check_options(args, cfg: str | None) -> dict:
 
 def load_source(args, source: str, cfg: str | None):
     """Load the model, apply --image-size and --clear."""
-    from yolojax.config import read_config
+    from yolojax.config import checked, read_config
     from yolojax.loading import load_model, resized
 
-    config = read_config(args.config) if args.config else None
+    config = checked(read_config(args.config), training=False) if args.config else None
     model = load_model(source, config, cfg=cfg, names=args.names, upto=args.upto)
     model = resized(model, tuple(args.image_size)) if args.image_size else model
     return model._replace(seen=0) if args.clear else model

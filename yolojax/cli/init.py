@@ -12,6 +12,7 @@ examples:
 
 import argparse
 import math
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,6 +118,8 @@ def run(args) -> int:
     folder = str(Path(args.dir).expanduser().absolute()) if args.dir else ""
     selection = selection_of(args)
     source = load_source(args.source, dir=folder, **selection)
+    for note in source.notes:
+        print(f"{source.name}: {note}", file=sys.stderr)
     val, why_val = (args.val, "given") if args.val else other_split(args.source, folder)
     load_source(val, dir=folder, classes=source.classes, **selection, strict=False)
     data = describe(source)

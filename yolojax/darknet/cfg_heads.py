@@ -106,6 +106,7 @@ class Classes(NamedTuple):
     kind = "classes"
     softmax: bool = False
     tree: str = ""  # file of a class hierarchy
+    temperature: float = 1.0  # of the softmax
 
 
 Head = Region | Detection | Classes
@@ -227,9 +228,12 @@ def _random(section: Section) -> bool:
 
 
 def _read_softmax(section: Section) -> Classes:
-    fixed = {"groups": 1, "spatial": 0, "temperature": 1}
-    check_keys(section, ("tree",), FIXED | fixed, (*IGNORED, "noloss"))
-    return Classes(softmax=True, tree=path(section, "tree"))
+    fixed = {"groups": 1, "spatial": 0}
+    check_keys(section, ("tree", "temperature"), FIXED | fixed, (*IGNORED, "noloss"))
+    tree, temperature = path(section, "tree"), number(section, "temperature", 1, 1e-6, 1e6)
+    if tree and temperature != 1:
+        section.refuse("temperature", "with a tree only temperature=1 is built here")
+    return Classes(softmax=True, tree=tree, temperature=temperature)
 
 
 def _read_cost(section: Section) -> Classes:

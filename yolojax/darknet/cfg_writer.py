@@ -118,6 +118,8 @@ def _head(config: Config, head: str, files: dict) -> list[tuple[str, dict]]:
     model = config.model
     given = parse_cfg(model.cfg, model.name).head if model.cfg else Classes(softmax=True)
     if head == "classes":
+        if model.temperature != 1:
+            files = files | {"temperature": model.temperature}
         return [("softmax", {"groups": 1} | files)] if given.softmax else []
     if head == "yolov1":
         return [("detection", _detection(config))]

@@ -152,7 +152,7 @@ def _model_fields(head: Head) -> dict:
     if isinstance(head, Detection):
         shape = {"boxes": head.num, "side": head.side}
         return shape | {"square_root": head.sqrt, "class_softmax": head.softmax}
-    return {}
+    return {"temperature": head.temperature}
 
 
 def _data_config(cfg: Cfg, folder: Path) -> DataConfig:

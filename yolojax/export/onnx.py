@@ -84,7 +84,8 @@ def layer_shapes(model: Network, variables: dict, size: tuple[int, int]) -> list
 def _add_outputs(graph, task, raw, shape, limits):
     """Decode `raw` of `shape` and add the outputs of the graph, after NMS if `limits`."""
     if task.is_classifier:
-        return _add_output(graph, probabilities(graph, raw), "probabilities", (shape[-1],))
+        probs = probabilities(graph, raw, **task.decode.keywords)
+        return _add_output(graph, probs, "probabilities", (shape[-1],))
     decoded = jax.eval_shape(task.decode, jax.ShapeDtypeStruct(shape, jnp.float32))
     _, count, classes = decoded.class_probs.shape
     decoded = HEADS[task.head](graph, raw, shape, **task.decode.keywords)

@@ -83,9 +83,12 @@ def yolov1(
 HEADS = {"region": region, "yolov1": yolov1}  # classifiers use `probabilities`
 
 
-def probabilities(graph: Graph, raw: str) -> str:
-    """Add the softmax of the logits `raw` [B, C, 1, 1] or [B, C] -> name of [B, C]."""
-    return graph.node("Softmax", graph.node("Flatten", raw), axis=-1)
+def probabilities(graph: Graph, raw: str, *, temperature: float = 1.0) -> str:
+    """Add the nodes of heads.classes.decode for `raw` [B, C, 1, 1] or [B, C] -> name of [B, C]."""
+    logits = graph.node("Flatten", raw)
+    if temperature != 1:
+        logits = graph.node("Div", logits, np.float32(temperature))
+    return graph.node("Softmax", logits, axis=-1)
 
 
 def _in_cell(graph, offset, anchors):

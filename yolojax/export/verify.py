@@ -8,20 +8,21 @@ from typing import NamedTuple
 
 import jax
 import jax.export
+import jax.numpy as jnp
 import numpy as np
 
 from yolojax.config import Config, EvalConfig
 from yolojax.evaluation.matches import overlap
 from yolojax.export.onnx import export_onnx
 from yolojax.export.onnx_layers import layer_names
-from yolojax.export.stablehlo import OUTPUTS, export_stablehlo, import_flatbuffers, outputs_of
+from yolojax.export.stablehlo import export_stablehlo, import_flatbuffers, outputs_of
+from yolojax.heads.predictions import scores as class_scores
 from yolojax.ops.images import to_float
 from yolojax.tasks import Task, build
 from yolojax.text_table import text_table
 
 Model = tuple  # (task, config, variables, ...)
 LIMIT = 1e-3  # largest accepted difference, in standard deviations of the layer
-SAME_IOU = 0.9  # at least, of a detection in two programs
 
 
 class Mode(NamedTuple):
@@ -122,7 +123,7 @@ def compare_stablehlo(path: Path | None, model: Model, image: np.ndarray, *, nms
 
 
 def _compare(ours: dict, theirs: dict, settings: EvalConfig, *, nms: bool) -> list[Difference]:
-    names = [name for name in ours if not (nms and name in OUTPUTS)]
+    names = [name for name in ours if not nms or name.startswith("layer")]
     rows = [difference(name, ours[name], theirs.get(name, ())) for name in names]
     return rows + (compare_detections(ours, theirs, settings) if nms else [])
 
@@ -155,20 +156,33 @@ def run_onnx(path: Path, image: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _outputs(model, image, nms):
+    """Return the arrays of `outputs_of` and, with `nms`, the `candidates` of NMS."""
     task, config, variables, *_ = model
-    return jax.device_get(jax.jit(outputs_of(task, config, variables, nms=nms))(image))
+    outputs = outputs_of(task, config, variables, nms=nms)
+
+    def run(image):
+        if not nms:
+            return outputs(image)
+        predicted = task.decode(task.model.apply(variables, to_float(image), train=False))
+        values = class_scores(predicted)
+        labels = jnp.arange(values.shape[-1]) if predicted.labels is None else predicted.labels
+        labels = jnp.broadcast_to(labels, values.shape)
+        return outputs(image) | {"candidates": (predicted.boxes[0], values[0], labels[0])}
+
+    return jax.device_get(jax.jit(run)(image))
 
 
 def compare_detections(ours: dict, theirs: dict, settings: EvalConfig) -> list[Difference]:
-    """Compare the detections of one image, each with the one of its class that has the same box.
+    """Compare the detections of one image, each with that of its class with the same box and score.
 
     Ranks are not compared, as rounding decides the order of equal scores. It also decides which of
-    two boxes with equal scores suppresses the other, and whether a detection is above a threshold;
-    such detections need no partner.
+    two overlapping boxes with equal scores suppresses the other, and whether a detection is above a
+    threshold; such detections need no partner.
 
     Args:
-        ours: `OUTPUTS` with `nms`, as `outputs_of` describes them.
-        theirs: the same of another program.
+        ours: the arrays of `outputs_of` with `nms`, and `candidates`: boxes [N, 4],
+            scores [N, C] and labels [N, C] before NMS.
+        theirs: the same of another program, without `candidates`.
         settings: config.eval.
 
     Returns:
@@ -176,32 +190,41 @@ def compare_detections(ours: dict, theirs: dict, settings: EvalConfig) -> list[D
         deviation, and one whose shape and size is the number of detections that have no partner.
     """
     (boxes, scores, labels), (others, other_scores, other_labels) = map(_valid, (ours, theirs))
-    iou = overlap(boxes, others, np.zeros(len(others), bool))
-    near = np.abs(boxes[:, None] - others).max(axis=2, initial=0) <= LIMIT
-    iou = np.where(near, 1.0, iou)  # that of a thin box depends on its last digits
+    distance = _distance(boxes[:, None], others)
     equal = labels[:, None] == other_labels
     equal &= np.abs(scores[:, None] - other_scores) <= LIMIT
-    pairs = _best_pairs(np.where(equal & (iou >= SAME_IOU), iou, 0))
+    pairs = _best_pairs(np.where(equal & (distance <= LIMIT), 1 - distance, 0))
     first, second = np.array(pairs, int).reshape(-1, 2).T
-    alone = sum(
-        not _excused(scores[i], iou[i], equal[i], other_scores, settings)
-        for i in {*range(len(boxes))} - {*first}
-    ) + sum(
-        not _excused(other_scores[j], iou[:, j], equal[:, j], scores, settings)
-        for j in {*range(len(others))} - {*second}
-    )
-    moved = np.abs(boxes[first] - others[second]).max(initial=0)
-    rescored = np.abs(scores[first] - other_scores[second]).max(initial=0)
+    candidates = ours["candidates"]
+    rows = zip(others, other_scores, other_labels, strict=True)
+    real = np.array([_is_candidate(*row, candidates) for row in rows], bool)
+    iou = overlap(boxes, others, np.zeros(len(others), bool))
+    explained = (iou > settings.iou_threshold) & equal  # one of them suppressed the other
+    explained |= np.abs(iou - settings.iou_threshold) <= LIMIT
+    explained &= real
+    alone = (scores > _least(other_scores, settings)) & ~explained.any(axis=1)
+    alone[first] = False
+    more = ~real | ((other_scores > _least(scores, settings)) & ~explained.any(axis=0))
+    more[second] = False
+    count = int(alone.sum() + more.sum())
+    moved = float(distance[first, second].max(initial=0))
+    rescored = float(np.abs(scores[first] - other_scores[second]).max(initial=0))
     return [
-        Difference("boxes", (len(pairs), 4), float(moved), float(moved)),
-        Difference("scores", (len(pairs),), float(rescored), float(rescored)),
-        Difference("without a partner", (alone,), float(alone), np.inf if alone else 0.0),
+        Difference("boxes", (len(pairs), 4), moved, moved),
+        Difference("scores", (len(pairs),), rescored, rescored),
+        Difference("without a partner", (count,), float(count), np.inf if count else 0.0),
     ]
 
 
 def _valid(outputs: dict) -> tuple[np.ndarray, ...]:
     count = int(outputs["count"][0])
     return tuple(np.asarray(outputs[name][0])[:count] for name in ("boxes", "scores", "labels"))
+
+
+def _distance(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the largest difference of the edges, over the longer side of a box larger than 1."""
+    sides = np.abs(others[..., 2:] - others[..., :2]).max(axis=-1, initial=1)
+    return np.abs(boxes - others).max(axis=-1, initial=0) / sides
 
 
 def _best_pairs(values: np.ndarray) -> list[tuple[int, int]]:
@@ -214,14 +237,14 @@ def _best_pairs(values: np.ndarray) -> list[tuple[int, int]]:
     return pairs
 
 
-def _excused(score, iou, equal, others, settings: EvalConfig) -> bool:
-    """Check whether rounding explains that a detection is missing among `others`, their scores [m].
+def _is_candidate(box, score, label, candidates) -> bool:
+    """Check whether our network predicts this box as well, whatever NMS does with it."""
+    boxes, scores, labels = candidates
+    same = (labels == label) & (np.abs(scores - score) <= LIMIT)
+    return bool((same.any(axis=1) & (_distance(boxes, box) <= LIMIT)).any())
 
-    `iou` [m] and `equal` [m] (class and score) are those of the detection with the others.
-    """
-    least = settings.score_threshold
-    if len(others) >= settings.max_detections:
-        least = others.min()
-    tied = equal & (iou > settings.iou_threshold)  # it suppressed this one
-    at_threshold = np.abs(iou - settings.iou_threshold) <= LIMIT
-    return bool(score <= least + LIMIT or tied.any() or at_threshold.any())
+
+def _least(others: np.ndarray, settings: EvalConfig) -> float:
+    """Return the score up to which a detection may be missing among `others`, their scores [m]."""
+    full = len(others) >= settings.max_detections
+    return LIMIT + (others.min() if full else settings.score_threshold)

@@ -3,13 +3,15 @@
 import jax
 
 
-def decode(raw):
+def decode(raw, *, temperature: float = 1.0):
     """Compute class probabilities [B, C] from logits [B, 1, 1, C] or [B, C] (softmax_layer.c).
+
+    They are the softmax of the logits divided by `temperature`.
 
     Raises:
         ValueError: as `flat_logits`.
     """
-    return jax.nn.softmax(flat_logits(raw))
+    return jax.nn.softmax(flat_logits(raw) / temperature)
 
 
 def flat_logits(raw):

@@ -7,10 +7,12 @@ from yolojax.heads.classes import flat_logits
 from yolojax.losses.terms import cross_entropy
 
 
-def classification_loss(*, label_smoothing: float = 0.0):
+def classification_loss(*, temperature: float = 1.0, label_smoothing: float = 0.0):
     """Make `loss(raw, batch, seen) -> (scalar, metrics)`, the mean softmax cross-entropy.
 
     Args:
+        temperature: by which the logits are divided before the softmax. The scalar is multiplied by
+            it, so that its gradient is Darknet's: probability minus target.
         label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2015,
             section 7); Darknet's is 0.
 
@@ -29,7 +31,7 @@ def classification_loss(*, label_smoothing: float = 0.0):
         raise ValueError(f"label_smoothing must be in 0..1, 1 excluded, got {label_smoothing}.")
 
     def loss(raw, batch, seen):
-        logits, labels = flat_logits(raw), batch["label"]
+        logits, labels = flat_logits(raw) / temperature, batch["label"]
         classes = logits.shape[-1]
         mask = (labels >= 0) & (labels < classes)
         count = jnp.sum(mask)
@@ -47,6 +49,6 @@ def classification_loss(*, label_smoothing: float = 0.0):
             "top5": mean(ranked.any(axis=-1)),
             "count": count,
         }
-        return total, jax.lax.stop_gradient(metrics)
+        return temperature * total, jax.lax.stop_gradient(metrics)
 
     return loss

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from yolojax.config import Config, read_config
+from yolojax.config import Config, checked, read_config
 from yolojax.loading import Loaded, load_model, resized
 from yolojax.predict.classifier import Classifier
 from yolojax.predict.detector import Detector
@@ -47,7 +47,7 @@ def load(
         raise ValueError(f"batch_size must be 1 or more; got {batch_size}.")
     size = None if image_size is None else height_and_width(image_size)
     if not isinstance(config, Config | None):
-        config = read_config(config)
+        config = checked(read_config(config), training=False)
     model = load_model(path, config, cfg=cfg, names=names)
     if size:
         model = resized(model, size)

@@ -1,16 +1,15 @@
 """Draw boxes on images."""
 
 import colorsys
-import functools
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from yolojax.files import write_bytes
+from yolojax.files import one_line, write_bytes
+from yolojax.visual.fonts import font_for, load_font
 
 MOSAIC_TILES = 16
 MOSAIC_SIDE = 1664  # pixels; 4 x 416
@@ -32,13 +31,15 @@ def draw_boxes(image, boxes_pixels, labels, scores=None, classes: Sequence[str] 
     order = (
         np.argsort(-np.asarray(scores), kind="stable") if scores is not None else _by_area(boxes)
     )
-    font, line = _sizes(canvas.size, len(boxes))
+    text_size, line = _sizes(canvas.size, len(boxes))
     for i in order[::-1]:
         _outline(draw, boxes[i], _colour(int(labels[i])), line, canvas.size)
     taken: list[tuple] = []
     for i in order:
         score = None if scores is None else float(scores[i])
-        text = _fitting_text(_name(classes, int(labels[i])), score, font, canvas.width)
+        name = _name(classes, int(labels[i]))
+        font = load_font(font_for(name), text_size)
+        text = _fitting_text(name, score, font, canvas.width)
         place = _free_place(boxes[i], font, text, canvas.size, taken)
         if text and place is not None:
             taken.append(place)
@@ -93,18 +94,11 @@ def _by_area(boxes):
 
 
 def _sizes(size, boxes: int):
-    """Return font and line width for an image of `size` (w, h) with this number of boxes."""
+    """Return text size and line width for an image of `size` (w, h) with this number of boxes."""
     side = (size[0] * size[1]) ** 0.5
     crowd = max(0.6, (CROWD / max(boxes, CROWD)) ** 0.25)
     text = round(float(np.clip(0.032 * side * crowd, 9, 200)))
-    return _font(text), max(1, round(0.005 * side * crowd))
-
-
-@functools.lru_cache(maxsize=8)
-def _font(size: int):
-    """Load matplotlib's DejaVu Sans, which has Latin, Greek and Cyrillic letters."""
-    package = Path(find_spec("matplotlib").origin).parent  # importing it takes 80 ms
-    return ImageFont.truetype(str(package / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
+    return text, max(1, round(0.005 * side * crowd))
 
 
 def _colour(label: int) -> tuple[int, int, int]:
@@ -127,7 +121,7 @@ def _outline(draw, box, colour, line: int, size) -> None:
 
 
 def _name(classes, label: int) -> str:
-    return str(classes[label]) if 0 <= label < len(classes) else str(label)
+    return one_line(str(classes[label])) if 0 <= label < len(classes) else str(label)
 
 
 def _fitting_text(name: str, score, font, width: int) -> str:

@@ -2,7 +2,7 @@ import time
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolojax.data.sources.data_yaml import read_data_yaml
@@ -116,6 +116,8 @@ def test_splits_are_text_or_lists(read):
     content = read(text + "download: [1, {}]\n1: 2\n[a]: b\n")
     assert content.entries == {"train": ["images\\a", "b.txt"], "val": ["x/y"]}
     assert content.path == "p"
+    empty = read("names: [a]\npath: ''\ntrain: \"\"\nval: []\nnc: ''\n")
+    assert (empty.path, empty.entries) == ("", {})
     assert content.keypoint_numbers == 0
     assert read("names: [a]\nkpt_shape: [17, 3]").keypoint_numbers == 51
 
@@ -142,6 +144,7 @@ def test_repeated_aliases_take_neither_time_nor_memory(read):
 name = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp"]), min_size=1)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(name.map(str.strip).filter(bool), min_size=1, max_size=5, unique=True))
 def test_names_survive_a_writer_of_yaml(tmp_path_factory, names):
     path = tmp_path_factory.mktemp("yaml") / "data.yaml"

@@ -59,6 +59,16 @@ def test_annotations_and_images_in_any_letter_case(tmp_path, folders):
     assert read(load_voc(tmp_path, "train")) == {"b": images / "train/b.PNG"}
 
 
+@pytest.mark.parametrize("folders", [("labels", "images"), ("images", "images"), ("xml", "imgs")])
+def test_other_names_of_folders(tmp_path, folders):
+    annotation(tmp_path / folders[0], "a")
+    path = picture(tmp_path / folders[1], "a.png")
+    (tmp_path / "annotations").mkdir()
+    split(tmp_path, "train", "images/a.jpg")
+    assert read(load_voc(tmp_path)) == {"a": path}
+    assert read(load_voc(tmp_path, "train")) == {"a": path}
+
+
 def test_xml_beside_the_pictures_of_each_split(tmp_path):
     for name in ("train/a_jpg.rf.01", "train/b_jpg.rf.02", "valid/a_jpg.rf.01"):
         annotation(tmp_path, name)
@@ -209,10 +219,10 @@ def test_pictures_without_an_annotation_are_noted(tmp_path):
 def test_missing_parts_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="gone: no such folder"):
         load_voc(tmp_path / "gone")
-    with pytest.raises(FileNotFoundError, match=r"no folder Annotations .* or XML beside JPG"):
+    with pytest.raises(FileNotFoundError, match=r"no XML files in it, nor in .* or XML beside JPG"):
         load_voc(tmp_path)
     (tmp_path / "annotations").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"annotations: has no annotation files \(.xml\)"):
+    with pytest.raises(FileNotFoundError, match="no XML files in it, nor in"):
         load_voc(tmp_path)
     annotation(tmp_path / "annotations", "a")
     with pytest.raises(BadRecord, match=r"a\.xml: neither a\.jpg nor <filename> 'x\.jpg' is in"):

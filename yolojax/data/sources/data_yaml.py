@@ -94,6 +94,12 @@ class _Loader(yaml.SafeLoader):
 
     depth = 0
 
+    def fetch_flow_collection_start(self, token):
+        """Read a [ or {; PyYAML reads up to 1024 of them before the first node is composed."""
+        if self.flow_level == MAX_DEPTH:
+            raise yaml.YAMLError("nested too deeply")
+        super().fetch_flow_collection_start(token)
+
     def compose_node(self, parent, index):
         """Compose a node and what is in it."""
         if self.depth == MAX_DEPTH:
@@ -138,7 +144,7 @@ def _shown(node: yaml.Node) -> str:
 
 
 def _mapping(node: yaml.Node, place: str) -> dict[str, yaml.Node]:
-    """Return the values of the text keys of a mapping, without those that are null."""
+    """Return the values of the text keys of a mapping, without those that are null or empty."""
     values: dict[str, yaml.Node] = {}
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
@@ -151,7 +157,7 @@ def _mapping(node: yaml.Node, place: str) -> dict[str, yaml.Node]:
                 f"line {key.start_mark.line + 1}; remove one."
             )
         values[key.value] = value
-    return {key: value for key, value in values.items() if _kind(value) != "null"}
+    return {k: v for k, v in values.items() if _kind(v) != "null" and v.value != ""}
 
 
 def _names(node: yaml.Node, place: str) -> list[str]:
@@ -197,7 +203,7 @@ def _text(node: yaml.Node, place: str) -> str:
 def _places(node: yaml.Node, place: str) -> list[str]:
     if _kind(node) == "seq":
         return [_text(item, f"{place}[{i}]") for i, item in enumerate(node.value)]
-    return [_text(node, place)] if node.value != "" else []
+    return [_text(node, place)]
 
 
 def check_text(text: str, place: str) -> str:

@@ -67,10 +67,12 @@ def select(
     new_names = _checked_rename(rename)
     where = "+".join(part.name for part in parts)
     there = _classes_of(parts, new_names)
-    notes = _unknown("rename", [*new_names], _classes_of(parts, {}), where, {})
-    notes += _unknown("keep_classes", keep, there, where, new_names)
-    if notes and (strict or (keep and not {*keep} & {*there})):
+    not_kept = _unknown("keep_classes", keep, there, where, new_names)
+    notes = _unknown("rename", [*new_names], _classes_of(parts, {}), where, {}) + not_kept
+    if notes and strict:
         raise ValueError(notes[0])
+    if keep and len(not_kept) == len(keep):
+        raise ValueError(not_kept[0])
     _check_keep(keep, classes)
     classes = tuple(classes) or tuple(keep) or _classes_of(parts[:1], new_names)
     selected = [_select_part(part, classes, keep, new_names, on_bad_record) for part in parts]

@@ -12,8 +12,9 @@ Other elements are ignored, and of several of one name the first is taken. Text 
 around it. VOC pixel coordinates are 1-based and inclusive, so the continuous box is (xmin - 1,
 ymin - 1, xmax, ymax). Its width xmax - xmin + 1 is the one in the development kit's overlaps.
 
-The encoding is that of the byte order mark, or else the declared one, or else UTF-8. "ANSI" names
-none: such a file is read as UTF-8, and other bytes are allowed where they are not used.
+The encoding is that of the byte order mark, or else the declared one, or else UTF-8, which is also
+taken where the declaration is clearly wrong. "ANSI" names no encoding: such a file is read as
+UTF-8, and other bytes are allowed where they are not used.
 """
 
 import codecs
@@ -139,21 +140,37 @@ def _parse(path: Path) -> Element:
 
 def _decode(data: bytes, path: Path) -> str:
     encoding = next((encoding for mark, encoding in MARKS if data.startswith(mark)), "")
-    if not encoding:
-        declared = DECLARED.match(data)
-        encoding = _python_encoding(declared[1].decode(errors="replace") if declared else "utf-8")
+    declared = None if encoding else DECLARED.match(data)
+    if declared:
+        encoding = _python_encoding(declared[1].decode(errors="replace"))
     if encoding == "ansi":
         return data.decode(errors="replace")
     try:
-        name = codecs.lookup(encoding).name
+        name = codecs.lookup(encoding or "utf-8").name
         if name in NOT_ENCODINGS:
             raise LookupError
-        return data.decode(name)
+        return (declared and _certain_utf8(data, name)) or data.decode(name)
     except LookupError:
         rule = "is no known encoding; save the file in UTF-8."
         raise BadRecord(f"{path}: encoding={encoding!r} {rule}") from None
     except UnicodeError as error:
         raise BadRecord(f"{path}: is not in its encoding: {error}; save it in UTF-8.") from None
+
+
+def _certain_utf8(data: bytes, declared: str) -> str:
+    """Decode a file in UTF-8 that declares another encoding; "" if it may well be that one.
+
+    Text in another encoding has hardly ever only characters of UTF-8. Two characters of GBK and its
+    like may be one of two bytes by chance, so those need one of three bytes.
+    """
+    try:
+        text = "" if data.isascii() else data.decode()
+    except UnicodeDecodeError:
+        return ""
+    first = (
+        "\x80" if declared.startswith(("ascii", "iso8859", "cp125", "koi8", "mac")) else "\u0800"
+    )
+    return text if any(character >= first for character in text) else ""
 
 
 def _python_encoding(declared: str) -> str:

@@ -23,8 +23,8 @@ from yolojax.data.records import BadRecord
 from yolojax.data.sources.name_index import NameIndex
 from yolojax.files import PICTURE_SUFFIXES, files_below, read_lines
 
-ANNOTATIONS = ("annotations", "annotation", "xmls", "xml")
-PICTURES = ("jpegimages", "images", "image")
+ANNOTATIONS = ("annotations", "annotation", "xmls", "xml", "labels")  # the first that has XML
+PICTURES = ("jpegimages", "images", "image", "imgs", "img")
 SECOND_COLUMN = re.compile(r"\s+(-1|0|1)$")
 QUOTED = re.compile(r'"([^"]+)"(\s+(-1|0|1))?')
 
@@ -54,8 +54,6 @@ class VocFiles:
         pictures = [
             item for part in parts for item in _named(part.pictures, part.prefix, PICTURE_SUFFIXES)
         ]
-        if not annotations:
-            raise FileNotFoundError(f"{parts[0].annotations}: has no annotation files (.xml).")
         self.root = root
         self.annotations = dict(sorted(annotations))
         self._places = ", ".join(str(part.pictures) for part in parts[:3])
@@ -166,28 +164,33 @@ def _parts(root: Path) -> list[_Part]:
     if part := _part(root, ""):
         return [part]
     children = [path for path in _folders(root).values() if "imagesets" not in _folders(path)]
-    parts = [part for path in children if (part := _part(path, f"{path.name}/"))]
+    parts = [part for path in children if (part := _part(path, _prefix(path)))]
     if parts:
         return parts
     nearby = sorted({p.parent for at in ("*", "*/*") for p in root.glob(f"{at}/Annotations")})
     layout = "A VOC folder has Annotations/, JPEGImages/ and ImageSets/Main/, or XML beside JPG."
     hint = f"Did you mean {', '.join(map(str, nearby))}?" if nearby else layout
     raise FileNotFoundError(
-        f"{root}: no folder Annotations or annotations, and no XML files. {hint}"
+        f"{root}: no XML files in it, nor in a folder Annotations or annotations. {hint}"
     )
 
 
 def _part(folder: Path, prefix: str) -> _Part | None:
     folders = _folders(folder)
-    annotations = next((folders[name] for name in ANNOTATIONS if name in folders), None)
-    if not annotations and not any(_is_annotation(name) for name in os.listdir(folder)):
-        return None
+    candidates = [folders[name] for name in ANNOTATIONS if name in folders]
+    with_xml = (path for path in candidates if _has_xml(path) or files_below(path, (".xml",)))
+    annotations = next(with_xml, folder if _has_xml(folder) else None)
     pictures = next((folders[name] for name in PICTURES if name in folders), folder)
-    return _Part(prefix, annotations or folder, pictures)
+    return _Part(prefix, annotations, pictures) if annotations else None
 
 
-def _is_annotation(name: str) -> bool:
-    return name.lower().endswith(".xml") and not name.startswith(".")
+def _prefix(folder: Path) -> str:
+    """Return the start of names in a folder of a split; XML in images/ is no split."""
+    return "" if folder.name.lower() in PICTURES else f"{folder.name}/"
+
+
+def _has_xml(folder: Path) -> bool:
+    return any(n.lower().endswith(".xml") and not n.startswith(".") for n in os.listdir(folder))
 
 
 def _folders(folder: Path) -> dict[str, Path]:
