@@ -183,29 +183,38 @@ def _notes(missing: int, total: int, kinds: Counter) -> list[str]:
 def _read_record(
     picture: Listed, label: Path | None, image_id: str, about: Description, index: dict[str, int]
 ) -> tuple[Record, list[str]]:
-    """Read the size and the labels of a picture -> record, kinds of its lines."""
-    if picture.problem:
-        raise BadRecord(picture.problem)
-    problem, size = None, ANY_SIZE
+    """Read the size and the labels of a picture -> record, kinds of its lines.
+
+    Raises:
+        UnreadablePicture: the picture is missing or damaged, its labels are not.
+        BadRecord: the labels cannot be used; if the picture cannot either, that is the message.
+    """
+
+    def read(size: tuple[int, int]) -> tuple[Record, list[str]]:
+        boxes, labels, kinds = [], [], []
+        for number, line in enumerate(_label_lines(label), 1):
+            if not line:
+                continue
+            place = f"{label}:{number}"
+            which, box, kind = read_label_line(
+                line, size, len(about.names), about.keypoint_numbers, place
+            )
+            labels.append(class_index(about.names[which], index, place))
+            boxes.append(clip_box(box, *size, place))
+            kinds.append(kind)
+        return make_record(image_id, picture.path, size, boxes, labels), kinds
+
     try:
+        if picture.problem:
+            raise BadRecord(picture.problem)
         size = image_size(picture.path, picture.path)
-    except BadRecord as bad:
-        problem = bad
-    boxes, labels, kinds = [], [], []
-    for number, line in enumerate(_label_lines(label), 1):
-        if not line:
-            continue
-        place = f"{label}:{number}"
-        which, box, kind = read_label_line(
-            line, size, len(about.names), about.keypoint_numbers, place
-        )
-        labels.append(class_index(about.names[which], index, place))
-        boxes.append(clip_box(box, *size, place))
-        kinds.append(kind)
-    record = make_record(image_id, picture.path, size, boxes, labels)
-    if problem:
+    except BadRecord as problem:
+        try:
+            record, _ = read(ANY_SIZE)
+        except BadRecord:
+            raise problem from None
         raise UnreadablePicture(str(problem), record) from problem
-    return record, kinds
+    return read(size)
 
 
 def _label_lines(path: Path | None) -> list[str]:
