@@ -176,7 +176,7 @@ def test_without_annotations_detections_are_written_and_no_numbers(tmp_path, cap
         evaluated(NotAnnotated(), settings(), tmp_path, errors=True)
 
 
-@pytest.mark.parametrize("kind", ["darknet", "voc", "coco"])
+@pytest.mark.parametrize("kind", ["darknet", "list", "voc", "coco"])
 def test_ground_truth_of_pictures_that_no_record_has_counts_as_missed(kind, tmp_path):
     """The first of two pictures is damaged (darknet, which reads its size) or missing."""
     for folder in ("images", "labels", "Annotations", "JPEGImages", "ImageSets/Main"):
@@ -184,11 +184,15 @@ def test_ground_truth_of_pictures_that_no_record_has_counts_as_missed(kind, tmp_
     place = tmp_path / ("JPEGImages" if kind == "voc" else "images")
     for name in "ab":
         Image.fromarray(np.zeros((48, 48, 3), np.uint8)).save(place / f"{name}.jpg")
-    if kind == "darknet":
+    if kind in ("darknet", "list"):
         (place / "a.jpg").write_bytes(b"")
+        if kind == "list":
+            (place / "a.jpg").unlink()
         for name in "ab":
             (tmp_path / "labels" / f"{name}.txt").write_text("0 .5 .5 .5 .5\n")
-        (tmp_path / "data.yaml").write_text("train: images\nval: images\nnames: [square]\n")
+        (tmp_path / "val.txt").write_text("images/a.jpg\nimages/b.jpg\n")
+        val = "val.txt" if kind == "list" else "images"
+        (tmp_path / "data.yaml").write_text(f"train: {val}\nval: {val}\nnames: [square]\n")
         spec = f"darknet:{tmp_path}/data.yaml:val"
     else:
         (place / "a.jpg").unlink()

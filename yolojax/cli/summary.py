@@ -68,6 +68,7 @@ def run(args) -> int:
 def _describe(name: str):
     """Return the ModelConfig, the image size and, for a .cfg, the options of its head."""
     from yolojax.cli.flags import check_cfg_suffix
+    from yolojax.darknet.data_files import file_beside
     from yolojax.models.published import PUBLISHED
 
     if name in PUBLISHED:
@@ -80,10 +81,8 @@ def _describe(name: str):
         return *_of_model(name), {}
     check_cfg_suffix(name)
     if Path(name).is_file() or name.endswith(".weights"):
-        beside = Path(name).with_suffix(".cfg")
-        if Path(name).is_file() and beside.is_file():
-            return _of_cfg(str(beside))
-        return *_of_weights(name), {}
+        beside = file_beside(Path(name), ".cfg") if Path(name).is_file() else None
+        return _of_cfg(str(beside)) if beside else (*_of_weights(name), {})
     raise argparse.ArgumentError(None, _unknown(name, PUBLISHED))
 
 

@@ -15,6 +15,16 @@ from pathlib import Path
 from yolojax.files import LINE_END, read_text
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+# Of the .weights that a training of X.cfg writes: X_final and X_1000, each 100 batches at most
+# (detector.c); X_last and X_best (AlexeyAB/darknet). darknet19_448.weights is none of them.
+SAVED = re.compile(r"_(final|last|best|[0-9]+00)$", re.ASCII)
+
+
+def file_beside(weights: Path, suffix: str) -> Path | None:
+    """Return the X.cfg, or X.names, next to X.weights or X_final.weights; None if there is none."""
+    stems = dict.fromkeys((weights.stem, SAVED.sub("", weights.stem)))
+    files = (weights.with_name(stem + suffix) for stem in stems if stem)
+    return next((file for file in files if file.is_file()), None)
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:

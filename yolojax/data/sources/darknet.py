@@ -83,7 +83,7 @@ def load_darknet(
         for entry in _entries_of(path, about.entries, split)
         for picture in find_pictures(entry, about.roots, path, notes)
     ]
-    labels = [None if picture.problem else find_label_file(picture.path) for picture in listed]
+    labels = [find_label_file(one.path) if one.path.name else None for one in listed]
     _check_labels(path, listed, labels)
     classes = tuple(classes) or about.names
     index = {class_name: label for label, class_name in enumerate(classes)}
