@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import chex
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -141,7 +142,16 @@ def test_config_with_another_model_raises(tmp_path):
     save_tensors(path, model.config, model.variables, 0)
     other = describe(path)
     other.eval.top_k = 7
-    assert load_model(path, other).config.eval.top_k == 7
+    other.model.dtype = "bfloat16"
+    again = load_model(path, other)
+    assert again.config.eval.top_k == 7
+    assert again.task.model.dtype == jnp.bfloat16
     other.model.classes = ("cat",) * 20
-    with pytest.raises(ValueError, match=r"config\.model cannot be changed"):
+    message = (
+        "with model.classes entry 1 'class 0', the config has entry 1 'cat'; .*cannot be changed"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_model(path, other)
+    other.model.classes, other.model.width = model.config.model.classes, 0.5
+    with pytest.raises(ValueError, match=r"trained with model\.width 1\.0, the config has 0\.5; "):
         load_model(path, other)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -74,11 +76,45 @@ def test_load_the_first_layers_of_a_darknet_file(tmp_path):
 
 def test_other_shapes_are_skipped():
     variables = as_loaded(*made(DETECTOR_OF_3, seed=5)).variables
-    matches = match_layers(made()[2], variables, same_head=True)
+    matches = match_layers(made()[2], variables, difference="")
     (output,) = [m for m in matches if m.layer == "output"]
     assert output.outcome == "skipped"
     assert output.reason == "bias: (8,) there, (7,) here"
     assert {m.outcome for m in matches if m is not output} == {"loaded"}
+
+
+@pytest.mark.parametrize(
+    ("classes", "reason"),
+    [
+        (("c", "d"), "its classes are others: ('c', 'd') there, ('a', 'b') here"),
+        (("b", "a"), "its classes have another order: ('b', 'a') there, ('a', 'b') here"),
+    ],
+)
+def test_the_output_layer_of_other_classes_is_loaded_only_if_asked(
+    classes, reason, tmp_path, capsys
+):
+    task, config, state = made()
+    path = saved(tmp_path / "a.safetensors", replace(DETECTOR, classes=classes), seed=5)
+    started = load_pretrained(path, state, task, config)
+    assert same(started.params["output"], state.params["output"])
+    assert not same(started.params["head_conv1"], state.params["head_conv1"])
+    assert f"skipped  {reason}; --config.init_output=True loads it" in capsys.readouterr().out
+    started = load_pretrained(path, state, task, replace(config, init_output=True))
+    assert not same(started.params["output"], state.params["output"])
+
+
+def test_the_output_layer_of_whole_weights_without_class_names_is_loaded_only_if_asked(
+    tmp_path, capsys
+):
+    task, config, state = made()
+    other = as_loaded(*made(seed=5))
+    path = tmp_path / "own.weights"
+    save_weights(path, other.task.model, other.variables, 9)
+    started = load_pretrained(str(path), state, task, config)
+    assert same(started.params["output"], state.params["output"])
+    assert "its classes are not known; --config.init_output=True" in capsys.readouterr().out
+    started = load_pretrained(str(path), state, task, replace(config, init_output=True))
+    assert same(started.params["output"], other.variables["params"]["output"])
 
 
 def test_a_file_without_a_fitting_layer_raises(tmp_path):

@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import functools
 import importlib.util
+import json
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from typing import get_args
 
 from yolojax.config_ranges import check_ranges, check_training
 from yolojax.config_values import LONGEST, converted, read_fields, required_kind
+from yolojax.files import to_json
 from yolojax.suggestions import did_you_mean
 
 PACKAGE = Path(__file__).parent
@@ -220,6 +222,7 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     init_from: str = ""  # a run, .weights or .safetensors with pretrained layers
+    init_output: bool = False  # load its output layer although its classes differ
     seed: int = 0
     log_every: int = 10  # steps between two lines of metrics.jsonl
     explain_every: int = 0  # steps between pictures of the loss, TensorBoard and plots/; 0 = none
@@ -228,6 +231,17 @@ class Config:
 def to_dict(config: Config) -> dict:
     """Convert `config` to plain dicts that JSON can hold."""
     return dataclasses.asdict(config)
+
+
+def flatten(fields: dict, prefix: str = "") -> dict:
+    """Flatten nested dicts to one with dotted names; tuples become lists, as in JSON."""
+    flat = {}
+    for key, value in fields.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = json.loads(to_json(value))
+    return flat
 
 
 # Fields of configs that older versions wrote, and their names now.

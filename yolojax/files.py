@@ -9,8 +9,9 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -361,6 +362,49 @@ def _finite(value: Any) -> Any:
 def shorten(text: str, length: int = 60) -> str:
     """Shorten `text` to `length` characters, for messages."""
     return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def read_json_lines(path: str | Path, numbers: Sequence[str]) -> list[dict]:
+    """Read the JSON objects in a file, one a line; [] if there is no such file.
+
+    A line that is no object, or lacks one of `numbers` as a finite number, is left out, and stderr
+    says so once in a process. Only of a last line without a line break it does not: a process that
+    writes the file may be in the middle of it.
+    """
+    path, entries = Path(path), []
+    lines = path.read_bytes().decode(errors="replace").split("\n") if path.is_file() else []
+    for number, line in enumerate(lines, 1):
+        entry = _json_object(line, numbers)
+        if entry is not None:
+            entries.append(entry)
+        elif line.strip() and number < len(lines):
+            wanted = " and ".join(f'"{name}"' for name in numbers)
+            _warn(f"{path}, line {number}: damaged, skipped; it must be an object with {wanted}.")
+    return entries
+
+
+def _json_object(line: str, numbers: Sequence[str]) -> dict | None:
+    try:
+        entry = json.loads(line, parse_int=_integer)
+    except (ValueError, RecursionError):
+        return None
+    valid = isinstance(entry, dict) and all(is_number(entry.get(name)) for name in numbers)
+    return entry if valid else None
+
+
+def _integer(digits: str) -> int | float:
+    """Parse an integer; one beyond 64 bits becomes a float, as in other programs."""
+    return int(digits) if len(digits) < 19 else float(digits)
+
+
+def is_number(value: Any) -> bool:
+    """Check whether `value`, read from JSON, is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@cache  # each message is printed once
+def _warn(message: str) -> None:
+    print(message, file=sys.stderr)
 
 
 def release_mapped(array: Any) -> None:

@@ -25,7 +25,7 @@ from yolojax.files import read_text, release_mapped
 from yolojax.models import NETWORKS
 from yolojax.models.network import check_image_size, variable_shapes
 from yolojax.tasks import Task, build
-from yolojax.training import checkpoint
+from yolojax.training import checkpoint, run_config
 from yolojax.training.state import inference_variables
 
 TENSORS = ".safetensors"
@@ -40,6 +40,7 @@ class Loaded(NamedTuple):
     variables: dict[str, Any]  # {"params": {layer: {leaf: array}}, "batch_stats": likewise}
     seen: int  # images trained on
     version: tuple[int, int, int] = VERSION  # of the .weights header that was read
+    source: dict[str, Any] | None = None  # what was loaded, ready for JSON; see `in_words`
 
 
 def load_model(
@@ -55,8 +56,9 @@ def load_model(
     Args:
         path: the file or folder. Of a workdir, the best checkpoint is loaded, with averaged
             parameters if it has them.
-        config: describes the network of .weights. For the other formats it replaces the saved
-            config; its model must be the same.
+        config: describes the network of .weights. For the other formats it replaces the config
+            that is stored with the parameters; its model must be the same, see
+            training.run_config.MODEL_FIELDS.
         cfg: the Darknet .cfg of .weights, instead of a config.
         names: a file with the class names of .weights, one per line; with a tree, of its nodes.
         upto: the .weights have only the layers before this Darknet index; the others are
@@ -71,13 +73,16 @@ def load_model(
     if config is not None and (cfg or names):
         raise ValueError(f"{path}: a config has network and classes; leave cfg and names out.")
     if is_weights(path):
-        return _from_weights(path, config or describe(path, cfg=cfg, names=names), upto)
+        model = _from_weights(path, config or describe(path, cfg=cfg, names=names), upto)
+        return model._replace(source={"file": str(path)})
     _refuse(path, cfg=cfg, names=names, upto=upto)
     return (_from_run if path.is_dir() else _from_tensors)(path, config)
 
 
 def describe(path: File, *, cfg: File | None = None, names: File | None = None) -> Config:
     """Return the config of the model in `path`; arguments as in `load_model`.
+
+    That of a run is stored in its best checkpoint.
 
     Raises:
         FileNotFoundError: a file does not exist, or `path` has no config.
@@ -89,7 +94,18 @@ def describe(path: File, *, cfg: File | None = None, names: File | None = None) 
             return _from_cfg(cfg, names)
         return _from_files_beside(path, names) or _from_published(path, names)
     _refuse(path, cfg=cfg, names=names)
-    return checkpoint.load_config(path) if path.is_dir() else read_about(path)[0]
+    return checkpoint.best_config(path) if path.is_dir() else read_about(path)[0]
+
+
+def in_words(source: dict[str, Any]) -> str:
+    """Format Loaded.source: the file, or which checkpoint of the run was loaded."""
+    if "file" in source:
+        return source["file"]
+    best = f"the best by {source.get('metric') or 'its score'}"
+    best += f" on {source['data']}" if source.get("data") else ""
+    choice = best if source["choice"] == "best" else "the last, as none was evaluated"
+    averaged = "averaged parameters" if source["averaged"] else "parameters that are not averaged"
+    return f"{source['workdir']}: checkpoint of step {source['step']}, {choice}; {averaged}"
 
 
 def resized(model: Loaded, image_size: tuple[int, int]) -> Loaded:
@@ -213,24 +229,30 @@ def _renamed(config: Config, names: File) -> Config:
 
 
 def _from_run(workdir: Path, config: Config | None) -> Loaded:
-    saved = checkpoint.load_config(workdir)
-    _same_model(workdir, saved, config)
-    task, state = checkpoint.restore_best(workdir)
-    return Loaded(task, config or saved, inference_variables(state), int(state.seen))
+    restored = checkpoint.restore_best(workdir)
+    variables, seen = inference_variables(restored.state), int(restored.state.seen)
+    return Loaded(
+        *_described(workdir, restored.config, config),
+        variables,
+        seen,
+        source={"workdir": str(workdir)} | restored.about,
+    )
 
 
 def _from_tensors(path: Path, config: Config | None) -> Loaded:
     saved, variables, seen = load_tensors(path)
-    _same_model(path, saved, config)
-    return Loaded(build(saved), config or saved, variables, seen)
+    return Loaded(*_described(path, saved, config), variables, seen, source={"file": str(path)})
 
 
-def _same_model(path: Path, saved: Config, config: Config | None) -> None:
-    if config is not None and config.model != saved.model:
+def _described(path: Path, saved: Config, config: Config | None) -> tuple[Task, Config]:
+    """Return task and config: `config` if it is given, which must have the model of `saved`."""
+    changes = run_config.model_changes(saved, config) if config else []
+    if changes:
         raise ValueError(
-            f"{path} was trained with {saved.model}; config.model cannot be changed afterwards, "
-            f"got {config.model}."
+            f"{path} was trained with {run_config.in_words(changes)}; they give its outputs their "
+            "meaning and cannot be changed afterwards."
         )
+    return build(config or saved), config or saved
 
 
 def _from_weights(path: Path, config: Config, upto: int | None) -> Loaded:

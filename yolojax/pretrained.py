@@ -10,9 +10,10 @@ from yolojax.darknet.data_files import file_beside
 from yolojax.darknet.published_files import of_size
 from yolojax.darknet.tree import from_darknet
 from yolojax.darknet.weights import load_weights, prefix_of
-from yolojax.loading import is_weights, load_model
+from yolojax.loading import Loaded, describe, is_weights, load_model
 from yolojax.tasks import Task
 from yolojax.text_table import text_table
+from yolojax.training.run_config import short
 from yolojax.training.state import TrainState
 
 
@@ -27,8 +28,9 @@ class Match(NamedTuple):
 def load_pretrained(path: str, state: TrainState, task: Task, config: Config) -> TrainState:
     """Replace the layers of `state` by those of the same name and shapes in `path`.
 
-    The output layer is loaded only if both models have the same kind of head and the same class
-    tree. A table of all layers is printed.
+    The output layer is loaded only if both models have the same kind of head, the same class tree
+    and, unless config.init_output is set, the same classes in the same order. A table of all layers
+    is printed.
 
     Args:
         path: the workdir of a run (its best checkpoint), a .safetensors file, a published .weights
@@ -42,8 +44,8 @@ def load_pretrained(path: str, state: TrainState, task: Task, config: Config) ->
         FileNotFoundError: `path` does not exist.
         ValueError: `path` cannot be read, or no layer fits.
     """
-    variables, same_head = _load(Path(path), task, config)
-    matches = match_layers(state, variables, same_head)
+    variables, difference = _load(Path(path), task, config)
+    matches = match_layers(state, variables, difference)
     print(format_matches(path, matches, variables))
     loaded = {m.layer for m in matches if m.outcome == "loaded"}
     if not loaded:
@@ -55,14 +57,16 @@ def load_pretrained(path: str, state: TrainState, task: Task, config: Config) ->
     return state._replace(params=params, batch_stats=stats, ema=ema)
 
 
-def _load(path: Path, task: Task, config: Config) -> tuple[dict, bool]:
-    """Return the variables in `path`, and whether it has the same kind of head as `task`."""
+def _load(path: Path, task: Task, config: Config) -> tuple[dict, str]:
+    """Return the variables in `path`, and why their output layer is not to be loaded, or ""."""
     if is_weights(path):
         size = config.data.image_size
         upto = prefix_of(path, task.model, image_size=size)
         if upto is not None:
             variables, _ = load_weights(path, task.model, image_size=size, upto=upto)
-            return from_darknet(variables, task.model.table, config.model), True
+            variables = from_darknet(variables, task.model.table, config.model)
+            whole = upto == len(task.model.table)
+            return variables, _other_classes(_classes_of(path), config) if whole else ""
         if not (of_size(path.stat().st_size) or file_beside(path, ".cfg")):
             raise ValueError(
                 f"config.init_from is {path}, whose {path.stat().st_size} bytes are neither those "
@@ -71,20 +75,48 @@ def _load(path: Path, task: Task, config: Config) -> tuple[dict, bool]:
                 "that."
             )
     other = load_model(path)
-    same_tree = other.config.model.tree == config.model.tree
-    return other.variables, same_tree and other.task.head == task.head
+    return other.variables, _difference(other, task, config)
 
 
-def match_layers(state: TrainState, variables: dict, same_head: bool) -> list[Match]:
-    """Return a Match for each layer of `state`."""
-    return [_match(layer, state, variables, same_head) for layer in state.params]
+def _difference(other: Loaded, task: Task, config: Config) -> str:
+    """Say how the outputs of two models differ in meaning; "" if they do not."""
+    if other.task.head != task.head or other.config.model.tree != config.model.tree:
+        return "another kind of head"
+    return _other_classes(other.config.model.classes, config)
 
 
-def _match(layer: str, state: TrainState, variables: dict, same_head: bool) -> Match:
+def _classes_of(path: Path) -> tuple[str, ...]:
+    """Return the classes of whole .weights; () if they are not known."""
+    try:
+        return describe(path).model.classes
+    except ValueError:  # not a published file, or one with a tree
+        return ()
+
+
+def _other_classes(theirs: tuple[str, ...], config: Config) -> str:
+    """Say how the classes `theirs` differ from those of `config`; "" if the layer is to be loaded.
+
+    Another class or order would make the layer detect one class as another.
+    """
+    ours = config.model.classes
+    if theirs == ours or config.init_output:
+        return ""
+    there, here = short(theirs, ours)
+    what = "are others" if sorted(theirs) != sorted(ours) else "have another order"
+    what = f"{what}: {there} there, {here} here" if theirs else "are not known"
+    return f"its classes {what}; --config.init_output=True loads it anyway"
+
+
+def match_layers(state: TrainState, variables: dict, difference: str) -> list[Match]:
+    """Return a Match for each layer of `state`; the output layer is skipped for a `difference`."""
+    return [_match(layer, state, variables, difference) for layer in state.params]
+
+
+def _match(layer: str, state: TrainState, variables: dict, difference: str) -> Match:
     if layer not in variables["params"]:
         return Match(layer, "new", "")
-    if layer == "output" and not same_head:
-        return Match(layer, "skipped", "another kind of head")
+    if layer == "output" and difference:
+        return Match(layer, "skipped", difference)
     ours = _shapes(state.params, state.batch_stats, layer)
     theirs = _shapes(variables["params"], variables.get("batch_stats", {}), layer)
     for leaf in ours | theirs:

@@ -170,7 +170,7 @@ def make_loss(config: Config, head: str) -> Callable:
     Raises:
         ValueError: the loss is unknown, it has no such setting, or an argument has no value.
     """
-    name = config.loss.name or (TREE_LOSS if config.model.tree else HEAD_LOSS)[head]
+    name = loss_name(config, head)
     if not custom.is_in_file(name):
         spec = choose("loss.name", name, LOSSES)
         _check_settings(config.loss, name, spec.settings)
@@ -186,6 +186,11 @@ def make_loss(config: Config, head: str) -> Callable:
     fields = {field: getattr(config.model, field) for field in CUSTOM_MODEL_FIELDS}
     fields |= _given(config.loss, [f for f in vars(config.loss) if f not in ("name", "arguments")])
     return custom.make_loss(make, name, fields, dict(config.loss.arguments))
+
+
+def loss_name(config: Config, head: str) -> str:
+    """Return the key of LOSSES or the FILE.py:FUNCTION that `config` names for its `head`."""
+    return config.loss.name or (TREE_LOSS if config.model.tree else HEAD_LOSS)[head]
 
 
 def _given(loss: LossConfig, fields: Sequence[str]) -> dict:

@@ -8,6 +8,7 @@ from jax.profiler import StepTraceAnnotation
 from jax.sharding import Mesh
 
 from yolojax.config import Config
+from yolojax.data.fingerprint import fingerprint_of
 from yolojax.data.from_config import open_source, open_train_source, train_batches
 from yolojax.data.tree_labels import nodes_of
 from yolojax.distributed.heartbeat import is_multiprocess
@@ -24,7 +25,7 @@ from yolojax.ops.platforms import traced_for
 from yolojax.pretrained import load_pretrained
 from yolojax.suggestions import choose
 from yolojax.tasks import build, check_image_sizes
-from yolojax.training import checkpoint, goodput
+from yolojax.training import checkpoint, goodput, run_config, run_lock
 from yolojax.training.compilation import (
     compile_totals,
     compile_train_steps,
@@ -40,6 +41,7 @@ from yolojax.training.profiling import (
     planned_gb,
     profiled,
 )
+from yolojax.training.ranking import ranking_of
 from yolojax.training.signals import stop_requested
 from yolojax.training.state import batches_done, create_state, inference_variables
 from yolojax.training.step import jit_train_step, make_train_step
@@ -49,7 +51,11 @@ from yolojax.visual.draw import draw_batch, save_image
 def train(
     config: Config, workdir: Path, mesh: Mesh, profile_steps: tuple[int, int] | None = None
 ) -> None:
-    """Run the experiment in `workdir`, from its newest checkpoint to its end or a signal."""
+    """Run the experiment in `workdir`, from its newest checkpoint to its end or a signal.
+
+    Raises:
+        ValueError: another process trains in `workdir`, or its checkpoints belong to another model.
+    """
     started = time.time()
     batch_size = config.optimizer.batch_size
     check_batch_size(batch_size, config.optimizer.subdivisions, mesh)
@@ -57,28 +63,42 @@ def train(
     evaluation = evaluation_of(task)
     choose("eval.metric", config.eval.metric, evaluation.METRICS)
     check_image_sizes(task, [*train_sizes(config), config.data.image_size])
-    train_source = open_train_source(config, task.head)
-    val_source = open_source(config.data.val, config)
 
     with (
         traced_for(platform_of(mesh)),
         records_folder(workdir) as records,
+        run_lock.hold(workdir) as check_lock,
         stop_requested() as stop,
-        checkpoint.open_manager(workdir, config.checkpoint.keep) as manager,
+        checkpoint.open_newest(workdir, config.checkpoint.keep) as (manager, newest),
         record_compilations() as compiled,
     ):
+        before = config if newest is None else checkpoint.config_of(manager, newest)
+        if newest is not None:
+            run_config.check(workdir, before, config, task)
+            config = run_config.continued(before, config)
+        train_source = open_train_source(config, task.head)
+        val_source = open_source(config.data.val, config)
         state = create_state(task, optimizer, config, mesh)
-        if config.init_from and manager.latest_step() is None:
+        if newest is not None:
+            print(f"resuming from {manager.directory}/{newest}")
+            state = checkpoint.restore(manager, state, newest)
+        elif config.init_from:
             state = load_pretrained(config.init_from, state, task, config)
-        state = checkpoint.resume(manager, state)
-        checkpoint.save_config(records, config)
         done, total = batches_done(state, batch_size), config.optimizer.images // batch_size
+        changes, step = run_config.differences(before, config), int(state.step)
         print(f"{workdir}: {done} of {total} batches are done")
+        if changes:
+            print(run_config.as_text(workdir, changes, step, applied=done < total))
         if done >= total:
             return
 
-        step = int(state.step)
         check_steps(profile_steps, step, step + total - done)
+        data = {"train": fingerprint_of(train_source), "val": fingerprint_of(val_source)}
+        ranked = ranking_of(config, data["val"])
+        notes = run_config.record_start(records, step, changes, data)
+        notes += checkpoint.ranking_notes(manager, ranked)
+        print("".join(f"{note}\n" for note in notes), end="")
+        checkpoint.save_config(records, config)
         goodput.record_event(records, "start", step, at=started)
         goodput.record_event(records, "setup", step, **compile_totals(compiled))
         train_step = make_train_step(config, task, optimizer, mesh)
@@ -101,9 +121,12 @@ def train(
 
             def evaluate(step, seen):
                 variables = inference_variables(state)
+                about = {"workdir": str(workdir), "step": step, "choice": "last"}
+                about["averaged"] = state.ema is not None
                 result = evaluation.evaluate_source(
-                    inference, variables, val_source, config, mesh, records, lenient=True
-                )
+                    inference, variables, val_source, config, mesh, records,
+                    lenient=True, checkpoint=about,
+                )  # fmt: skip
                 log.result(step, seen, result)
                 return result[config.eval.metric]
 
@@ -132,7 +155,8 @@ def train(
                         if not is_multiprocess():
                             save(manager, state, config)
                         raise
-                    save(manager, state, config, score)
+                    check_lock()
+                    save(manager, state, config, score, ranked)
                     log.record_event("checkpoint", step)
                 if halt:
                     print(f"stopped and saved after step {step}; the same command resumes")

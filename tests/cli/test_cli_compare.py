@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -35,6 +36,25 @@ def test_text_names_the_better_run(runs, capsys):
     assert "ablate --seeds" in text
     assert "not comparable" in text
     assert "The inputs differ" not in text
+
+
+def test_changes_during_a_training_are_listed(runs, capsys):
+    path = Path(runs[1]) / "config_history.jsonl"
+    starts = [
+        {"step": 0, "changes": {}, "notes": []},
+        {"step": 300, "changes": {"optimizer.learning_rate": [0.1, 0.01]}, "notes": ["val: other"]},
+    ]
+    path.write_text("".join(f"{json.dumps(start)}\n" for start in starts) + '{"step": 4, "ch\n')
+    assert main(["compare", *runs]) == 0
+    output = capsys.readouterr()
+    assert (
+        "changed during the training\n"
+        "  giou, from step 300 on: optimizer.learning_rate 0.1 -> 0.01\n"
+        "  giou, from step 300 on: val: other\n"
+    ) in output.out
+    assert f"{path}, line 3: damaged, skipped" in output.err
+    assert main(["compare", *runs, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"]["giou"]["history"] == starts[1:]
 
 
 def test_reversed_order_is_worse(runs, capsys):

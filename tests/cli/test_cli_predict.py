@@ -32,6 +32,9 @@ def result(path="a.png", image=None, score=0.75, threshold=0.25):
 class FakeDetector:
     """Detects a dog in every picture, with the brightness as score."""
 
+    def __init__(self):
+        self.source = {"workdir": "run", "step": 5, "choice": "last", "averaged": False}
+
     def stream(self, paths, *, on_bad, threshold=0.25, iou=0.45, max_detections=100):
         for path in paths:
             try:

@@ -76,6 +76,12 @@ def test_without_square_root_sizes_stand_as_they_are():
     np.testing.assert_allclose(box, [0, 0.5, 0.5, 1])
 
 
+def test_without_square_root_a_negative_size_is_a_box_without_area():
+    """It has x1 <= x2, which evaluation demands."""
+    box = one_box(0.5, 0.5, -0.5, 0.5, square_root=False)
+    np.testing.assert_allclose(box, [0.25, 0.5, 0.25, 1])
+
+
 def test_scores_are_linear_but_for_a_softmax():
     raw = jnp.array([[3.0, 3.0, -0.5, 0, 0, 0, 0]])  # two classes, one box, one cell
     np.testing.assert_allclose(scores(decode(raw, 1, 1)), [[[-1.5, -1.5]]])

@@ -31,8 +31,8 @@ def save_steps(workdir, *steps, size=1000):
 
 
 def resumed(workdir, size=1000):
-    with checkpoint.open_manager(workdir, 2) as manager:
-        return checkpoint.resume(manager, state_at(0, size))
+    with checkpoint.open_newest(workdir, 2) as (manager, newest):
+        return checkpoint.restore(manager, state_at(0, size), newest)
 
 
 def largest_file(folder):
@@ -66,7 +66,6 @@ def test_a_damaged_checkpoint_is_skipped(words, tmp_path, capsys):
     output = capsys.readouterr()
     assert f"checkpoint 2 is damaged: {file}" in output.err
     assert words in output.err
-    assert f"resuming from {tmp_path}/checkpoints/1" in output.out
     assert len(list((tmp_path / "damaged").glob("2_*"))) == 1
     save_steps(tmp_path, 2)  # the step can be saved again
     assert int(resumed(tmp_path).step) == 2
@@ -78,6 +77,29 @@ def test_a_run_does_not_restart_if_all_checkpoints_are_damaged(tmp_path):
         flip(largest_file(tmp_path / "checkpoints" / step))
     with pytest.raises(ValueError, match=r"all checkpoints \(1, 2\) are damaged; use a new"):
         resumed(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["metrics/metrics", "config/metadata"])
+def test_damaged_text_of_a_checkpoint_is_named(file, tmp_path):
+    """Without checksums, as in checkpoints of the first versions."""
+    save_steps(tmp_path, 1)
+    folder = tmp_path / "checkpoints" / "1"
+    (folder / checksums.NAME).unlink()
+    (folder / file).write_text('{"sco')
+    with pytest.raises(ValueError, match=rf"{tmp_path}/checkpoints/.* damaged"):
+        checkpoint.restore_best(tmp_path)
+
+
+def test_damaged_values_are_an_error_without_traces(tmp_path, capfd):
+    save_steps(tmp_path, 1)
+    folder = tmp_path / "checkpoints" / "1"
+    (folder / checksums.NAME).unlink()
+    for path in (folder / "state").rglob("d/*"):
+        path.write_bytes(b"x" * path.stat().st_size)
+    with pytest.raises(ValueError, match="checkpoints/1 is damaged") as caught:
+        resumed(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_an_unfinished_checkpoint_is_removed(tmp_path, capsys):

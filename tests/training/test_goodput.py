@@ -90,6 +90,13 @@ def test_an_unfinished_line_is_skipped(tmp_path):
     ]
 
 
+def test_damaged_numbers_of_an_event_count_as_none():
+    first, *rest = events((0, "start", 0), (1, "setup", 0), (5, "training", 4))
+    rest = [one | {"input": "x", "compile_seconds": None} for one in rest]
+    seconds = goodput.seconds_by_part([first, *rest])
+    assert seconds == ZEROS | {"other": 1.0, "training": 4.0}
+
+
 def test_an_older_run_continues_its_ledger(tmp_path):
     entry = {"time": 5.0, "event": "start", "step": 0}
     (tmp_path / "ledger.jsonl").write_text(json.dumps(entry) + "\n")

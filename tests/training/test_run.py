@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from small_runs import BATCH, assert_same_update, lines, small_run, state_of, up
 from yolojax import train as script
 from yolojax.distributed.sharding import make_mesh
 from yolojax.evaluation import detection
+from yolojax.loading import describe, in_words, load_model
 from yolojax.tasks import build
-from yolojax.training import checkpoint
+from yolojax.training import checkpoint, run_lock
 from yolojax.training.compilation import compile_train_steps, record_compilations
 from yolojax.training.goodput import read_events, seconds_by_part
 from yolojax.training.metrics import NotFinite, RunLog
@@ -201,16 +203,92 @@ def test_the_state_is_saved_if_the_evaluation_fails(tmp_path, monkeypatch):
     assert int(state_of(tmp_path).step) == 6
 
 
-def test_a_finished_run_is_left_unchanged(straight):
-    before = lines(straight)
-    train(small_run(), straight)
-    assert lines(straight) == before
+def test_a_finished_run_is_left_unchanged(straight, capsys):
+    def content():
+        names = ("metrics.jsonl", "config.json", "env.json", "config_history.jsonl")
+        return [(straight / name).read_bytes() for name in names]
+
+    before, config = content(), small_run()
+    config.loss.box_loss = "giou"
+    train(config, straight)
+    assert content() == before
+    told = "nothing is left to train: the run keeps its own\n  loss.box_loss: 'squared' -> 'giou'"
+    assert told in capsys.readouterr().out
+
+
+@pytest.fixture
+def copied(straight, tmp_path):
+    return Path(shutil.copytree(straight, tmp_path / "copy"))
+
+
+def begin(config, workdir, monkeypatch):
+    """Start a run and end it before it trains."""
+    monkeypatch.setattr(script, "compile_train_steps", fail_to_begin)
+    with pytest.raises(InterruptedError):
+        train(config, workdir)
+
+
+def fail_to_begin(*_):
+    raise InterruptedError
+
+
+def test_what_changes_in_a_run_is_told_and_recorded(copied, monkeypatch, capsys):
+    config = small_run(9)
+    config.optimizer.learning_rate, config.eval.metric = 0.5, "coco_AP"
+    config.data.train = "shapes:val"
+    begin(config, copied, monkeypatch)
+    first, second = (copied / "config_history.jsonl").read_text().splitlines()
+    assert json.loads(first)["step"] == 0
+    assert json.loads(second)["step"] == 6
+    assert json.loads(second)["changes"] == {
+        "data.train": ["shapes:train", "shapes:val"],
+        "optimizer.images": [48, 72],
+        "optimizer.learning_rate": [small_run().optimizer.learning_rate, 0.5],
+        "eval.metric": ["voc10", "coco_AP"],
+    }
+    assert checkpoint.load_config(copied) == config
+    said = capsys.readouterr().out
+    assert "differs from that of step 6, from here on" in said
+    assert "train: annotations changed since step 6 (" in said
+    assert "begins a new ranking of checkpoints (eval.metric: 'voc10' -> 'coco_AP')" in said
+    assert not (copied / "run.lock").exists()
+
+
+def test_a_model_is_loaded_with_the_config_of_its_checkpoint(copied):
+    fields = json.loads((copied / "config.json").read_text())
+    fields["model"]["classes"] = ["w", "x", "y", "z"]
+    (copied / "config.json").write_text(json.dumps(fields))
+    model = load_model(copied)
+    assert model.config == small_run()
+    assert describe(copied) == small_run()
+    assert (model.source["step"], model.source["choice"]) == (6, "best")
+    assert (model.source["averaged"], model.source["metric"]) == (True, "voc10")
+    assert in_words(model.source) == (
+        f"{copied}: checkpoint of step 6, the best by voc10 on shapes:val; averaged parameters"
+    )
+
+
+def test_a_checkpoint_of_another_model_is_not_continued(copied, capsys):
+    config = small_run(9)
+    config.model.classes = config.model.classes[::-1]
+    with pytest.raises(ValueError, match=r"was trained with model\.classes"):
+        train(config, copied)
+    assert checkpoint.load_config(copied) == small_run()
+    assert "shapes" not in capsys.readouterr().out  # before the data is opened
+
+
+def test_a_workdir_in_which_another_process_trains_is_refused(straight):
+    with run_lock.hold(straight), pytest.raises(ValueError, match=r"process \d+ on .* trains here"):
+        train(small_run(9), straight)
 
 
 def test_another_network_is_refused_and_leaves_the_run_unchanged(straight):
     config = small_run()
     config.model.cfg = config.model.cfg.replace("filters=8", "filters=16")
-    with pytest.raises(ValueError, match="does not fit the network"):
+    message = (
+        r"model\.cfg line 7 'filters=8', the config has line 7 'filters=16'; use another --wor"
+    )
+    with pytest.raises(ValueError, match=message):
         train(config, straight)
     assert checkpoint.load_config(straight) == small_run()
 
@@ -223,8 +301,7 @@ def test_a_batch_size_that_does_not_divide_the_images_seen_is_refused(straight):
 
 
 def test_the_averaged_parameters_are_evaluated(straight):
-    _, best = checkpoint.restore_best(straight)
-    variables = inference_variables(best)
+    variables = inference_variables(checkpoint.restore_best(straight).state)
     state = state_of(straight)
     chex.assert_trees_all_equal(jax.device_get(variables), state.ema)
     layer = list(state.params)[-1]
@@ -242,15 +319,38 @@ def test_the_newest_and_the_best_checkpoints_remain(tmp_path):
             checkpoint.save(manager, state._replace(step=jnp.int32(step)), config, score)
     with checkpoint.open_manager(tmp_path, keep=2) as manager:
         assert list(manager.all_steps()) == [2, 4, 5]
-        assert checkpoint.best_step(manager) == 2
+        assert checkpoint.best(manager).step == 2
+
+
+def write_metrics(workdir, *entries):
+    text = "".join(f"{json.dumps(entry)}\n" for entry in entries)
+    (workdir / "metrics.jsonl").write_text(text)
+
+
+def open_log(workdir, step):
+    mesh = make_mesh(jax.devices()[:1])
+    with RunLog(workdir, small_run(), step, step, total=6, mesh=mesh, broken=workdir):
+        pass
 
 
 def test_an_unfinished_last_line_is_dropped(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"ste')
-    mesh = make_mesh(jax.devices()[:1])
-    with RunLog(tmp_path, small_run(), step=2, done=2, total=6, mesh=mesh, broken=tmp_path):
-        pass
-    assert lines(tmp_path) == [{"step": 1}, {"step": 2}]
+    write_metrics(tmp_path, {"step": 1, "images": 8}, {"step": 2, "images": 16})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "images": 24}\n{"ste')
+    open_log(tmp_path, step=2)
+    assert lines(tmp_path) == [{"step": 1, "images": 8}, {"step": 2, "images": 16}]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b'{"step": 1, "ima', b"\xff\xfe\x00", b"[" * 100_000, b'{"step": "2", "images": 16}', b"7"],
+)
+def test_a_damaged_line_does_not_block_a_resume(damaged, tmp_path, capsys):
+    kept = {"step": 2, "images": 16, "eval/voc10": 0.5}
+    (tmp_path / "metrics.jsonl").write_bytes(damaged + b"\n" + json.dumps(kept).encode() + b"\n")
+    open_log(tmp_path, step=2)
+    assert lines(tmp_path) == [kept]
+    assert f"{tmp_path}/metrics.jsonl, line 1: damaged, skipped" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("subdivisions", [1, 2])
@@ -268,8 +368,8 @@ def test_a_checkpoint_moves_to_another_number_of_devices(straight, tmp_path):
     config = checkpoint.load_config(straight)
     task, optimizer = build(config), make_optimizer(config.optimizer)
     two = create_state(task, optimizer, config, make_mesh(jax.devices()[:2]))
-    with checkpoint.open_manager(straight, 2) as manager:
-        moved = checkpoint.resume(manager, two)
+    with checkpoint.open_newest(straight, 2) as (manager, newest):
+        moved = checkpoint.restore(manager, two, newest)
     assert moved.step.sharding.num_devices == 2
     chex.assert_trees_all_equal(jax.device_get(moved), state_of(straight))
 

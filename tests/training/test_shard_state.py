@@ -75,7 +75,7 @@ def test_a_sharded_state_resumes_replicated_on_fewer_devices(tmp_path):
         checkpoint.finish(manager, sharded, config)
     replicated = new_state(wide(False), devices=2)
     zeros = jax.tree.map(lambda leaf: leaf * 0, replicated)
-    with checkpoint.open_manager(tmp_path, 2) as manager:
-        restored = checkpoint.resume(manager, zeros)
+    with checkpoint.open_newest(tmp_path, 2) as (manager, newest):
+        restored = checkpoint.restore(manager, zeros, newest)
     assert shardings_of(restored) == shardings_of(replicated)
     chex.assert_trees_all_equal(jax.device_get(restored), jax.device_get(sharded))

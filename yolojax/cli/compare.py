@@ -56,6 +56,7 @@ def as_text(result: dict) -> str:
         *(class_table(result, run) for run in result["differences"]),
         errors_table(result),
         config_table(result),
+        history_text(result),
         "\n".join(notes(result)),
     ]
     return "\n\n".join(filter(None, parts))
@@ -139,6 +140,22 @@ def config_table(result: dict) -> str:
         for field, row in result["config"].items()
     ]
     return text_table(["config", *runs], rows)
+
+
+def history_text(result: dict) -> str:
+    """Format what was changed while a run trained, a line each; "" if nothing was."""
+    lines = [
+        f"  {label}, from step {start['step']} on: {text}"
+        for label, one in result["runs"].items()
+        for start in one["history"]
+        for text in [*(f"{k} {_pair(v)}" for k, v in start["changes"].items()), *start["notes"]]
+    ]
+    return "\n".join(["changed during the training", *lines]) if lines else ""
+
+
+def _pair(values) -> str:
+    """Format [before, now] of a field."""
+    return " -> ".join(map(_short, values)) if isinstance(values, list) else _short(values)
 
 
 def notes(result: dict) -> list[str]:

@@ -1,8 +1,9 @@
 """Evaluate a run, or Darknet weights: VOC and COCO numbers, or a classifier's top-1 and top-5.
 
-The config is the run's own. That of published .weights is recognized by their size; others need
---cfg or --config. Any field of it is set by --config.FIELD=VALUE. Writes WORKDIR/eval/NAME.json,
-COCO results and VOC comp4 files next to it, and with --errors WORKDIR/plots/NAME_errors.png.
+The config is that of the run's best checkpoint. That of published .weights is recognized by their
+size; others need --cfg or --config. Any field of it is set by --config.FIELD=VALUE. Writes
+WORKDIR/eval/NAME.json, COCO results and VOC comp4 files next to it, and with --errors
+WORKDIR/plots/NAME_errors.png.
 
 examples:
   yolojax eval --workdir=runs/bccd --data=voc:bccd:test
@@ -66,11 +67,12 @@ def evaluate(config, model, args) -> None:
     from yolojax.distributed.processes import records_folder
     from yolojax.distributed.sharding import make_mesh, replicated
     from yolojax.evaluation.dispatch import evaluation_of
-    from yolojax.loading import load_model
+    from yolojax.loading import in_words, load_model
     from yolojax.suggestions import choose
 
     workdir, mesh = Path(args.workdir), make_mesh()
-    task, _, variables, *_ = load_model(model, config)
+    task, _, variables, _, _, checkpoint = load_model(model, config)
+    print(in_words(checkpoint))
     evaluation = evaluation_of(task)
     choose("eval.metric", config.eval.metric, evaluation.METRICS)
     variables = jax.device_put(variables, replicated(mesh))
@@ -81,6 +83,7 @@ def evaluate(config, model, args) -> None:
     programs = evaluation.make_programs(task, config.eval, nodes_of(source))
     with records_folder(workdir) as records:
         evaluation.evaluate_source(
-            programs, variables, source, config, mesh, records, name, errors=args.errors
-        )
+            programs, variables, source, config, mesh, records, name,
+            errors=args.errors, checkpoint=checkpoint,
+        )  # fmt: skip
     print(f"written: {workdir / 'eval' / name}.json")

@@ -132,7 +132,7 @@ def predictions(args, paths: list[str], on_bad):
     """Yield the results; `on_bad` gets the error of an unreadable picture."""
     from yolojax.cli.flags import config_of
     from yolojax.distributed import xla_flags
-    from yolojax.loading import describe
+    from yolojax.loading import describe, in_words
     from yolojax.predict import Classifier, load
 
     xla_flags.set_up()
@@ -149,6 +149,8 @@ def predictions(args, paths: list[str], on_bad):
         batch_size=min(BATCH, len(paths)),
         **given(args, TREE_OPTIONS),
     )
+    if args.workdir:
+        print_line(in_words(model.source), "stderr")
     if isinstance(model, Classifier):
         _refuse_boxes(args)
     return model.stream(paths, on_bad=on_bad, **given(args, BOX_OPTIONS))

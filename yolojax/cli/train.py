@@ -30,11 +30,11 @@ def run(args) -> int:
     """Train what `args` describe."""
     from yolojax.cli.flags import config_of, on_devices
     from yolojax.distributed.sharding import make_mesh
-    from yolojax.loading import describe
     from yolojax.train import train
+    from yolojax.training.checkpoint import load_config
     from yolojax.training.profiling import parse_steps
 
     with on_devices(args.distributed):
-        config = config_of(args, saved=lambda: describe(args.workdir))
+        config = config_of(args, saved=lambda: load_config(args.workdir))
         train(config, Path(args.workdir), make_mesh(), parse_steps(args.profile_steps))
     return 0

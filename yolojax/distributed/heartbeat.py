@@ -43,6 +43,7 @@ class Heartbeat:
 
 _heartbeat: Heartbeat | None = None
 _handlers = []  # references, or the garbage collector frees them
+_last_acts: list[Callable[[], None]] = []  # see `before_exit`
 
 
 def start_heartbeat() -> None:
@@ -225,10 +226,17 @@ def _report(heartbeat: Heartbeat, process: int, reason: str) -> None:
     thread.join(2 * INTERVAL)
 
 
+def before_exit(act: Callable[[], None]) -> None:
+    """Call `act` before the heartbeat ends this process, which skips `finally` and `with`."""
+    _last_acts.append(act)
+
+
 def _exit(heartbeat: Heartbeat) -> NoReturn:
     """End without waiting for the others; process 0, which has the store, lets them read first."""
     if heartbeat.process == 0:
         time.sleep(3 * INTERVAL)
+    for act in _last_acts:
+        act()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

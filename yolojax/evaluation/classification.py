@@ -70,6 +70,7 @@ def evaluate_source(
     *,
     errors: bool = False,
     lenient: bool = False,
+    checkpoint: dict | None = None,
 ) -> dict:
     """Evaluate every image of `source`, print the accuracy and write the files.
 
@@ -80,8 +81,8 @@ def evaluate_source(
         metric, interval ([low, high] of it, or None), top1, top5, images, per_class {name: images,
         top1, top5}, protocol, source, skipped (messages of records with bad annotations),
         unreadable (pictures, which count as wrong), speed (ms per image), settings (of
-        config.eval); with a tree, where the classes are those of `source`, also `depths`
-        (hierarchy.accuracy_by_depth).
+        config.eval), checkpoint (what was evaluated, as given); with a tree, where the classes are
+        those of `source`, also `depths` (hierarchy.accuracy_by_depth).
 
     Raises:
         ValueError: `errors` is set; the error analysis needs boxes.
@@ -108,7 +109,7 @@ def evaluate_source(
     result["unreadable"] = [
         unreadable_ground_truth(source, int(index))[1] for index in ids[~readable]
     ]
-    result["settings"] = {"metric": config.eval.metric}
+    result |= {"settings": {"metric": config.eval.metric}, "checkpoint": checkpoint}
     print(format_table(result))
     if left_out := format_left_out(result):
         print(left_out)

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolojax.config import Config, to_dict, with_new_names
+from yolojax.config import Config, flatten, to_dict, with_new_names
 from yolojax.evaluation import significance
 from yolojax.evaluation.evaluator import METRICS, PROTOCOL
-from yolojax.files import to_json
+from yolojax.files import read_json_lines, to_json
 
 SHOWN = ("voc07_11pt", "voc10", "coco_AP50", "coco_AP75", "coco_AP", "top1", "top5")
 # Entries of the protocol that may differ, or that `settings` has; older results have "kept".
@@ -63,7 +63,8 @@ def compare(
 
     Returns:
         name, source, images, metric, protocol; `runs` {run: {workdir, value, interval, numbers,
-        input, speed (ms per image), errors (the mean row of errors.error_mix, or None)}};
+        input, speed (ms per image), errors (the mean row of errors.error_mix, or None), checkpoint
+        (what was evaluated, or None), history (the starts that changed config or data)}};
         `differences` {run: {all: difference, per_class: {class: difference}}} of all but the first,
         each a `significance.Difference` as a dict with `beyond_noise`, where ours is the run,
         theirs the first run and NaN is None; `config` {dotted field: {run: value}} of the fields
@@ -137,17 +138,6 @@ def _read_json(path: Path) -> dict:
     return value
 
 
-def flatten(fields: dict, prefix: str = "") -> dict:
-    """Flatten nested dicts to one with dotted names; tuples become lists, as in JSON."""
-    flat = {}
-    for key, value in fields.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = json.loads(to_json(value))
-    return flat
-
-
 def config_differences(configs: dict[str, dict]) -> dict[str, dict]:
     """Return {field: {run: value}} of the fields that differ among the runs with a config."""
     known = {label: config for label, config in configs.items() if config}
@@ -199,7 +189,24 @@ def _summary(run: Run) -> dict:
         "input": result["protocol"]["input"],
         "speed": result["speed"],
         "errors": result["errors"]["mean"] if "errors" in result else None,
+        "checkpoint": result.get("checkpoint"),
+        "history": _history(run.workdir),
     }
+
+
+def _history(workdir: Path) -> list[dict]:
+    """Return {step, changes {field: [before, now]}, notes} of each start that changed something."""
+    lines = read_json_lines(workdir / "config_history.jsonl", ["step"])
+    kinds = {"changes": dict, "notes": list}
+    starts = [
+        {"step": line["step"]}
+        | {
+            name: line[name] if isinstance(line.get(name), kind) else kind()
+            for name, kind in kinds.items()
+        }
+        for line in lines
+    ]
+    return [start for start in starts if start["changes"] or start["notes"]]
 
 
 def _differences(run: Run, first: Run, options: dict) -> dict:

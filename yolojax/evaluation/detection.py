@@ -191,6 +191,7 @@ def evaluate_source(
     *,
     errors: bool = False,
     lenient: bool = False,
+    checkpoint: dict | None = None,
 ) -> dict:
     """Evaluate every image of `source`, print the table, write workdir/eval/ and plots/.
 
@@ -202,9 +203,10 @@ def evaluate_source(
     Returns:
         The result of `evaluator.evaluate` with `source`, `annotated`, `skipped` (messages of
         records with bad annotations), `unreadable` (pictures, whose ground truth counts as missed),
-        `speed` (ms per image), `errors` (errors.error_mix) and `settings` (fields of config.eval);
-        with a tree, where the classes are those of `source`, also `tree` (hierarchy.tree_numbers of
-        the descent). Without annotations the numbers are None.
+        `speed` (ms per image), `checkpoint` (what was evaluated, as given), `errors`
+        (errors.error_mix) and `settings` (fields of config.eval); with a tree, where the classes
+        are those of `source`, also `tree` (hierarchy.tree_numbers of the descent). Without
+        annotations the numbers are None.
 
     Raises:
         ValueError: before the evaluation: config.eval has nodes that are not in the tree, or
@@ -234,6 +236,7 @@ def evaluate_source(
     )
     result |= {"source": source.name, "annotated": annotated, "speed": speed}
     result |= {"skipped": list(source.skipped), "unreadable": unreadable}
+    result["checkpoint"] = checkpoint
     result["settings"] = {field: getattr(settings, field) for field in SETTINGS}
     result["errors"] = error_mix(ground_truth, detections, classes)
     print(format_table(result) if annotated else format_unannotated(result))

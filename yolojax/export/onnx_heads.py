@@ -74,7 +74,7 @@ def yolov1(
     scores = graph.node("Mul", confidence, probs)
     shapes = graph.node("Reshape", shapes, ints(0, cells * boxes, 4))
     size = _part(graph, shapes, 2, 4)
-    size = graph.node("Mul", size, size) if square_root else size
+    size = graph.node("Mul", size, size) if square_root else graph.node("Max", size, np.float32(0))
     centre = _centres(graph, _part(graph, shapes, 0, 2), side, side, boxes)
     scores = graph.node("Reshape", scores, ints(0, cells * boxes, classes))
     return Named(_corners(graph, centre, size), scores)

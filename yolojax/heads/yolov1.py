@@ -73,6 +73,9 @@ def decode(
 ) -> Predictions:
     """Decode a batch; the boxes of a cell share its class probabilities.
 
+    Without `square_root`, a negative width or height becomes 0. Darknet leaves the edges swapped;
+    neither box overlaps any other.
+
     Args:
         raw: [B, S * S * (C + 5 * n)], the network's output.
         side: S, cells in a row.
@@ -84,6 +87,9 @@ def decode(
         ValueError: `raw` does not fit `side` and `boxes`.
     """
     cells = split(raw, side, boxes)
+    if not square_root:
+        centre, size = jnp.split(cells.shapes, 2, axis=-1)
+        cells = cells._replace(shapes=jnp.concatenate([centre, jnp.maximum(size, 0)], axis=-1))
     probs = class_probs(cells, class_softmax)[:, :, :, None]
     probs = jnp.broadcast_to(probs, (*cells.confidence.shape, probs.shape[-1]))
     return Predictions(

@@ -53,7 +53,8 @@ def load(
         model = resized(model, size)
     model = _with_descent(model, tree_threshold=tree_threshold, tree_semantics=tree_semantics)
     kind = Classifier if model.task.is_classifier else Detector
-    return kind(model.task, model.config, model.variables, batch_size=batch_size)
+    options = {"batch_size": batch_size, "source": model.source}
+    return kind(model.task, model.config, model.variables, **options)
 
 
 def _with_descent(model: Loaded, **options) -> Loaded:

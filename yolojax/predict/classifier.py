@@ -69,8 +69,17 @@ class Classifier:
     config.data.classifier_view "centre_crop" its middle, as in evaluation.
     """
 
-    def __init__(self, task: Task, config: Config, variables: dict, *, batch_size: int = 1):
+    def __init__(
+        self,
+        task: Task,
+        config: Config,
+        variables: dict,
+        *,
+        batch_size: int = 1,
+        source: dict | None = None,
+    ):
         self.config, self.batch_size = config, batch_size
+        self.source = source or {}  # what was loaded, see loading.Loaded
         self._fit = viewer(config.data.classifier_view or "letterbox", config.data.resize)
         self._variables = on_device(variables, jax.local_devices()[0])
         self._programs = make_programs(task, config.eval)

@@ -66,8 +66,17 @@ class Result:
 class Detector:
     """A task with its variables; compiles one program for its image and batch size."""
 
-    def __init__(self, task: Task, config: Config, variables: dict, *, batch_size: int = 1):
+    def __init__(
+        self,
+        task: Task,
+        config: Config,
+        variables: dict,
+        *,
+        batch_size: int = 1,
+        source: dict | None = None,
+    ):
         self.config, self.batch_size = config, batch_size
+        self.source = source or {}  # what was loaded, see loading.Loaded
         self._fit = fitter(config.data.letterbox, config.data.resize)
         device = jax.local_devices()[0]
         task, variables = for_inference(task, variables, device.platform)

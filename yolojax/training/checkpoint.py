@@ -2,14 +2,18 @@
 
 import contextlib
 import dataclasses
+import logging
 import os
 import platform
 import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
@@ -20,18 +24,21 @@ from yolojax.distributed.processes import all_agree, from_main, is_main
 from yolojax.distributed.sharding import abstract, make_mesh
 from yolojax.files import parse_json, shorten, to_json, write_text
 from yolojax.tasks import Task, build
-from yolojax.training import checksums
+from yolojax.training import checksums, ranking
 from yolojax.training import state as state_module
 from yolojax.training.optimizer import make_optimizer
+from yolojax.training.ranking import UNSCORED, BestOfEachRanking
+from yolojax.training.run_config import Change
 from yolojax.training.state import TrainState
 
 PACKAGES = ("yolojax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-UNSCORED = -1.0  # metric of a checkpoint saved between two evaluations: never the best
 UNFINISHED = "*.orbax-checkpoint-tmp*"  # folders that a killed process leaves
 RETRY = 10.0  # seconds between two attempts of the last save of a process
 GIVE_UP = 600.0  # seconds after which it is not attempted again
 wait = time.sleep
 _checksum_threads: list[threading.Thread] = []
+# Orbax logs what it also raises, and what is normal while a run saves and another process reads.
+logging.getLogger("absl").addFilter(lambda record: "/orbax/" not in record.pathname)
 
 
 def save_config(workdir: Path, config: Config) -> None:
@@ -66,24 +73,55 @@ def load_config(workdir: Path) -> Config:
 
 
 def open_manager(workdir: Path, keep: int) -> ocp.CheckpointManager:
-    """Open workdir/checkpoints, which holds the `keep` newest checkpoints and the best one."""
-    preservation = [
-        policies.LatestN(keep),
-        policies.BestN(n=1, get_metric_fn=lambda metrics: metrics["score"], reverse=False),
-    ]
+    """Open workdir/checkpoints: the `keep` newest checkpoints and the best one of each ranking.
+
+    Raises:
+        ValueError: the metrics of a checkpoint are damaged.
+    """
+    preservation = [policies.LatestN(keep), BestOfEachRanking()]
     options = ocp.CheckpointManagerOptions(
         save_decision_policy=policies.SpecificStepsPolicy(()),  # the loop decides, saves are forced
         preservation_policy=policies.AnyPreservationPolicy(preservation),
         best_fn=lambda metrics: metrics["score"],  # without it Orbax writes no metrics
     )
-    return ocp.CheckpointManager((Path(workdir) / "checkpoints").absolute(), options=options)
+    folder = _folder(workdir).absolute()
+    try:
+        return ocp.CheckpointManager(folder, options=options)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{folder}/*/metrics: those of a checkpoint are damaged ({error}); remove its folder, "
+            "or restore a copy of it."
+        ) from error
+
+
+@contextlib.contextmanager
+def open_newest(workdir: Path, keep: int) -> Iterator[tuple[ocp.CheckpointManager, int | None]]:
+    """Open the checkpoints to go on with -> the manager, and the step of the newest intact one.
+
+    The step is None if there are none. Damaged ones are moved to WORKDIR/damaged.
+
+    Raises:
+        ValueError: all checkpoints are damaged.
+    """
+    step = from_main(lambda: _newest_intact(_folder(workdir)))
+    with open_manager(workdir, keep) as manager:
+        yield manager, None if step < 0 else step
+
+
+def _folder(workdir: Path) -> Path:
+    return Path(workdir) / "checkpoints"
 
 
 def save(
-    manager: ocp.CheckpointManager, state: TrainState, config: Config, score: float | None = None
+    manager: ocp.CheckpointManager,
+    state: TrainState,
+    config: Config,
+    score: float | None = None,
+    ranked: dict | None = None,
 ) -> None:
-    """Save `state` and `config` together in the background; `score` is the headline metric.
+    """Save `state` and `config` together in the background.
 
+    `score` is the headline metric, which is compared with those of the same ranking `ranked`.
     A failure, such as a full disk, is reported by the next call of `save` or `finish`. Earlier
     checkpoints stay, and the run may continue.
     """
@@ -93,7 +131,7 @@ def save(
         args=ocp.args.Composite(
             state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(to_dict(config))
         ),
-        metrics={"score": UNSCORED if score is None else score},
+        metrics={"score": UNSCORED} if score is None else {"score": score, "ranking": ranked or {}},
         force=True,
     )
     if is_main():
@@ -103,7 +141,11 @@ def save(
 
 
 def finish(
-    manager: ocp.CheckpointManager, state: TrainState, config: Config, score: float | None = None
+    manager: ocp.CheckpointManager,
+    state: TrainState,
+    config: Config,
+    score: float | None = None,
+    ranked: dict | None = None,
 ) -> None:
     """Save as `save` does and wait for it; try again if it fails, because the process will end.
 
@@ -111,7 +153,7 @@ def finish(
         OSError: all attempts for GIVE_UP seconds have failed.
     """
     begin = time.monotonic()
-    save(manager, state, config, score)
+    save(manager, state, config, score, ranked)
     while not wait_for_save(manager):
         if time.monotonic() - begin > GIVE_UP:
             raise OSError(
@@ -121,7 +163,7 @@ def finish(
             )
         print(f"trying again in {RETRY:.0f} s, for {GIVE_UP / 60:.0f} minutes", file=sys.stderr)
         wait(RETRY)
-        save(manager, state, config, score)
+        save(manager, state, config, score, ranked)
 
 
 def wait_for_save(manager: ocp.CheckpointManager) -> bool:
@@ -177,32 +219,44 @@ def restore(manager: ocp.CheckpointManager, state: TrainState, step: int) -> Tra
     """Restore checkpoint `step` with the shapes and shardings of `state`.
 
     Raises:
-        ValueError: the checkpoint has another tree or other shapes than `state`.
+        ValueError: the checkpoint is damaged, or has another tree or other shapes than `state`.
     """
     item = ocp.args.Composite(state=ocp.args.StandardRestore(abstract(state)))
+    return _restored(manager, step, item)["state"]
+
+
+def config_of(manager: ocp.CheckpointManager, step: int) -> Config:
+    """Return the config that is stored in checkpoint `step`.
+
+    Raises:
+        ValueError: the checkpoint is damaged, or of another version of yolojax.
+    """
+    item = ocp.args.Composite(config=ocp.args.JsonRestore())
+    fields = _restored(manager, step, item)["config"]
     try:
-        return manager.restore(step, args=item)["state"]
-    except (ValueError, KeyError) as error:
+        return from_dict(fields)
+    except ValueError as error:
+        place = f"{manager.directory}/{step}/config"
+        raise ValueError(f"{place}: not a config of this version of yolojax: {error}") from error
+
+
+def _restored(manager: ocp.CheckpointManager, step: int, items: ocp.args.Composite):
+    try:
+        return manager.restore(step, args=items)
+    except Exception as error:  # Orbax raises anything for bytes that it did not write
+        sys.unraisablehook = partial(_print_unraisable, sys.unraisablehook)
+        folder = f"{manager.directory}/{step}"
+        reason = str(error).strip().partition("\n")[0][:200]
         raise ValueError(
-            f"{manager.directory}/{step} is damaged, or does not fit the network that the config "
-            f"describes ({error}). Use a new --workdir, or the config of that run."
+            f"{folder} is damaged, or not of the network that its config describes ({reason}). "
+            "Use another --workdir, or restore a copy of it."
         ) from error
 
 
-def resume(manager: ocp.CheckpointManager, state: TrainState) -> TrainState:
-    """Restore the newest intact checkpoint, or return `state` if there are no checkpoints.
-
-    Damaged checkpoints are moved to WORKDIR/damaged.
-
-    Raises:
-        ValueError: all checkpoints are damaged, or as `restore`.
-    """
-    step = from_main(lambda: _newest_intact(Path(manager.directory)))
-    manager.reload()
-    if step < 0:
-        return state
-    print(f"resuming from {manager.directory}/{step}")
-    return restore(manager, state, step)
+def _print_unraisable(print_other: Callable, unraisable) -> None:
+    """Leave out what TensorStore's threads raise when Orbax has stopped to wait for them."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        print_other(unraisable)
 
 
 def _newest_intact(directory: Path) -> int:
@@ -226,38 +280,102 @@ def _newest_intact(directory: Path) -> int:
     return -1
 
 
-def best_step(manager: ocp.CheckpointManager) -> int | None:
-    """Return the step with the highest score; the newest if none was evaluated, None if no step."""
-    steps = manager.all_steps()
-    return max(steps, key=lambda step: (_score(manager, step), step), default=None)
+class Chosen(NamedTuple):
+    """A checkpoint that was chosen for evaluation or prediction."""
+
+    step: int
+    scored: ranking.Scored | None  # None: no checkpoint was evaluated, it is the last one
+
+    def about(self, state: TrainState) -> dict:
+        """Return what names the checkpoint in a result, ready for JSON."""
+        about = {"step": self.step, "choice": "best" if self.scored else "last"}
+        about["averaged"] = state.ema is not None
+        if self.scored:
+            about["score"] = self.scored.score
+            about["metric"] = self.scored.ranking.get("eval.metric")
+            about["data"] = self.scored.ranking.get("data.val")
+        return about
 
 
-def _score(manager, step) -> float:
-    metrics = manager.metrics(step)
-    return metrics["score"] if metrics else UNSCORED
+def best(manager: ocp.CheckpointManager) -> ranking.Scored | None:
+    """Return the best checkpoint of the newest ranking; None if none was evaluated."""
+    found = (ranking.scored(step, manager.metrics(step)) for step in manager.all_steps())
+    return ranking.best(list(filter(None, found)))
 
 
-def restore_best(workdir: Path) -> tuple[Task, TrainState]:
-    """Restore the task and the state of the best checkpoint in `workdir`.
+def ranking_notes(manager: ocp.CheckpointManager, ranked: dict) -> list[str]:
+    """Say so if the next score starts a new ranking `ranked`."""
+    scored = best(manager)
+    if scored is None or ranking.is_same(scored.ranking, ranked):
+        return []
+    pairs = ranking.differences(scored.ranking, ranked)
+    changes = "; ".join(str(Change(*pair)) for pair in pairs)
+    return [
+        f"the next evaluation begins a new ranking of checkpoints ({changes}); until then the best "
+        f"one is that of step {scored.step}"
+    ]
+
+
+def choose(manager: ocp.CheckpointManager) -> Chosen | None:
+    """Choose the best checkpoint; the last if none was evaluated, None if there is none."""
+    scored, last = best(manager), manager.latest_step()
+    step = scored.step if scored else last
+    return None if step is None else Chosen(step, scored)
+
+
+class Restored(NamedTuple):
+    """A checkpoint in memory."""
+
+    config: Config  # that is stored in the checkpoint
+    state: TrainState
+    about: dict  # see Chosen
+
+
+def best_config(workdir: Path) -> Config:
+    """Return the config stored in the best checkpoint, or config.json if there is none yet.
 
     Raises:
-        FileNotFoundError: no config.json or no checkpoint.
+        FileNotFoundError: no config.json.
+        ValueError: the checkpoint or config.json is damaged.
+    """
+    if not _folder(workdir).is_dir():
+        return load_config(workdir)
+    with open_manager(workdir, keep=1) as manager:
+        chosen = choose(manager)
+        return config_of(manager, chosen.step) if chosen else load_config(workdir)
+
+
+def restore_best(workdir: Path) -> Restored:
+    """Restore the best checkpoint in `workdir`, with the config that is stored in it.
+
+    Raises:
+        FileNotFoundError: no run, or no checkpoint.
         ValueError: the checkpoint is damaged.
     """
-    saved = load_config(workdir)
-    with open_manager(Path(workdir), saved.checkpoint.keep) as manager:
-        step = best_step(manager)
-        if step is None:
-            raise FileNotFoundError(f"{workdir}/checkpoints: no checkpoint has been saved yet.")
-        if problem := checksums.find_damage(Path(manager.directory) / str(step)):
-            raise ValueError(
-                f"checkpoint {step} is damaged: {problem}. Resume the training, which falls back "
-                f"to an older one, or remove {manager.directory}/{step}."
-            )
-        item = ocp.args.Composite(config=ocp.args.JsonRestore())
-        config = from_dict(manager.restore(step, args=item)["config"])
-        task = build(config)
-        return task, restore(manager, abstract_state(task, config), step)
+    if not _folder(workdir).is_dir():
+        load_config(workdir)
+        raise FileNotFoundError(f"{_folder(workdir)}: no checkpoint has been saved yet.")
+    with open_manager(workdir, keep=1) as manager:
+        while chosen := choose(manager):
+            try:
+                return _restore_chosen(manager, chosen)
+            except (ValueError, FileNotFoundError):
+                if (Path(manager.directory) / str(chosen.step)).is_dir():
+                    raise
+                manager.reload()  # a training run has just removed it: there is a better one
+    raise FileNotFoundError(f"{_folder(workdir)}: no checkpoint has been saved yet.")
+
+
+def _restore_chosen(manager: ocp.CheckpointManager, chosen: Chosen) -> Restored:
+    step = chosen.step
+    if problem := checksums.find_damage(Path(manager.directory) / str(step)):
+        raise ValueError(
+            f"checkpoint {step} is damaged: {problem}. Resume the training, which falls back to "
+            f"an older one, or remove {manager.directory}/{step}."
+        )
+    config = config_of(manager, step)
+    state = restore(manager, abstract_state(build(config), config), step)
+    return Restored(config, state, chosen.about(state))
 
 
 def abstract_state(task: Task, config: Config) -> TrainState:

@@ -4,12 +4,18 @@ Each line is an event that ends a span of time, which began with the line before
 to the time of the run. A killed process loses only its last, open span, which counts as down.
 """
 
-import json
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-from yolojax.files import append_line, disk_has_space, ignore_full_disk, to_json
+from yolojax.files import (
+    append_line,
+    disk_has_space,
+    ignore_full_disk,
+    is_number,
+    read_json_lines,
+    to_json,
+)
 
 FILE = "goodput.jsonl"
 OLD_FILE = "ledger.jsonl"  # of older runs, which continue it
@@ -61,18 +67,9 @@ def record_event(
 
 
 def read_events(workdir: Path) -> list[dict]:
-    """Read the events of `workdir` without unfinished lines; [] if there is no file."""
-    path = goodput_file(workdir)
-    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-    return [event for event in map(_parse, lines) if event]
-
-
-def _parse(line: str) -> dict | None:
-    try:
-        event = json.loads(line)
-    except json.JSONDecodeError:
-        return None
-    return event if isinstance(event, dict) and event.keys() >= {"time", "event", "step"} else None
+    """Read the events of `workdir`; damaged lines are reported on stderr and left out."""
+    events = read_json_lines(goodput_file(workdir), ["time", "step"])
+    return [event for event in events if isinstance(event.get("event"), str)]
 
 
 def seconds_by_part(events: list[dict]) -> dict[str, float]:
@@ -87,7 +84,7 @@ def seconds_by_part(events: list[dict]) -> dict[str, float]:
     for before, event in zip(events[:1] + events, events, strict=False):
         passed = max(event["time"] - before["time"], 0.0)
         if event["event"] == "training":
-            waited = min(event.get("input", 0.0), passed)
+            waited = min(_seconds(event, "input"), passed)
             spans.append(TrainingSpan(before["step"], event["step"], passed - waited, waited))
         else:
             compiling = _compile_seconds(event, passed)
@@ -103,7 +100,13 @@ def seconds_by_part(events: list[dict]) -> dict[str, float]:
 
 def _compile_seconds(event: dict, passed: float) -> float:
     """Return the seconds of a "setup" that were spent to compile the first state."""
-    return min(event.get("compile_seconds", 0.0), passed) if event["event"] == "setup" else 0.0
+    return min(_seconds(event, "compile_seconds"), passed) if event["event"] == "setup" else 0.0
+
+
+def _seconds(event: dict, name: str) -> float:
+    """Return a number of `event`; 0 if it has none, or a damaged one."""
+    value = event.get(name)
+    return max(value, 0.0) if is_number(value) else 0.0
 
 
 def _up_to(spans: list[TrainingSpan], step: int) -> tuple[list[TrainingSpan], float]:

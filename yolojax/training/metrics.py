@@ -1,6 +1,5 @@
 """The records of a run: progress bar, metrics.jsonl, TensorBoard; checks for NaN."""
 
-import json
 import math
 import sys
 import time
@@ -16,7 +15,14 @@ from yolojax.config import Config
 from yolojax.data.loader import fingerprint, row_digests
 from yolojax.distributed.processes import barrier
 from yolojax.distributed.sharding import gather_rows
-from yolojax.files import disk_has_space, ignore_full_disk, open_atomic, to_json, write_text
+from yolojax.files import (
+    disk_has_space,
+    ignore_full_disk,
+    open_atomic,
+    read_json_lines,
+    to_json,
+    write_text,
+)
 from yolojax.progress import progress
 from yolojax.training import goodput
 from yolojax.training.compilation import Compilation, late_warning
@@ -218,10 +224,10 @@ def _shown(values: dict[str, float]) -> str:
 
 
 def _truncate_after(path: Path, step: int) -> None:
+    """Remove the lines after `step`, and damaged ones: a killed run may leave half a line."""
     if path.exists():
-        # A killed run may leave an unfinished line after the last line break.
-        *lines, _ = path.read_text().split("\n")
-        write_text(path, "".join(f"{x}\n" for x in lines if json.loads(x)["step"] <= step))
+        entries = [e for e in read_json_lines(path, ["step", "images"]) if e["step"] <= step]
+        write_text(path, "".join(f"{to_json(entry)}\n" for entry in entries))
 
 
 def check_finite(values: dict[str, float], step: int, batch: dict, folder: Path) -> None:

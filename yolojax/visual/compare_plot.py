@@ -22,7 +22,9 @@ def plot_comparison(result: dict, out_png) -> None:
     """
     runs, metric = result["runs"], result["metric"]
     colours = {label: f"C{i}" for i, label in enumerate(runs)}
-    lines = {label: _metrics(one["workdir"]) for label, one in runs.items()}
+    lines = {
+        label: read_metrics(Path(one["workdir"]) / "metrics.jsonl") for label, one in runs.items()
+    }
     classes = chosen_classes(result["differences"])
     height = max(4.5, 1.5 + ROW * len(classes))
     figure, grid = new_figure(4, size=(6.5, height))
@@ -51,7 +53,7 @@ def chosen_classes(differences: dict) -> list[str]:
 
 def series(lines: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return (images [k], values [k]) of the metric `name`, k at most POINTS."""
-    pairs = [(line["images"], line[name]) for line in lines if name in line]
+    pairs = [(x["images"], x[name]) for x in lines if isinstance(x.get(name), int | float)]
     parts = np.array_split(np.array(pairs, float).reshape(-1, 2), min(POINTS, max(1, len(pairs))))
     points = np.array([np.median(part, axis=0) for part in parts if len(part)]).reshape(-1, 2)
     return points[:, 0], points[:, 1]
@@ -106,11 +108,6 @@ def _class_values(result: dict, classes: list[str]) -> dict[str, list[float]]:
         label: [100 * (differences[run]["per_class"][name][side] or 0) for name in classes]
         for label, (run, side) in sides.items()
     }
-
-
-def _metrics(workdir: str) -> list[dict]:
-    path = Path(workdir) / "metrics.jsonl"
-    return read_metrics(path) if path.is_file() else []
 
 
 def _patch(colour: str):

@@ -1,10 +1,8 @@
 """Plots of a training run and of anchors. matplotlib draws to files only, and is imported late."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 
+from yolojax.files import read_json_lines
 from yolojax.ops.anchors import PUBLISHED_PRIORS
 from yolojax.ops.boxes import shape_iou
 from yolojax.visual.figures import new_figure, save_figure
@@ -28,12 +26,10 @@ MAX_DOTS = 4000  # boxes in the scatter plot of anchors
 def plot_curves(metrics_path, out_png) -> None:
     """Loss terms, metrics, fit and learning rate over images, from the metrics.jsonl of a run.
 
-    Each line is {"step": int, "images": int, name: number, ...}; a last line that is still being
-    written is left out.
+    Each line is {"step": int, "images": int, name: number, ...}; damaged lines are left out.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a line is not JSON, or no line holds a number to plot.
+        ValueError: no line holds a number to plot.
     """
     lines = read_metrics(metrics_path)
     panels = [(title, _series(lines, names), log) for title, names, log in PANELS]
@@ -47,19 +43,8 @@ def plot_curves(metrics_path, out_png) -> None:
 
 
 def read_metrics(path) -> list[dict]:
-    """The lines of a metrics.jsonl."""
-    *complete, _ = Path(path).read_text().split("\n")
-    return [_entry(f"{path}, line {i}", line) for i, line in enumerate(complete, 1) if line.strip()]
-
-
-def _entry(place: str, line: str) -> dict:
-    try:
-        entry = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{place}: not JSON ({error.msg}).") from error
-    if not isinstance(entry, dict) or "images" not in entry:
-        raise ValueError(f'{place}: must be an object with "images", the images trained on so far.')
-    return entry
+    """Read the lines of a metrics.jsonl; damaged ones are reported on stderr and left out."""
+    return read_json_lines(path, ["images"])
 
 
 def plot_anchors(shapes, anchors, gains: dict[int, float], out_png, *, published: str = "") -> None:

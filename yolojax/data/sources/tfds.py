@@ -46,6 +46,7 @@ class TfdsSource:
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     box_counts: Sequence[int] = ()  # as `trained_boxes` of each record, if they have been read
+    version: str = ""  # names the content: data set, version, split, number of examples
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -89,8 +90,15 @@ def load_tfds(
     features = builder.info.features
     names = tuple((features[fields.objects] if fields.objects else features)[fields.label].names)
     name = name or f"tfds:{dataset}:{split}"
+    version = f"{builder.info.full_name} {split or 'all'} {len(examples)}"
     source = TfdsSource(
-        name, tuple(classes) or names, examples, fields, names, range(len(examples))
+        name,
+        tuple(classes) or names,
+        examples,
+        fields,
+        names,
+        range(len(examples)),
+        version=version,
     )
     if on_bad_record == "error" and set(names) <= set(source.classes):
         return source
