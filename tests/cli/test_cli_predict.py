@@ -81,7 +81,9 @@ def write(path, level=200):
 def test_one_line_per_picture(predict, tmp_path, capsys):
     a, b = write(tmp_path / "a.png"), write(tmp_path / "b.png", 30)
     assert predict.run(tmp_path) == 0
-    lines = capsys.readouterr().out.splitlines()
+    output = capsys.readouterr()
+    assert "run: checkpoint of step 5, the last, as none was evaluated; " in output.err
+    lines = output.out.splitlines()
     assert lines[0] == f"{a}: 1 found: dog 0.78"
     assert lines[1] == (
         f"{b}: nothing above the threshold; the best candidate is dog at 0.12: try --threshold 0.1"

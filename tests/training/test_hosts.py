@@ -69,6 +69,11 @@ def test_eval_with_two_processes_repeats_the_numbers_of_the_run(two):
         json.loads((two / "eval" / f"{name}.json").read_text()) for name in ("val", "again")
     )
     assert before["voc10"] == after["voc10"]
+    assert after["checkpoint"]["choice"] == "best"
+    assert (
+        f"checkpoint of step {after['checkpoint']['step']}, the best by"
+        in log_of(two, 0).read_text()
+    )
 
 
 @pytest.mark.slow  # the same as with two processes

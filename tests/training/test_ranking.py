@@ -28,8 +28,10 @@ def test_the_best_of_the_newest_ranking_is_chosen():
     assert best([Scored(1, 0.9, VOC), Scored(2, 0.4, COCO), Scored(3, 0.3, VOC)]).step == 1
 
 
-def test_a_score_of_an_older_version_fits_any_ranking():
+def test_a_score_whose_ranking_is_not_known_fits_any_other():
     assert best([Scored(1, 0.9, {}), Scored(2, 0.8, VOC)]).step == 1
+    assert best([Scored(1, 0.9, ranking_of(Config())), Scored(2, 0.8, VOC)]).step == 1
+    assert best([Scored(1, 0.9, ranking_of(Config())), Scored(2, 0.8, COCO)]).step == 2
     assert is_same({"eval.metric": "voc10", "of a later version": 1}, VOC)
 
 

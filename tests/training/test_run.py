@@ -1,5 +1,6 @@
 """Runs of the training function on drawn shapes: resume, signals, compilations, NaN, devices."""
 
+import dataclasses
 import gzip
 import json
 import math
@@ -16,6 +17,7 @@ import pytest
 from small_runs import BATCH, assert_same_update, lines, small_run, state_of, updated
 
 from yolojax import train as script
+from yolojax.config import EvalConfig
 from yolojax.distributed.sharding import make_mesh
 from yolojax.evaluation import detection
 from yolojax.loading import describe, in_words, load_model
@@ -25,6 +27,7 @@ from yolojax.training.compilation import compile_train_steps, record_compilation
 from yolojax.training.goodput import read_events, seconds_by_part
 from yolojax.training.metrics import NotFinite, RunLog
 from yolojax.training.optimizer import make_optimizer
+from yolojax.training.ranking import ranking_of
 from yolojax.training.state import create_state, inference_variables
 from yolojax.training.step import make_train_step
 
@@ -123,9 +126,10 @@ def test_a_run_writes_its_records(straight):
     ):  # fmt: skip
         assert (straight / name).exists(), name
     assert list(straight.glob("events*"))
-    assert {"voc07_11pt", "voc10", "coco_AP", "protocol"} <= json.loads(
-        (straight / "eval" / "val.json").read_text()
-    ).keys()
+    result = json.loads((straight / "eval" / "val.json").read_text())
+    assert {"voc07_11pt", "voc10", "coco_AP", "protocol"} <= result.keys()
+    about = {"workdir": str(straight), "step": 6, "choice": "last", "averaged": True}
+    assert result["checkpoint"] == about
 
 
 def test_each_size_compiles_once_before_the_first_step(tmp_path, monkeypatch):
@@ -320,6 +324,13 @@ def test_the_newest_and_the_best_checkpoints_remain(tmp_path):
     with checkpoint.open_manager(tmp_path, keep=2) as manager:
         assert list(manager.all_steps()) == [2, 4, 5]
         assert checkpoint.best(manager).step == 2
+        assert checkpoint.best(manager).ranking == ranking_of(config)
+        coco = dataclasses.replace(config, eval=EvalConfig(metric="coco_AP"))
+        (note,) = checkpoint.ranking_notes(manager, ranking_of(coco))
+        assert (
+            "eval.metric: 'voc10' -> 'coco_AP'); until then the best one is that of step 2" in note
+        )
+        assert checkpoint.ranking_notes(manager, ranking_of(config)) == []
 
 
 def write_metrics(workdir, *entries):

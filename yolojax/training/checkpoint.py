@@ -300,7 +300,17 @@ class Chosen(NamedTuple):
 def best(manager: ocp.CheckpointManager) -> ranking.Scored | None:
     """Return the best checkpoint of the newest ranking; None if none was evaluated."""
     found = (ranking.scored(step, manager.metrics(step)) for step in manager.all_steps())
-    return ranking.best(list(filter(None, found)))
+    return ranking.best([_with_ranking(manager, one) for one in found if one])
+
+
+def _with_ranking(manager: ocp.CheckpointManager, one: ranking.Scored) -> ranking.Scored:
+    """Add the ranking of a checkpoint of an older version, which has it in its config alone."""
+    if one.ranking:
+        return one
+    try:
+        return one._replace(ranking=ranking.ranking_of(config_of(manager, one.step)))
+    except ValueError:  # damaged
+        return one
 
 
 def ranking_notes(manager: ocp.CheckpointManager, ranked: dict) -> list[str]:

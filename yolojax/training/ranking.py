@@ -20,22 +20,22 @@ class Scored(NamedTuple):
 
     step: int
     score: float
-    ranking: dict  # empty for checkpoints of older versions: it fits any other
+    ranking: dict  # empty if it is not known: it fits any other
 
 
-def ranking_of(config: Config, val: dict) -> dict:
+def ranking_of(config: Config, val: dict | None = None) -> dict:
     """Return what the score of a checkpoint depends on besides its parameters.
 
     Args:
         config: of the run.
-        val: the fingerprint of config.data.val.
+        val: the fingerprint of config.data.val; None if it is not known.
     """
     fields = to_dict(config)
     chosen = {
         "data": {name: fields["data"][name] for name in DATA_FIELDS},
         "eval": {k: v for k, v in fields["eval"].items() if k not in NOT_IN_NUMBER},
     }
-    return flatten(chosen) | {"annotations of data.val": val["digest"]}
+    return flatten(chosen) | ({"annotations of data.val": val["digest"]} if val else {})
 
 
 def scored(step: int, metrics: Any) -> Scored | None:
