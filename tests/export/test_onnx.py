@@ -18,6 +18,7 @@ from yolojax.export.onnx_activations import activate
 from yolojax.export.onnx_graph import Graph
 from yolojax.export.onnx_layers import fold
 from yolojax.export.onnx_nms import add_nms
+from yolojax.heads import classes
 from yolojax.heads.predictions import scores
 from yolojax.heads.yolov2 import decode
 from yolojax.models.functional import ACTIVATIONS
@@ -120,7 +121,8 @@ def plain(table, image_size, epsilon="gpu"):
     """Task, config and variables of a table of layers, as a classifier."""
     model = Network(table, epsilon=epsilon)
     config = Config(data=DataConfig(image_size=image_size))
-    return Task(model, None, None, "classes"), config, random_variables(model, image_size)
+    task = Task(model, partial(classes.decode), None, "classes")
+    return task, config, random_variables(model, image_size)
 
 
 def assert_layers_equal(path, task, config, variables):
@@ -310,6 +312,12 @@ def test_metadata_and_format(tmp_path):
 def test_nms_of_a_classifier_raises(tmp_path):
     with pytest.raises(ValueError, match="classifier has no boxes"):
         export_onnx(tmp_path / "x.onnx", *narrow("darknet19"), nms=True)
+
+
+def test_a_tree_of_classes_raises(tmp_path):
+    task, *rest = plain((Conv(3, name="a"), AvgPool()), (4, 4))
+    with pytest.raises(ValueError, match=r"x\.onnx: the classes of this model form a tree"):
+        export_onnx(tmp_path / "x.onnx", task._replace(has_tree=True), *rest, nms=False)
 
 
 def test_thresholds_out_of_range_raise(tmp_path):
