@@ -314,12 +314,6 @@ def test_nms_of_a_classifier_raises(tmp_path):
         export_onnx(tmp_path / "x.onnx", *narrow("darknet19"), nms=True)
 
 
-def test_a_tree_of_classes_raises(tmp_path):
-    task, *rest = plain((Conv(3, name="a"), AvgPool()), (4, 4))
-    with pytest.raises(ValueError, match=r"x\.onnx: the classes of this model form a tree"):
-        export_onnx(tmp_path / "x.onnx", task._replace(has_tree=True), *rest, nms=False)
-
-
 def test_thresholds_out_of_range_raise(tmp_path):
     task, config, variables = narrow("yolov2")
     for name, value in (("iou_threshold", 45.0), ("score_threshold", -1.0)):

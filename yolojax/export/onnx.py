@@ -57,8 +57,8 @@ def export_onnx(
         all_layers: whether every layer is an output, to compare two programs.
 
     Raises:
-        ValueError: onnx is not installed; the weights are too large for one file; the classes form
-            a tree; `nms` is set for a classifier; a threshold is outside 0..1; config.data.image_size or the head does not
+        ValueError: onnx is not installed; the weights are too large for one file; `nms` is set for
+            a classifier; a threshold is outside 0..1; config.data.image_size or the head does not
             fit the network.
     """
     _check(path, task, variables, nms)
@@ -127,11 +127,6 @@ def _metadata(config, limits):
 def _check(path, task, variables, nms):
     if nms and task.is_classifier:
         raise ValueError("a classifier has no boxes for NMS; leave nms out.")
-    if task.has_tree:
-        raise ValueError(
-            f"{path}: the classes of this model form a tree, which is not built for .onnx; export "
-            "it as .stablehlo."
-        )
     size = sum(4 * leaf.size for leaf in jax.tree.leaves(variables))
     if size > MAX_BYTES:
         raise ValueError(
