@@ -126,4 +126,4 @@ def test_eval_without_a_description_is_a_one_line_error(extra, tmp_path):
     assert ended.returncode == 1
     (line,) = ended.stderr.splitlines()
     assert line.startswith("yolojax eval: ")
-    assert line.endswith("give --cfg or --config.")
+    assert "; give --cfg or --config" in line

@@ -353,7 +353,7 @@ def test_without_a_readable_picture_the_rest_is_written(predict, tmp_path, capsy
     (tmp_path / "broken.png").symlink_to(tmp_path / "nowhere.png")
     files = ["--json", tmp_path / "o.json", "--jsonl", tmp_path / "o.jsonl"]
     assert predict.run(tmp_path, *files, "--csv", tmp_path / "o.csv") == 1
-    assert len(capsys.readouterr().err.splitlines()) == 4
+    assert capsys.readouterr().err.count("\nyolojax predict: ") == 4
     assert json.loads((tmp_path / "o.json").read_text()) == []
     assert (tmp_path / "o.csv").read_text() == "file,class,class_id,score,x1,y1,x2,y2\n"
     assert not (tmp_path / "o.jsonl").exists()

@@ -301,16 +301,24 @@ def test_sizes_that_pools_round_up(size, cells):
     text = TINY.format(size=size) + pool * 5 + output + region
     config = config_of(text)
     assert config.data.image_size == (size, size)
-    task, image = build(config), jnp.zeros((1, size, size, 3))
-    raw, variables = task.model.init_with_output(jax.random.key(0), image)
+    task, image = build(config), jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    raw, _ = jax.eval_shape(task.model.init_with_output, jax.random.key(0), image)
     assert raw.shape == (1, cells, cells, 8)
-    folded, variables = for_inference(task, variables, "cpu")
-    np.testing.assert_array_equal(folded.model.apply(variables, image), raw)
     assert [row.output for row in layer_table(task.model, (size, size))][-1] == (cells, cells, 8)
     # Boxes are in parts of the real grid: the first has its centre in the middle of the first cell.
-    low, high = np.split(np.asarray(task.decode(jnp.zeros_like(raw)).boxes[0, 0]), 2)
+    low, high = np.split(np.asarray(task.decode(jnp.zeros(raw.shape)).boxes[0, 0]), 2)
     np.testing.assert_allclose((low + high) / 2, 0.5 / cells, rtol=1e-6)
     np.testing.assert_allclose(high - low, np.array([1, 2]) / cells, rtol=1e-6)
+
+
+def test_the_folded_network_takes_sizes_that_pools_round_up():
+    text = TINY.format(size=7) + "[conv]\nfilters=8\n[maxpool]\nsize=2\nstride=2\n"
+    text += "[region]\nanchors=1,2\nclasses=3\nnum=1\n"
+    task, image = build(config_of(text)), jnp.ones((1, 7, 7, 3))
+    raw, variables = task.model.init_with_output(jax.random.key(0), image)
+    folded, variables = for_inference(task, variables, "cpu")
+    assert raw.shape == (1, 4, 4, 8)
+    np.testing.assert_allclose(folded.model.apply(variables, image), raw, rtol=1e-6)
 
 
 def test_a_known_network_of_a_rounded_size_keeps_its_cfg():

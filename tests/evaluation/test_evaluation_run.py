@@ -174,3 +174,52 @@ def test_without_annotations_detections_are_written_and_no_numbers(tmp_path, cap
     assert "VOC07" not in text
     with pytest.raises(ValueError, match="no annotations to count errors with"):
         evaluated(NotAnnotated(), settings(), tmp_path, errors=True)
+
+
+@pytest.mark.parametrize("kind", ["darknet", "list", "voc", "coco"])
+def test_ground_truth_of_pictures_that_no_record_has_counts_as_missed(kind, tmp_path):
+    """The first of two pictures is damaged (darknet, which reads its size) or missing."""
+    for folder in ("images", "labels", "Annotations", "JPEGImages", "ImageSets/Main"):
+        (tmp_path / folder).mkdir(parents=True)
+    place = tmp_path / ("JPEGImages" if kind == "voc" else "images")
+    for name in "ab":
+        Image.fromarray(np.zeros((48, 48, 3), np.uint8)).save(place / f"{name}.jpg")
+    if kind in ("darknet", "list"):
+        (place / "a.jpg").write_bytes(b"")
+        if kind == "list":
+            (place / "a.jpg").unlink()
+        for name in "ab":
+            (tmp_path / "labels" / f"{name}.txt").write_text("0 .5 .5 .5 .5\n")
+        (tmp_path / "val.txt").write_text("images/a.jpg\nimages/b.jpg\n")
+        val = "val.txt" if kind == "list" else "images"
+        (tmp_path / "data.yaml").write_text(f"train: {val}\nval: {val}\nnames: [square]\n")
+        spec = f"darknet:{tmp_path}/data.yaml:val"
+    else:
+        (place / "a.jpg").unlink()
+    if kind == "voc":
+        box = "<bndbox><xmin>13</xmin><ymin>13</ymin><xmax>36</xmax><ymax>36</ymax></bndbox>"
+        for name in "ab":
+            (tmp_path / "Annotations" / f"{name}.xml").write_text(
+                f"<annotation><filename>{name}.jpg</filename><size><width>48</width><height>48"
+                f"</height></size><object><name>square</name>{box}</object></annotation>"
+            )
+        (tmp_path / "ImageSets" / "Main" / "val.txt").write_text("a\nb\n")
+        spec = f"voc:{tmp_path}:val"
+    elif kind == "coco":
+        images = [{"id": i, "file_name": f"{n}.jpg", "width": 48, "height": 48}
+                  for i, n in enumerate("ab")]  # fmt: skip
+        boxes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [12, 12, 24, 24]}
+                 for i in range(2)]  # fmt: skip
+        categories = [{"id": 1, "name": "square"}]
+        content = {"images": images, "annotations": boxes, "categories": categories}
+        (tmp_path / "a.json").write_text(json.dumps(content))
+        spec = f"coco:{tmp_path}/a.json:{tmp_path}/images"
+    source = load_source(spec, on_bad_record="skip")
+    result = evaluated(source, settings(on_bad_record="skip"), tmp_path)
+    assert (result["images"], result["objects"], result["voc10"]) == (2, 2, 0.5)
+    assert (len(result["unreadable"]), result["skipped"]) == (1, [])
+    assert len(source.skipped) == 1
+    joined = load_source(f"{spec}+{spec}", on_bad_record="skip", rename=[("square", "box")])
+    assert [record.image_id[0] for record, _ in joined.unreadable] == ["0", "1"]
+    with pytest.raises(BadRecord, match=r"a\.jpg"):
+        load_source(spec)

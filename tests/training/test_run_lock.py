@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -156,6 +157,14 @@ def test_one_of_many_takes_a_stale_lock_over(tmp_path, sleeper):
     for thread in threads:
         thread.join()
     assert (len(held), len(refusals)) == (1, 7)
+
+
+def test_a_workdir_that_cannot_be_made_is_an_error():
+    with (
+        pytest.raises(OSError, match=r"/proc/no/run: cannot be made \("),
+        run_lock.hold(Path("/proc/no/run")),
+    ):
+        pass
 
 
 def test_a_workdir_that_is_no_folder_is_an_error(tmp_path):

@@ -89,7 +89,7 @@ class Report:
         parts = [
             ignored and f"ignored, no effect on inference: {ignored}",
             unknown and f"ignored, no keys of Darknet: {unknown}",
-            *dict.fromkeys(self.notes),
+            *list(dict.fromkeys(self.notes))[:SHOWN],
         ]
         text = "; ".join(part for part in parts if part)
         return f"{self.file}: {text}" if text else ""

@@ -15,6 +15,7 @@ from yolojax.darknet import data_files
 from yolojax.data.records import (
     BadRecord,
     Record,
+    UnreadablePicture,
     check_on_bad_record,
     picture_header,
 )
@@ -43,6 +44,8 @@ class RecordList:
     original_ids: Mapping[str, Any] = field(default_factory=dict)  # COCO: image_id -> the file's
     annotated: bool = True  # False: pictures without ground truth, such as COCO's test-dev
     warnings: list[tuple[str, str]] = field(default_factory=list)  # (kind, message) for check-data
+    # Of `skipped` records those whose pictures cannot be read, but their annotations, and messages.
+    unreadable: list[tuple[Record, str]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -169,9 +172,14 @@ def class_index(name: str, index: dict[str, int], place: str) -> int:
 
 
 def collect(
-    read: Callable[[Any], Record], items: Iterable, on_bad_record: str
+    read: Callable[[Any], Record],
+    items: Iterable,
+    on_bad_record: str,
+    unreadable: list[tuple[Record, str]] | None = None,
 ) -> tuple[list[Record], list[str]]:
     """Read every item -> (records, one message for each skipped bad one).
+
+    `unreadable` gets the records of UnreadablePicture, with their messages.
 
     Raises:
         BadRecord: one is bad and `on_bad_record` is "error".
@@ -186,6 +194,8 @@ def collect(
                 way_out = "Fix it, or skip such records with on_bad_record='skip'."
                 raise BadRecord(f"{bad} {way_out}") from bad
             skipped.append(printable(str(bad)))
+            if unreadable is not None and isinstance(bad, UnreadablePicture):
+                unreadable.append((bad.record, skipped[-1]))
     return records, skipped
 
 

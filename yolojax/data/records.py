@@ -63,6 +63,14 @@ def trained_boxes(record: Record) -> int:
     return int(np.count_nonzero(~(record.difficult | record.crowd)))
 
 
+class UnreadablePicture(BadRecord):
+    """The picture of `record` cannot be read, but its annotation can; it counts as missed."""
+
+    def __init__(self, message: str, record: Record):
+        super().__init__(message)
+        self.record = record
+
+
 def check_on_bad_record(value: str) -> None:
     """Raise ValueError if `value` is not a policy for bad records."""
     if value not in ("error", "skip"):

@@ -42,6 +42,12 @@ class MappedSource:
         return getattr(self.source, "original_ids", {})
 
     @property
+    def unreadable(self) -> list[tuple[Record, str]]:
+        """The records of `source` whose pictures cannot be read, and messages."""
+        pairs = getattr(self.source, "unreadable", ())
+        return [(self._mapped(record), message) for record, message in pairs]
+
+    @property
     def annotated(self) -> bool:
         """Whether `source` has ground truth."""
         return getattr(self.source, "annotated", True)
@@ -56,7 +62,10 @@ class MappedSource:
         return len(self.source)
 
     def __getitem__(self, index: int) -> Record:
-        record, nodes = self.source[index], np.array(self.nodes, np.int32)
+        return self._mapped(self.source[index])
+
+    def _mapped(self, record: Record) -> Record:
+        nodes = np.array(self.nodes, np.int32)
         label = self.nodes[record.label] if record.label >= 0 else -1
         return record._replace(labels=nodes[record.labels], label=label)
 

@@ -235,13 +235,15 @@ def evaluate_source(
         protocol=_protocol(config),
     )
     result |= {"source": source.name, "annotated": annotated, "speed": speed}
-    result |= {"skipped": list(source.skipped), "unreadable": unreadable}
+    missed = {message for _, message in getattr(source, "unreadable", ())}
+    left_out = [message for message in source.skipped if message not in missed]
+    result |= {"skipped": left_out, "unreadable": unreadable}
     result["checkpoint"] = checkpoint
     result["settings"] = {field: getattr(settings, field) for field in SETTINGS}
     result["errors"] = error_mix(ground_truth, detections, classes)
     print(format_table(result) if annotated else format_unannotated(result))
-    if left_out := format_left_out(result):
-        print(left_out)
+    if text := format_left_out(result):
+        print(text)
     print("  ms per image: " + ", ".join(f"{k} {v:.1f}" for k, v in speed.items()))
     if config.model.tree:
         nodes = {name: node for node, name in own.items()}
@@ -332,6 +334,12 @@ def _detect_all(programs, variables, source, config, mesh):
                 detections.append(_detections(record.image_id, rows, detected, i, config))
                 if programs.descend:
                     descended.append(_detections(record.image_id, rows, below, i, config))
+    for record, _ in getattr(source, "unreadable", ()):
+        missed, picture = unreadable_ground_truth([record], 0)
+        ground_truth.append(missed)
+        detections.append(no_detections(missed.image_id))
+        descended.append(detections[-1])
+        unreadable.append(picture)
     speed = {name: 1000 * seconds / max(len(ground_truth), 1) for name, seconds in times.items()}
     descended = descended if programs.descend else detections
     return ground_truth, detections, descended, unreadable, speed, drawn

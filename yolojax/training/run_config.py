@@ -33,6 +33,7 @@ MODEL_FIELDS = {
     "side": (False, "the number of outputs"),
     "square_root": (False, "the meaning of width and height"),
     "class_softmax": (False, "the meaning of the class scores"),
+    "temperature": (False, "the meaning of the class scores"),
     "class_activation": (False, "the meaning of the class scores"),
     "location": (False, "the meaning of x and y"),
     "width": (False, "the shapes of the parameters"),

@@ -7,7 +7,6 @@ machine if the file was not written for STALE seconds.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -70,7 +69,12 @@ def hold(workdir: Path) -> Iterator[Callable[[], None]]:
 def _make_folder(workdir: Path) -> None:
     if workdir.exists() and not workdir.is_dir():
         raise NotADirectoryError(f"{workdir}: is a file, but a run is a folder; choose another.")
-    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"{workdir}: cannot be made ({error.strerror}); choose another --workdir."
+        ) from error
 
 
 def _content() -> bytes:
@@ -169,7 +173,7 @@ def _parse(found: bytes) -> dict:
 def _reason_to_wait(path: Path, holder: dict) -> str | None:
     """Explain why the lock `path` of `holder` is in force; None if its process is gone."""
     who = f"{path.parent}: {_name(holder)} trains here"
-    if holder and holder["machine"] == _machine():
+    if holder and holder["machine"] == _machine() and sys.platform != "win32":
         if _start_of(holder["pid"]) != holder.get("started"):
             return None
         return f"{who}; wait for it, stop it, or choose another --workdir."
@@ -205,7 +209,13 @@ def _exclusive(folder: Path) -> Iterator[None]:
 
     Otherwise two that take over the same lock at the same moment might both succeed.
     """
-    file = os.open(folder, os.O_RDONLY)
+    try:
+        import fcntl
+
+        file = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):  # Windows
+        yield
+        return
     try:
         for _ in range(20):  # not for ever: a user's own `flock FOLDER yolojax train` may hold it
             try:

@@ -18,7 +18,7 @@ from yolojax.data.parsing import (
     stated_size,
     to_number,
 )
-from yolojax.data.records import BadRecord, Record
+from yolojax.data.records import BadRecord, Record, UnreadablePicture
 from yolojax.data.sources.coco_json import look_up, read_coco
 from yolojax.data.sources.name_index import NameIndex
 from yolojax.files import pictures_below
@@ -65,7 +65,8 @@ def load_coco(
         return _read_record(path, *item, find, file.names, index)
 
     items = zip(file.images, file.annotations, strict=True)
-    records, skipped = collect(read, items, on_bad_record)
+    unreadable: list[tuple[Record, str]] = []
+    records, skipped = collect(read, items, on_bad_record, unreadable)
     return RecordList(
         name or f"coco:{path}:{image_dir}",
         classes,
@@ -75,6 +76,7 @@ def load_coco(
         file.notes + found_notes,
         {_image_id(image): image["id"] for image in file.images},
         file.annotated,
+        unreadable=unreadable,
     )
 
 
@@ -136,11 +138,13 @@ def _read_record(
     file, place = str(path), f"{path}: image {short_repr(image['id'])}"
     if type(image["file_name"]) is not str:
         raise BadRecord(f"{place}: file_name must be text, got {short_repr(image['file_name'])}.")
+    missing, stated = "", stated_size(image.get("width"), image.get("height"), place)
     try:
         picture = find(image["file_name"])
     except BadRecord as bad:
-        raise BadRecord(f"{place}: {bad}") from None
-    stated = stated_size(image.get("width"), image.get("height"), place)
+        missing, picture = f"{place}: {bad}", Path(image["file_name"])
+        if not stated:
+            raise BadRecord(missing) from None
     size = stated or image_size(picture, picture)
     boxes, labels, crowd, area = [], [], [], []
     for annotation in annotations:
@@ -150,9 +154,12 @@ def _read_record(
         boxes.append(clip_box((left, top, left + width, top + height), *size, place))
         crowd.append(_is_crowd(annotation, place))
         area.append(_area(annotation, width * height, place))
-    return make_record(
+    record = make_record(
         _image_id(image), picture, size, boxes, labels, crowd=crowd, area=area, stated=stated
     )
+    if missing:
+        raise UnreadablePicture(missing, record)
+    return record
 
 
 def _label(category: Any, names: dict[Any, str], index: dict[str, int], place: str) -> int:

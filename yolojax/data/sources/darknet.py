@@ -22,12 +22,13 @@ from yolojax.data.parsing import (
     read_names,
     unique_ids,
 )
-from yolojax.data.records import BadRecord, Record
+from yolojax.data.records import BadRecord, Record, UnreadablePicture
 from yolojax.data.sources.data_yaml import SPLITS, keys_of_splits, read_data_yaml
 from yolojax.data.sources.label_files import find_label_file, label_file, read_label_line
 from yolojax.data.sources.written_paths import Listed, find_pictures, find_place, prefix_of
 from yolojax.files import read_lines
 
+ANY_SIZE = (1000, 1000)  # for boxes in 0..1 of a picture whose header cannot be read
 NO_LABEL_FILE = "pictures without a label file"  # the kind of the warnings
 LINE_NOTES = {  # of the kinds of lines in label files
     "polygon": "are polygons, read as their boxes",
@@ -82,7 +83,7 @@ def load_darknet(
         for entry in _entries_of(path, about.entries, split)
         for picture in find_pictures(entry, about.roots, path, notes)
     ]
-    labels = [None if picture.problem else find_label_file(picture.path) for picture in listed]
+    labels = [find_label_file(one.path) if one.path.name else None for one in listed]
     _check_labels(path, listed, labels)
     classes = tuple(classes) or about.names
     index = {class_name: label for label, class_name in enumerate(classes)}
@@ -98,10 +99,12 @@ def load_darknet(
         return record
 
     items = zip(listed, labels, unique_ids(one.path.stem for one in listed), strict=True)
-    records, skipped = collect(read, items, on_bad_record)
+    unreadable: list[tuple[Record, str]] = []
+    records, skipped = collect(read, items, on_bad_record, unreadable)
     notes += _notes(len(warnings), len(records), kinds)
     name = name or f"darknet:{path}:{split}"
-    return RecordList(name, classes, records, skipped, notes=notes, warnings=warnings)
+    more = {"notes": notes, "warnings": warnings, "unreadable": unreadable}
+    return RecordList(name, classes, records, skipped, **more)
 
 
 def _read_dot_data(path: Path, notes: list[str]) -> Description:
@@ -180,22 +183,38 @@ def _notes(missing: int, total: int, kinds: Counter) -> list[str]:
 def _read_record(
     picture: Listed, label: Path | None, image_id: str, about: Description, index: dict[str, int]
 ) -> tuple[Record, list[str]]:
-    """Read the size and the labels of a picture -> record, kinds of its lines."""
-    if picture.problem:
-        raise BadRecord(picture.problem)
-    size = image_size(picture.path, picture.path)
-    boxes, labels, kinds = [], [], []
-    for number, line in enumerate(_label_lines(label), 1):
-        if not line:
-            continue
-        place = f"{label}:{number}"
-        which, box, kind = read_label_line(
-            line, size, len(about.names), about.keypoint_numbers, place
-        )
-        labels.append(class_index(about.names[which], index, place))
-        boxes.append(clip_box(box, *size, place))
-        kinds.append(kind)
-    return make_record(image_id, picture.path, size, boxes, labels), kinds
+    """Read the size and the labels of a picture -> record, kinds of its lines.
+
+    Raises:
+        UnreadablePicture: the picture is missing or damaged, its labels are not.
+        BadRecord: the labels cannot be used; if the picture cannot either, that is the message.
+    """
+
+    def read(size: tuple[int, int]) -> tuple[Record, list[str]]:
+        boxes, labels, kinds = [], [], []
+        for number, line in enumerate(_label_lines(label), 1):
+            if not line:
+                continue
+            place = f"{label}:{number}"
+            which, box, kind = read_label_line(
+                line, size, len(about.names), about.keypoint_numbers, place
+            )
+            labels.append(class_index(about.names[which], index, place))
+            boxes.append(clip_box(box, *size, place))
+            kinds.append(kind)
+        return make_record(image_id, picture.path, size, boxes, labels), kinds
+
+    try:
+        if picture.problem:
+            raise BadRecord(picture.problem)
+        size = image_size(picture.path, picture.path)
+    except BadRecord as problem:
+        try:
+            record, _ = read(ANY_SIZE)
+        except BadRecord:
+            raise problem from None
+        raise UnreadablePicture(str(problem), record) from problem
+    return read(size)
 
 
 def _label_lines(path: Path | None) -> list[str]:

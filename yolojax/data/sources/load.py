@@ -67,6 +67,15 @@ class ConcatenatedSource:
         return [w for part in self.parts for w in getattr(part, "warnings", ())]
 
     @property
+    def unreadable(self) -> list[tuple[Record, str]]:
+        """The records of all parts whose pictures cannot be read, and messages."""
+        return [
+            (record._replace(image_id=f"{number}/{record.image_id}"), message)
+            for number, part in enumerate(self.parts)
+            for record, message in getattr(part, "unreadable", ())
+        ]
+
+    @property
     def category_ids(self) -> tuple[int, ...]:
         """The COCO ids of the classes if all parts have the same ones, otherwise ()."""
         (first, *others) = (getattr(part, "category_ids", ()) for part in self.parts)

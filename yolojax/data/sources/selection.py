@@ -152,11 +152,14 @@ def _select_part(source: Source, classes, keep, rename, on_bad_record: str) -> R
     ids = getattr(source, "category_ids", ())
     first = [[*labels].index(label) if label in labels else None for label in range(len(classes))]
     same = {part.name: getattr(source, part.name, None) for part in fields(RecordList)}
+    unreadable = [*getattr(source, "unreadable", ())]
+    missed = SelectedRecords([record for record, _ in unreadable], range(len(unreadable)), labels)
     changed = {
         "classes": classes,
         "records": [*records] if isinstance(source, RecordList) else records,  # in memory as before
         "skipped": [*source.skipped, *skipped],
         "category_ids": tuple(-1 if i is None else ids[i] for i in first) if ids else (),
         "notes": [*source.notes, *notes],
+        "unreadable": [(record, m) for record, (_, m) in zip(missed, unreadable, strict=True)],
     }
     return RecordList(**{key: value for key, value in same.items() if value is not None} | changed)

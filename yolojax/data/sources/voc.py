@@ -40,7 +40,7 @@ from yolojax.data.parsing import (
     stated_size,
     to_number,
 )
-from yolojax.data.records import BadRecord, Record, read_bytes
+from yolojax.data.records import BadRecord, Record, UnreadablePicture, read_bytes
 from yolojax.data.sources.voc_files import Listed, VocFiles
 from yolojax.files import shorten
 
@@ -87,9 +87,13 @@ def load_voc(
     listed = files.split(split)
     classes = tuple(classes) or _find_classes(files, all_names)
     index = {class_name: label for label, class_name in enumerate(classes)}
-    records, skipped = collect(lambda item: _read_record(files, item, index), listed, on_bad_record)
+    unreadable: list[tuple[Record, str]] = []
+    records, skipped = collect(
+        lambda item: _read_record(files, item, index), listed, on_bad_record, unreadable
+    )
     notes = files.not_annotated(split, {record.image for record in records})
-    return RecordList(name or f"voc:{root}:{split}", classes, records, skipped, notes=notes)
+    more = {"notes": notes, "unreadable": unreadable}
+    return RecordList(name or f"voc:{root}:{split}", classes, records, skipped, **more)
 
 
 def _find_classes(files: VocFiles, all_names: bool) -> tuple[str, ...]:
@@ -193,12 +197,14 @@ def _read_record(files: VocFiles, item: Listed, index: dict[str, int]) -> Record
     if item.path is None:
         raise BadRecord(item.error)
     annotation = _parse(item.path)
+    sides = (_text(annotation, f"size/{side}") for side in ("width", "height"))
+    missing, stated = "", stated_size(*sides, f"{item.path}: <size>")
     try:
         picture = files.picture(item.name, _text(annotation, "filename"))
     except BadRecord as bad:
-        raise BadRecord(f"{item.path}: {bad}") from None
-    sides = (_text(annotation, f"size/{side}") for side in ("width", "height"))
-    stated = stated_size(*sides, f"{item.path}: <size>")
+        missing, picture = f"{item.path}: {bad}", item.path
+        if not stated:
+            raise BadRecord(missing) from None
     size = stated or image_size(picture, picture)
     boxes, labels, difficult = [], [], []
     for number, element in enumerate(_objects(annotation), 1):
@@ -210,9 +216,12 @@ def _read_record(files: VocFiles, item: Listed, index: dict[str, int]) -> Record
         labels.append(class_index(class_name, index, place))
         boxes.append(clip_box(_read_box(element, place), *size, place))
         difficult.append(_text(element, "difficult").lower() in ("1", "true"))
-    return make_record(
+    record = make_record(
         item.image_id, picture, size, boxes, labels, difficult=difficult, stated=stated
     )
+    if missing:
+        raise UnreadablePicture(missing, record)
+    return record
 
 
 def _read_box(element: Element, place: str) -> tuple[float, ...]:
