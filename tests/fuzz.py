@@ -596,6 +596,7 @@ def fuzz(form: Format, inputs: int, seed: int) -> Outcome:
     """Feed the seeds and then changed inputs; the same seed gives the same inputs."""
     signal.signal(signal.SIGALRM, on_alarm)
     warnings.simplefilter("ignore")
+    before = form.file.read_bytes() if form.file.is_file() else None
     rng, kinds = random.Random(seed), {}
     start, accepted = time.monotonic(), 0
     for number in range(inputs):
@@ -612,6 +613,8 @@ def fuzz(form: Format, inputs: int, seed: int) -> Outcome:
         accepted += good
         if failure:
             kinds.setdefault(kind_of(failure), (failure, data))
+    if before is not None:  # other formats of the group read it too
+        form.file.write_bytes(before)
     return Outcome(inputs, accepted, time.monotonic() - start, dict(kinds.values()))
 
 

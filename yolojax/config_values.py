@@ -105,5 +105,5 @@ def shown(value) -> str:
 
 
 def shown_name(name) -> str:
-    """Return the name of a field that someone gave, cut if it is long."""
-    return str(name)[:LONGEST]
+    """Return the name of a field that someone gave in one line, cut if it is long."""
+    return repr(str(name))[1:-1][:LONGEST]

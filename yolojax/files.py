@@ -23,6 +23,7 @@ UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # of Windows tools
 MAX_TEXT = 1_000_000  # bytes; the largest published .cfg has 30 kB, list of names 250 kB
 NAME_BYTES = 255  # of a file name, at most, on the usual file systems
 SAFE_BYTES = 200  # of `safe_name`, which leaves room for what is put before and after it
+STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # by Windows
 
 
@@ -72,7 +73,7 @@ def _temporary(path: Path) -> Path:
 def is_device(path: str | Path) -> bool:
     """Check whether `path` is a device, pipe or socket, which cannot be replaced by a file."""
     other = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
-    return other or os.path.abspath(path).startswith("/dev/")
+    return other or os.path.abspath(path).startswith(STREAMS)  # these may be a file
 
 
 def check_writable(path: str | Path, *, folder: bool = False) -> None:
@@ -398,8 +399,9 @@ def _integer(digits: str) -> int | float:
 
 
 def is_number(value: Any) -> bool:
-    """Check whether `value`, read from JSON, is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Check whether `value`, read from JSON, is a finite number that a float can hold."""
+    is_real = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_real and abs(value) <= sys.float_info.max  # False for NaN
 
 
 @cache  # each message is printed once

@@ -18,6 +18,7 @@ from yolojax.export.onnx_activations import activate
 from yolojax.export.onnx_graph import Graph
 from yolojax.export.onnx_layers import fold
 from yolojax.export.onnx_nms import add_nms
+from yolojax.heads import classes
 from yolojax.heads.predictions import scores
 from yolojax.heads.yolov2 import decode
 from yolojax.models.functional import ACTIVATIONS
@@ -120,7 +121,8 @@ def plain(table, image_size, epsilon="gpu"):
     """Task, config and variables of a table of layers, as a classifier."""
     model = Network(table, epsilon=epsilon)
     config = Config(data=DataConfig(image_size=image_size))
-    return Task(model, None, None, "classes"), config, random_variables(model, image_size)
+    task = Task(model, partial(classes.decode), None, "classes")
+    return task, config, random_variables(model, image_size)
 
 
 def assert_layers_equal(path, task, config, variables):

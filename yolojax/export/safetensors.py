@@ -41,10 +41,9 @@ def load_tensors(path: str | Path) -> tuple[Config, dict, int]:
     """
     config, seen = read_about(path)
     try:
-        model = build(config).model
+        expected = flat(variable_shapes(build(config).model, config.data.image_size))
     except ValueError as error:
         raise ValueError(f"{path}: its config is damaged: {error}") from error
-    expected = flat(variable_shapes(model, config.data.image_size))
     with _opened(path) as file:
         check_names(path, set(file.keys()), set(expected))
         tensors = {name: file.get_tensor(name) for name in expected}

@@ -87,7 +87,7 @@ def open_manager(workdir: Path, keep: int) -> ocp.CheckpointManager:
     folder = _folder(workdir).absolute()
     try:
         return ocp.CheckpointManager(folder, options=options)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{folder}/*/metrics: those of a checkpoint are damaged ({error}); remove its folder, "
             "or restore a copy of it."
@@ -384,7 +384,11 @@ def _restore_chosen(manager: ocp.CheckpointManager, chosen: Chosen) -> Restored:
             f"an older one, or remove {manager.directory}/{step}."
         )
     config = config_of(manager, step)
-    state = restore(manager, abstract_state(build(config), config), step)
+    try:
+        abstract = abstract_state(build(config), config)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{manager.directory}/{step}/config: {error}") from error
+    state = restore(manager, abstract, step)
     return Restored(config, state, chosen.about(state))
 
 

@@ -4,11 +4,11 @@ Orbax renames a checkpoint into place when it is complete, so a killed process l
 one. Orbax does not notice later damage: a part of a state may be restored with other values.
 """
 
-import json
+import os
 import zlib
 from pathlib import Path
 
-from yolojax.files import to_json, write_text
+from yolojax.files import parse_json, shorten, to_json, write_text
 
 NAME = "checksums.json"
 OLD_NAME = "seal.json"  # of older checkpoints
@@ -37,15 +37,22 @@ def find_damage(folder: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        expected = json.loads(path.read_text())
-        return next(filter(None, (_compare(folder / k, v) for k, v in expected.items())), None)
-    except (OSError, ValueError, AttributeError) as error:
+        expected = parse_json(path.read_bytes(), path)
+    except (OSError, ValueError) as error:
         return f"{path} cannot be read: {error}"
+    sound = isinstance(expected, dict) and all(map(_is_checksum, expected.values()))
+    if not sound or any("\0" in name for name in expected):
+        return f"{path} is not a JSON object of file: [size, CRC-32]"
+    return next(filter(None, (_compare(folder / k, v) for k, v in expected.items())), None)
+
+
+def _is_checksum(value) -> bool:
+    return isinstance(value, list) and [type(number) for number in value] == [int, int]
 
 
 def _compare(path: Path, expected: list[int]) -> str | None:
-    if not path.is_file():
-        return f"{path} is missing"
+    if not os.path.isfile(path):  # False too for a name that no file can have
+        return f"{shorten(str(path), 200)} is missing"
     actual = _checksum(path)
     if actual[0] != expected[0]:
         return f"{path} has {actual[0]} bytes, but {expected[0]} were saved"
