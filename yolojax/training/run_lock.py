@@ -52,7 +52,7 @@ def hold(workdir: Path) -> Iterator[Callable[[], None]]:
 
     def release():
         ended.set()
-        refreshing.join()
+        refreshing.join(10)  # not for ever: a network file system may hang
         if _read(path) == content:
             path.unlink(missing_ok=True)
         if is_new:
