@@ -73,7 +73,9 @@ def train(
         record_compilations() as compiled,
     ):
         before = config if newest is None else checkpoint.config_of(manager, newest)
-        if newest is not None:
+        if newest is None:
+            checkpoint.tell_begun_again(workdir, config)
+        else:
             run_config.check(workdir, before, config, task)
             config = run_config.continued(before, config)
         train_source = open_train_source(config, task.head)

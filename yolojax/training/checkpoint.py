@@ -24,11 +24,10 @@ from yolojax.distributed.processes import all_agree, from_main, is_main
 from yolojax.distributed.sharding import abstract, make_mesh
 from yolojax.files import parse_json, shorten, to_json, write_text
 from yolojax.tasks import Task, build
-from yolojax.training import checksums, ranking
+from yolojax.training import checksums, ranking, run_config
 from yolojax.training import state as state_module
 from yolojax.training.optimizer import make_optimizer
 from yolojax.training.ranking import UNSCORED, BestOfEachRanking
-from yolojax.training.run_config import Change
 from yolojax.training.state import TrainState
 
 PACKAGES = ("yolojax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -70,6 +69,17 @@ def load_config(workdir: Path) -> Config:
     except ValueError as error:
         reason = shorten(str(error), 500)
         raise ValueError(f"{path}: not a config of this version of yolojax: {reason}") from error
+
+
+def tell_begun_again(workdir: Path, now: Config) -> None:
+    """Print what differs from the config of a run that was ended before its first checkpoint."""
+    try:
+        before = load_config(workdir)
+    except (OSError, ValueError):  # there is none, or a damaged one, which is replaced
+        return
+    if changes := run_config.differences(before, now):
+        head = f"{workdir}: has no checkpoint; it begins again, with another config than before"
+        print("\n".join([head, *(f"  {change}" for change in changes)]))
 
 
 def open_manager(workdir: Path, keep: int) -> ocp.CheckpointManager:
@@ -319,7 +329,7 @@ def ranking_notes(manager: ocp.CheckpointManager, ranked: dict) -> list[str]:
     if scored is None or ranking.is_same(scored.ranking, ranked):
         return []
     pairs = ranking.differences(scored.ranking, ranked)
-    changes = "; ".join(str(Change(*pair)) for pair in pairs)
+    changes = "; ".join(str(run_config.Change(*pair)) for pair in pairs)
     return [
         f"the next evaluation begins a new ranking of checkpoints ({changes}); until then the best "
         f"one is that of step {scored.step}"
