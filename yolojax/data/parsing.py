@@ -65,6 +65,18 @@ def image_size(image: Path | bytes, name: Path | str) -> tuple[int, int]:
     return picture_header(image, name).size
 
 
+def refuse_fractions(edges: Sequence[float], place: str) -> None:
+    """Raise BadRecord if `edges`, which must be in pixels, look like fractions of the picture.
+
+    So do numbers that are all in 0..1 and not all whole.
+    """
+    if all(0 <= edge <= 1 for edge in edges) and any(edge % 1 for edge in edges):
+        numbers = ", ".join(f"{edge:g}" for edge in edges)
+        raise BadRecord(
+            f"{place}: box ({numbers}) looks like fractions of the picture; it must be in pixels."
+        )
+
+
 def clip_box(box: Sequence[float], width: float, height: float, place: str) -> tuple[float, ...]:
     """Clip a box (xyxy, pixels) that exceeds the picture by up to a pixel.
 

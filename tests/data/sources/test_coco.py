@@ -96,6 +96,7 @@ def test_the_size_comes_from_the_picture_if_the_json_has_none(tmp_path):
         ({"bbox": None}, "bbox must be"),
         ({"bbox": [0, 0, 0, 5]}, "has no area"),
         ({"bbox": [15, 0, 10, 5]}, "outside the image of 20x10"),
+        ({"bbox": [0.25, 0, 0.5, 1]}, r"box \(0.25, 0, 0.5, 1\) looks like fractions"),
         ({"bbox": {"x": 1}}, "bbox must be"),
         ({"bbox": [0, 0, True, 5]}, "bbox must be"),
         ({"bbox": [0, 0, "5px", 5]}, "bbox must be"),

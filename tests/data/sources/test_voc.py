@@ -69,6 +69,7 @@ def test_a_box_one_pixel_out_is_clipped(tmp_path):
     [
         (voc_object(box=(1, 1, 22.5, 10)), r"a\.xml: object 1 \(cat\).*outside the image of 20x10"),
         (voc_object(box=(9, 1, 8, 10)), "has no area"),
+        (voc_object(box=(0.25, 0, 0.75, 1)), "looks like fractions of the picture"),
         (voc_object(box=("nan", 1, 8, 10)), "<xmin> must be a number, got 'nan'"),
         (voc_object(box=("1_0", 1, 18, 10)), "<xmin> must be a number, got '1_0'"),
         (voc_object(box=("9" * 9999, 1, 18, 10)), "<xmin> must be a number, got '999"),

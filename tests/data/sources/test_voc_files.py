@@ -227,3 +227,13 @@ def test_missing_parts_are_named(tmp_path):
     annotation(tmp_path / "annotations", "a")
     with pytest.raises(BadRecord, match=r"a\.xml: neither a\.jpg nor <filename> 'x\.jpg' is in"):
         load_voc(tmp_path)
+
+
+@pytest.mark.parametrize(("there", "wanted"), [("valid", "val"), ("val", "valid")])
+def test_val_and_valid_are_one_split(tmp_path, there, wanted):
+    annotation(tmp_path / there, "a")
+    picture(tmp_path / there, "a.png")
+    standard(tmp_path / "lists", "b")
+    split(tmp_path / "lists", there, "b")
+    assert read(load_voc(tmp_path, wanted)) == {"a": tmp_path / there / "a.png"}
+    assert list(read(load_voc(tmp_path / "lists", wanted))) == ["b"]

@@ -14,6 +14,7 @@ from yolojax.data.parsing import (
     image_size,
     make_record,
     printable,
+    refuse_fractions,
     short_repr,
     stated_size,
     to_number,
@@ -175,6 +176,7 @@ def _read_box(annotation: dict, place: str) -> list[float]:
     if None in numbers:
         rule = "bbox must be [x, y, width, height]"
         raise BadRecord(f"{place}: {rule}, got {short_repr(box)}.")
+    refuse_fractions(numbers, place)
     return numbers
 
 

@@ -36,6 +36,7 @@ from yolojax.data.parsing import (
     is_one_line,
     make_record,
     read_names,
+    refuse_fractions,
     short_repr,
     stated_size,
     to_number,
@@ -237,5 +238,6 @@ def _read_box(element: Element, place: str) -> tuple[float, ...]:
         if (edge := to_number(text)) is None:
             raise BadRecord(f"{place}: <{tag}> must be a number, got {short_repr(text)}.")
         edges.append(edge)
+    refuse_fractions(edges, place)
     xmin, ymin, xmax, ymax = edges
     return xmin - 1, ymin - 1, xmax, ymax

@@ -62,12 +62,15 @@ class VocFiles:
         self._picture_names = {path: name for name, path in pictures}
 
     def split(self, split: str) -> list[Listed]:
-        """List the annotations of a split, in its order, or all for "".
+        """List the annotations of a split, in its order, or all for ""; val and valid are one.
 
         Raises:
             FileNotFoundError: there is no such split; the message lists the splits.
             ValueError: it is empty, or its list is not text.
         """
+        other = {"val": "valid", "valid": "val"}.get(split)
+        if other and not self._has(split) and self._has(other):
+            split = other
         if path := self._list_file(split):
             lines = enumerate(read_lines(path), 1)
             listed = [self._line(line, f"{path}:{number}") for number, line in lines if line]
@@ -84,6 +87,10 @@ class VocFiles:
                 raise FileNotFoundError(self._no_split(split))
         ids = unique_ids(printable(item.image_id) for item in listed)
         return [item._replace(image_id=own) for item, own in zip(listed, ids, strict=True)]
+
+    def _has(self, split: str) -> bool:
+        in_folder = any(name.startswith(f"{split}/") for name in self.annotations)
+        return in_folder or self._list_file(split) is not None
 
     def _list_file(self, split: str) -> Path | None:
         lists = _lists(self.root)
