@@ -7,6 +7,7 @@ import mmap
 import os
 import re
 import shutil
+import stat
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -261,6 +262,18 @@ def _is_file_or_broken_link(entry: os.DirEntry) -> bool:
     return entry.is_file()
 
 
+def open_regular(path: Path, buffering: int = -1) -> BinaryIO:
+    """Open a file for reading bytes; a pipe, which could block, or a device has no end.
+
+    Raises:
+        OSError: it is no regular file, or cannot be opened.
+        ValueError: the path has a NUL.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return open(path, "rb", buffering=buffering)
+
+
 def read_text(path: str | Path, what: str) -> str:
     """Read a small text file; `what` is the expected kind of file, such as "a .cfg".
 
@@ -380,7 +393,9 @@ def read_json_lines(path: str | Path, numbers: Sequence[str]) -> list[dict]:
             entries.append(entry)
         elif line.strip() and number < len(lines):
             wanted = " and ".join(f'"{name}"' for name in numbers)
-            _warn(f"{path}, line {number}: damaged, skipped; it must be an object with {wanted}.")
+            warn_once(
+                f"{path}, line {number}: damaged, skipped; it must be an object with {wanted}."
+            )
     return entries
 
 
@@ -405,7 +420,8 @@ def is_number(value: Any) -> bool:
 
 
 @cache  # each message is printed once
-def _warn(message: str) -> None:
+def warn_once(message: str) -> None:
+    """Print a message on stderr, the first time that it comes."""
     print(message, file=sys.stderr)
 
 

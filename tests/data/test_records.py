@@ -1,6 +1,8 @@
 import io
+import os
 import struct
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -229,6 +231,25 @@ def test_files_that_cannot_be_opened(tmp_path, name):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(BadRecord, match="cannot be read"):
         load_image(record(tmp_path / name))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "/dev/zero"])
+def test_pipes_and_devices_are_not_read(tmp_path, kind):
+    path = Path(kind)
+    if kind == "pipe":
+        path = tmp_path / "a.jpg"
+        os.mkfifo(path)
+    with pytest.raises(BadRecord, match="not a regular file"):
+        load_image(record(path))
+
+
+def test_a_jpeg_that_is_cut_short_is_read_and_named(capsys):
+    data = encoded("JPEG", 1)
+    whole = load_image(record(data, name="whole"))
+    assert not capsys.readouterr().err
+    cut = load_image(record(data[: len(data) * 3 // 4], name="cut"))
+    assert cut.shape == whole.shape
+    assert capsys.readouterr().err == "cut: the JPEG has no end; the missing part is grey.\n"
 
 
 def test_a_message_is_one_line_whatever_the_name(tmp_path):

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from yolojax.files import open_regular
+
 MAX_PARTS = 10_000  # segments, chunks or directory entries that are visited in a file
 PNM_HEADER = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s")
 PNM_BYTES = 4096  # in which a PNM header must end, comments included
@@ -59,7 +61,7 @@ def read_header(picture: Path | bytes) -> tuple[Header | None, int]:
     """
     if isinstance(picture, bytes):
         return parse(lambda at, count: picture[at : at + count]), len(picture)
-    with picture.open("rb", buffering=0) as file:
+    with open_regular(picture, buffering=0) as file:
         length = file.seek(0, 2)
 
         def read(at: int, count: int) -> bytes:

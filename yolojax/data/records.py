@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from yolojax.data.picture_header import Header, other_format, read_header
-from yolojax.files import one_line
+from yolojax.files import one_line, open_regular, warn_once
 
 MAX_PIXELS = 2**27  # of a picture (134 million): 400 MB as RGB
 # A larger picture than SPARSE_PIXELS must have a byte for every PIXELS_PER_BYTE, as all photos do:
@@ -189,7 +189,7 @@ def decode_image(data: bytes, name: Path | str) -> np.ndarray:
 
     Gray, palette, CMYK and 16-bit pictures become RGB of 8 bits; transparency is dropped; of
     several pages the first is read. A JPEG that is cut short is decoded as far as it goes, the rest
-    is grey (`yolojax check-data` names it). `name` is for the message.
+    is grey; this is said once on stderr. `name` is for the messages.
 
     Raises:
         BadRecord: as `picture_header`, or OpenCV cannot decode it.
@@ -216,7 +216,18 @@ def _decode(data: bytes, header: Header, name: Path | str) -> np.ndarray:
     if image.shape != (*header.size[::-1], 3):
         size, (height, width) = "x".join(map(str, header.size)), image.shape[:2]
         raise BadRecord(f"{name}: its header says {size} pixels, its data {width}x{height}.")
+    if is_cut_short(data):
+        warn_once(f"{name}: the JPEG has no end; the missing part is grey.")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def is_cut_short(data: bytes) -> bool:
+    """Check whether a JPEG file has no end (marker FFD9) after the start of its last scan (FFDA).
+
+    Neither marker occurs within a scan (ITU-T T.81, B.1.1.5), so the file need not be parsed.
+    OpenCV decodes such a file without an error and fills the missing part with grey.
+    """
+    return data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
 
 
 def _turn_image(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -246,7 +257,7 @@ def read_bytes(path: Path, limit: int = -1) -> bytes:
         BadRecord: the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(limit)
     except OSError as error:
         raise BadRecord(f"{path}: cannot be read ({error.strerror}).") from error

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from turned_pictures import encoded, stored_box
 
-from yolojax.data.inspect.check import check_source, is_cut_short
+from yolojax.data.inspect.check import check_source
 from yolojax.data.parsing import RecordList, make_record
-from yolojax.data.records import Record
+from yolojax.data.records import Record, is_cut_short
 from yolojax.data.sources.load import load_source
 
 GOOD = (0.1, 0.1, 0.5, 0.5)

@@ -25,6 +25,7 @@ from yolojax.data.records import (
     Source,
     WrongSize,
     header_of,
+    is_cut_short,
     load_record,
     read_bytes,
 )
@@ -200,15 +201,6 @@ def _encoded(record: Record) -> bytes:
     if isinstance(record.image, np.ndarray):
         return b""
     return read_bytes(record.image) if isinstance(record.image, Path) else record.image
-
-
-def is_cut_short(data: bytes) -> bool:
-    """Check whether a JPEG file has no end (marker FFD9) after the start of its last scan (FFDA).
-
-    Neither marker occurs within a scan (ITU-T T.81, B.1.1.5), so the file need not be parsed.
-    OpenCV decodes such a file without an error and fills the missing part with grey.
-    """
-    return data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
 
 
 def _has_area(boxes) -> np.ndarray:
