@@ -60,24 +60,26 @@ from yolojax.data.records import Record, load_image  # noqa: E402
 from yolojax.data.sources.load import load_source  # noqa: E402
 from yolojax.distributed.sharding import make_mesh  # noqa: E402
 from yolojax.export.safetensors import load_tensors, save_tensors  # noqa: E402
+from yolojax.files import to_json  # noqa: E402
 from yolojax.models.layers import Conv  # noqa: E402
 from yolojax.models.network import Network, variable_shapes  # noqa: E402
 from yolojax.tasks import build  # noqa: E402
-from yolojax.training import checkpoint, goodput  # noqa: E402
+from yolojax.training import checkpoint, goodput, run_config, run_lock  # noqa: E402
 from yolojax.training.checkpoint import restore_best  # noqa: E402
 from yolojax.training.optimizer import make_optimizer  # noqa: E402
 from yolojax.training.state import create_state  # noqa: E402
 from yolojax.visual.report import read_metrics  # noqa: E402
 from yolojax.wordtree.files import read_map, read_tree  # noqa: E402
 
-SECONDS = 2.0  # for one input
+SECONDS = 2.0  # of the processor, for one input
+WAIT = 20.0  # seconds that pass, also while the reader is blocked or the machine is busy
 MEMORY = 500 * 2**10  # KiB that one input may add
 LONGEST_MESSAGE = 2000
 FOLDER = "yolojax-fuzz-"  # start of the name of the folder with all files
 
 
 class Hang(BaseException):
-    """One input took longer than SECONDS."""
+    """One input took longer than SECONDS, or WAIT."""
 
 
 class Format(NamedTuple):
@@ -443,7 +445,15 @@ def run_files(folder: Path) -> dict[str, Format]:
     def lines(name, text, read, check=no_check):
         return Format((text.encode(),), mutate_json_lines, folder / name, read, check)
 
+    def take_lock():
+        with run_lock.hold(folder / "locked"):
+            return None
+
     metrics_file = folder / "metrics.jsonl"
+    counts = {"train": {"pictures": 5, "boxes": 7, "digest": "x"}}
+    history = {"step": 1, "changes": {"seed": [0, 1]}, "data": counts, "notes": []}
+    dead = {"host": "a", "pid": 2**22 + 1, "since": "b", "machine": run_lock._machine()}
+    (folder / "locked" / "checkpoints").mkdir(parents=True)
     return {
         "safetensors": Format(
             (tensors.read_bytes(),), mutate_bytes, tensors, lambda: load_tensors(tensors), no_check
@@ -456,6 +466,18 @@ def run_files(folder: Path) -> dict[str, Format]:
             no_check,
         ),
         "metrics.jsonl": lines("metrics.jsonl", metrics, lambda: read_metrics(metrics_file)),
+        "config_history.jsonl": lines(
+            "config_history.jsonl",
+            to_json(history) + "\n",
+            lambda: run_config.record_start(folder, 2, [], {"train": {"pictures": 6}}),
+        ),
+        "run.lock": Format(
+            (to_json(dead | {"started": "1"}).encode(),),
+            mutate_json,
+            folder / "locked" / run_lock.FILE,
+            take_lock,
+            no_check,
+        ),
         "goodput.jsonl": lines("goodput.jsonl", events, read_goodput, check_seconds),
     }
 
@@ -553,8 +575,8 @@ def place_of(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def limited(file: Path):
-    """Raise Hang after SECONDS, and yield a function that reports too much time or memory."""
-    before, start, seconds = peak_kib(), time.monotonic(), 0.0
+    """Raise Hang after SECONDS or WAIT; yield a function that reports too much time or memory."""
+    before, start, seconds = peak_kib(), time.process_time(), 0.0
 
     def over() -> str:
         if seconds > SECONDS:
@@ -562,12 +584,14 @@ def limited(file: Path):
         added = peak_kib() - before
         return f"memory: {added / 1024:.0f} MB" if added > MEMORY else ""
 
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, WAIT)
     try:
         yield over
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        seconds = time.monotonic() - start
+        seconds = time.process_time() - start
 
 
 def peak_kib() -> int:
@@ -595,6 +619,7 @@ class Outcome(NamedTuple):
 def fuzz(form: Format, inputs: int, seed: int) -> Outcome:
     """Feed the seeds and then changed inputs; the same seed gives the same inputs."""
     signal.signal(signal.SIGALRM, on_alarm)
+    signal.signal(signal.SIGPROF, on_alarm)
     warnings.simplefilter("ignore")
     before = form.file.read_bytes() if form.file.is_file() else None
     rng, kinds = random.Random(seed), {}

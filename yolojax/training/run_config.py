@@ -160,7 +160,8 @@ def as_text(workdir: Path, changes: list[Change], step: int, *, applied: bool) -
 
 def data_notes(before: dict, now: dict, step: int) -> list[str]:
     """Say which of two {part: fingerprint} of `data.fingerprint.fingerprint_of` differ."""
-    pairs = {part: (before[part], value) for part, value in now.items() if part in before}
+    known = {part for part, value in before.items() if isinstance(value, dict)}
+    pairs = {part: (before[part], value) for part, value in now.items() if part in known}
     return [
         f"{part}: annotations changed since step {step} ({_counts(old)} then, {_counts(new)} now)"
         for part, (old, new) in pairs.items()
