@@ -143,6 +143,23 @@ def test_inputs_are_never_overwritten(predict, tmp_path, capsys):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("option", ["--json", "--jsonl", "--csv"])
+def test_files_of_the_model_are_never_overwritten(predict, tmp_path, capsys, option):
+    write(tmp_path / "a.png")
+    weights, metrics = tmp_path / "x.weights", tmp_path / "run" / "metrics.jsonl"
+    metrics.parent.mkdir()
+    for file, model in (
+        (weights, ("--weights", weights)),
+        (metrics, ("--workdir", tmp_path / "run")),
+    ):
+        file.write_text("1")
+        assert (
+            main([str(word) for word in ("predict", tmp_path / "a.png", *model, option, file)]) == 2
+        )
+        assert "belongs to the model; choose another" in capsys.readouterr().err
+        assert file.read_text() == "1"
+
+
 def find(*paths, out=None):
     """The pictures that are found; a folder that cannot be listed fails the test."""
     return files.find_pictures([str(path) for path in paths], out and str(out), pytest.fail)

@@ -115,7 +115,7 @@ def test_a_lock_is_refreshed_and_made_again(tmp_path, monkeypatch):
         made_long_ago(path, 1e6)
         wait_until(lambda: time.time() - path.stat().st_mtime < 1e5)
         path.unlink()
-        wait_until(path.exists)
+        wait_until(lambda: path.exists() and path.read_bytes())
         assert owner(tmp_path) == os.getpid()
 
 
@@ -174,3 +174,10 @@ def test_a_workdir_that_is_no_folder_is_an_error(tmp_path):
         run_lock.hold(tmp_path / "file"),
     ):
         pass
+
+
+@pytest.mark.parametrize("kind", ["folder", "broken link"])
+def test_a_lock_that_cannot_be_read_is_an_error(tmp_path, kind):
+    path = tmp_path / run_lock.FILE
+    _ = path.mkdir() if kind == "folder" else path.symlink_to(tmp_path / "none")
+    refused(tmp_path, "run.lock: must be a file that can be read; if no process trains, remove it")

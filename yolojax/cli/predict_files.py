@@ -23,6 +23,7 @@ from yolojax.files import (
     write_text,
 )
 
+RUN_FILES = ("config.json", "metrics.jsonl", "goodput.jsonl", "config_history.jsonl", "env.json")
 Write = Callable[[Any], None]  # takes a Result or Classification
 
 
@@ -148,7 +149,8 @@ def check_targets(args, paths: list[str], targets: dict[str, Path]) -> None:
 
     Raises:
         ValueError: one cannot be written.
-        argparse.ArgumentError: two options write one file, or one would overwrite a picture.
+        argparse.ArgumentError: two options write one file, or one would overwrite a picture or
+            a file that describes the model.
     """
     files = [file for file in (args.json, args.jsonl, args.csv) if file and file != "-"]
     for file in files:
@@ -160,9 +162,13 @@ def check_targets(args, paths: list[str], targets: dict[str, Path]) -> None:
         raise argparse.ArgumentError(None, f"two options write the same file: {' '.join(files)}.")
     drawn = {file for target in targets.values() for file in _files_of(target, args.txt)}
     pictures = {os.path.realpath(path) for path in (*paths, *drawn)}
+    model = {os.path.realpath(p) for p in (args.weights, args.cfg, args.names, args.config) if p}
+    model |= {os.path.realpath(Path(args.workdir, name)) for name in RUN_FILES if args.workdir}
     for file, place in zip(files, map(os.path.realpath, files), strict=True):
         if place in pictures:
             raise argparse.ArgumentError(None, f"{file} would overwrite a picture; choose another.")
+        if place in model:
+            raise argparse.ArgumentError(None, f"{file} belongs to the model; choose another.")
 
 
 @contextmanager

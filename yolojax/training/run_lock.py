@@ -24,6 +24,7 @@ from yolojax.files import to_json
 
 FILE = "run.lock"
 REFRESH = 20.0  # seconds
+ATTEMPTS = 50  # to make the lock; others may release and take it in between
 STALE = 300.0  # seconds; a machine that is busy or suspended for less keeps its lock
 
 
@@ -120,10 +121,18 @@ def _start_of(pid: int) -> str | None:
 
 
 def _acquire(path: Path, content: bytes) -> None:
-    """Make the lock; one of a process that is gone is replaced."""
-    while not _created(path, content):
+    """Make the lock; one of a process that is gone is replaced.
+
+    Raises:
+        ValueError: a process that runs has it, or `path` is no file that can be read.
+        OSError: it cannot be made or removed.
+    """
+    for _ in range(ATTEMPTS):
+        if _created(path, content):
+            return
         found = _read(path)
-        if found is None:  # it was released at this moment
+        if found is None:  # it was released at this moment, or cannot be read
+            time.sleep(0.02)
             continue
         holder = _parse(found)
         problem = _reason_to_wait(path, holder)
@@ -131,6 +140,7 @@ def _acquire(path: Path, content: bytes) -> None:
             raise ValueError(problem)
         print(f"{path}: {_name(holder)} is gone; its lock is taken over", file=sys.stderr)
         path.unlink(missing_ok=True)
+    raise ValueError(f"{path}: must be a file that can be read; if no process trains, remove it.")
 
 
 def _created(path: Path, content: bytes) -> bool:
@@ -244,7 +254,7 @@ def _refresh_until(ended: threading.Event, path: Path, content: bytes) -> None:
 
 def _check_held(path: Path, content: bytes) -> None:
     found = _read(path)
-    if found is not None and found != content:
+    if found and found != content:  # an empty one is being written; the next check has the rest
         raise ValueError(
             f"{path}: {_name(_parse(found))} has taken the workdir over, as this process seemed "
             "to be gone; it stops here and saves nothing more."
