@@ -50,8 +50,8 @@ def test_shapes_are_a_source():
         ("bccd", "SOURCE must be one of voc:"),
         ("voc:", r"SOURCE must be voc:ROOT\[:SPLIT\], got 'voc:'"),
         ("shapes:test", "there are: train, val"),
-        ("coco:a.json", r"SOURCE must be coco:JSON:IMAGE_DIR, got 'coco:a.json'"),
-        ("coco:a.json:", r"SOURCE must be coco:JSON:IMAGE_DIR, got 'coco:a.json:'"),
+        ("coco:a.json", r"a.json: no such file; write coco:FILE.json"),
+        ("coco:a.json:", r"a.json: no such file; write coco:FILE.json"),
         ("coco:a\0.json:b", "text without NUL"),
         ("coco:C:\\d\\a.json:C:\\d\\images", r"C:\\d\\images: no such folder"),
         ("voc:D:\\data\\VOC2007:train", r"D:\\data\\VOC2007: no such folder"),
@@ -89,6 +89,14 @@ def write_coco(root, name, *ids, annotated=True):
     content = {"images": images, "categories": [{"id": 1, "name": "cat"}]}
     (root / name).write_text(json.dumps(content | ({"annotations": []} if annotated else {})))
     return f"coco:{root / name}:{root}"
+
+
+def test_a_coco_json_knows_its_pictures(tmp_path):
+    write_coco(tmp_path, "ann.json", 1)
+    assert load_source(f"coco:{tmp_path}/ann.json")[0].image == tmp_path / "a.png"
+    (tmp_path / "images").mkdir()
+    (tmp_path / "a.png").rename(tmp_path / "images" / "a.png")
+    assert load_source(f"coco:{tmp_path}/ann.json")[0].image == tmp_path / "images" / "a.png"
 
 
 @pytest.mark.parametrize("folder", ["d:1", "my set: v2", "C:", "a.json:b"])

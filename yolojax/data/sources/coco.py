@@ -54,9 +54,9 @@ def load_coco(
         BadRecord: an annotation or picture cannot be used; the message has its id.
     """
     if not os.path.isdir(image_dir):
-        raise FileNotFoundError(f"{image_dir}: no such folder; write coco:FILE.json:IMAGE_DIR.")
+        raise FileNotFoundError(f"{image_dir}: no such folder; write coco:FILE.json[:IMAGE_DIR].")
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path}: no such file; write coco:FILE.json:IMAGE_DIR.")
+        raise FileNotFoundError(f"{path}: no such file; write coco:FILE.json[:IMAGE_DIR].")
     file = read_coco(path)
     classes = tuple(classes) or tuple(file.category_ids)
     index = {class_name: label for label, class_name in enumerate(classes)}

@@ -1,7 +1,8 @@
 """SOURCE strings, which name a data set in every config and command.
 
     voc:ROOT[:SPLIT]          a VOC folder (Annotations, JPEGImages, ImageSets), or XML beside JPG
-    coco:JSON:IMAGE_DIR       a COCO JSON and its pictures
+    coco:JSON[:IMAGE_DIR]     a COCO JSON and its pictures; by default in images/ next to it, or
+                              else in the folder of the JSON
     darknet:FILE[:SPLIT]      a data.yaml, or a Darknet .data file
     tfds:NAME[:SPLIT]         a prepared TFDS set: a name, or its folder
     folder:ROOT[:SPLIT]       pictures of one class each, in ROOT/CLASS/ or named CLASS_*.jpg
@@ -32,7 +33,7 @@ from yolojax.suggestions import did_you_mean
 
 FORMS = {
     "voc": "voc:ROOT[:SPLIT]",
-    "coco": "coco:JSON:IMAGE_DIR",
+    "coco": "coco:JSON[:IMAGE_DIR]",
     "darknet": "darknet:FILE[:SPLIT]",
     "tfds": "tfds:NAME[:SPLIT]",
     "folder": "folder:ROOT[:SPLIT]",
@@ -204,10 +205,12 @@ def _load_one(
 
 
 def _cut_folder(rest: str, dir: str) -> tuple[Path, Path]:
-    """Split JSON:IMAGE_DIR, whose parts may have colons, at the colon where both exist."""
+    """Split JSON[:IMAGE_DIR], whose parts may have colons, at the colon where both exist."""
     cuts = [i for i, c in enumerate(rest) if c == ":" and rest[i + 1 :]]
-    if not cuts:
-        raise ValueError(f"SOURCE must be {FORMS['coco']}, got {f'coco:{rest}'!r}.")
+    alone = _place(rest.rstrip(":"), dir)
+    if not cuts or os.path.isfile(alone):
+        images = alone.parent / "images"
+        return alone, images if os.path.isdir(images) else alone.parent
     pairs = [(_place(rest[:i], dir), _place(rest[i + 1 :], dir)) for i in cuts]
     both = (pair for pair in pairs if os.path.isfile(pair[0]) and os.path.isdir(pair[1]))
     likely = (pair for pair in pairs if pair[0].suffix.lower() == ".json")
