@@ -128,14 +128,3 @@ def test_keypoints_follow_the_box_where_the_data_set_has_them():
 def test_other_lines_are_refused(line):
     with pytest.raises(BadRecord, match=r"a.txt:1: must be `class cx cy w h`"):
         read(line)
-
-
-def test_label_file_in_capitals_is_found_and_small_letters_come_first(tmp_path):
-    (tmp_path / "images").mkdir()
-    (tmp_path / "labels").mkdir()
-    picture = tmp_path / "images" / "a.jpg"
-    assert find_label_file(picture) is None
-    for suffix in (".TXT", ".txt"):
-        label = tmp_path / "labels" / f"a{suffix}"
-        label.touch()
-        assert find_label_file(picture) == label

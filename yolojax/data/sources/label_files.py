@@ -31,15 +31,13 @@ def find_label_file(picture: Path) -> Path | None:
     """Find the label file of a picture; a broken link is found as well.
 
     It is in labels/ instead of images/ or JPEGImages/ (as in data.c), or next to the picture. Where
-    the picture is in a linked folder, the folder that the link leads to is tried last. Its suffix
-    is .txt or .TXT.
+    the picture is in a linked folder, the folder that the link leads to is tried last.
     """
     return _first(picture) or _first(Path(os.path.realpath(picture)))
 
 
 def _first(picture: Path) -> Path | None:
-    paths = (path.with_suffix(end) for path in _candidates(picture) for end in (".txt", ".TXT"))
-    return next((path for path in paths if os.path.lexists(path)), None)
+    return next((path for path in _candidates(picture) if os.path.lexists(path)), None)
 
 
 def label_file(picture: Path) -> Path:
