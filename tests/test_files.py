@@ -191,3 +191,14 @@ def test_where_files_can_be_written(tmp_path, monkeypatch):
         check_writable(tmp_path / "file")
     with pytest.raises(ValueError, match="is write-protected"):
         check_writable(tmp_path / "new")
+
+
+@pytest.mark.parametrize("write", [write_text, append_line])
+def test_a_full_disk_names_the_file(write):
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        write("/dev/full", "text")
+
+
+def test_a_file_that_cannot_be_made_is_named_and_not_the_temporary_one():
+    with pytest.raises(OSError, match=r"'/proc/x.csv'"):
+        write_text("/proc/x.csv", "text")

@@ -34,12 +34,24 @@ def open_atomic(path: str | Path) -> Iterator[BinaryIO]:
 
     Missing folders are made. A device or pipe, such as /dev/stdout, is written directly.
     """
-    if is_device(path):
-        with open(path, "ab") as file:
+    with _naming(path):
+        if is_device(path):
+            with open(path, "ab") as file:
+                yield file
+            return
+        with atomic_paths(path) as (temporary,), open(temporary, "wb") as file:
             yield file
-        return
-    with atomic_paths(path) as (temporary,), open(temporary, "wb") as file:
-        yield file
+
+
+@contextmanager
+def _naming(path: str | Path) -> Iterator[None]:
+    """Let an OSError of no file (a full disk) or of the temporary file name `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and error.filename in (None, str(_temporary(Path(path)))):
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
@@ -119,11 +131,11 @@ def append_line(path: str | Path, line: str) -> None:
     """
     data = line.encode(errors="backslashreplace") + b"\n"
     if is_device(path):
-        with open(path, "ab") as file:
+        with _naming(path), open(path, "ab") as file:
             file.write(data)
         return
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+b") as file:
+    with _naming(path), open(path, "a+b") as file:
         unfinished = file.seek(0, 2) and file.seek(-1, 2) + 1 and file.read(1) != b"\n"
         file.write(b"\n" * bool(unfinished) + data)
 
