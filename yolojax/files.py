@@ -281,7 +281,8 @@ def open_regular(path: Path, buffering: int = -1) -> BinaryIO:
         OSError: it is no regular file, or cannot be opened.
         ValueError: the path has a NUL.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # `open` names a folder itself
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return open(path, "rb", buffering=buffering)
 

@@ -106,7 +106,7 @@ def test_the_table_has_mfu_where_the_peak_is_known():
     [
         (["--steps", "0"], "--steps must be 1 or more, got 0", 2),
         (["--batch-size", "0"], "batch_size is 0; it must be a multiple of 1", 1),
-        (["--image-size", "50", "64"], "multiple", 1),
+        (["--image-size", "0", "64"], "do not fit images of height, width = (0, 64)", 1),
     ],
 )
 def test_misuse_is_one_line(argv, message, status, one_device, config, capsys):
