@@ -559,7 +559,7 @@ def message_fault(error: Exception, file: Path) -> str:
         return f"raw {type(error).__name__}: {text[:200]!r} at {where}"
     if isinstance(error, UnicodeError | json.JSONDecodeError):
         return f"raw {type(error).__name__}: {text[:200]!r} at {where}"
-    if FOLDER not in text:
+    if FOLDER not in text and "/etc/passwd" not in text:  # a picture that an input names
         return f"no file named: {text[:200]!r} at {where}"
     if "\n" in text or len(text) > LONGEST_MESSAGE:
         return f"not one short line: {len(text)} characters, {text[:200]!r} at {where}"
