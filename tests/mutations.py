@@ -6,6 +6,8 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 
+import yaml
+
 Mutate = Callable[[random.Random, bytes], bytes]
 
 DEEP = 20_000  # levels of nesting
@@ -163,6 +165,22 @@ def _changed(rng, value):
     else:
         value[key] = _changed(rng, value[key])
     return value
+
+
+def mutate_yaml(rng: random.Random, data: bytes) -> bytes:
+    """Change values of a YAML document, or its lines."""
+    if rng.random() < 0.5:
+        return mutate_lines(rng, data)
+    value = mutate_value(rng, yaml.safe_load(data))
+    if rng.random() < 0.02:
+        return b"names: " + b"[" * 5000
+    if rng.random() < 0.02:
+        levels = "".join(f"x{i + 1}: &x{i + 1} [*x{i}, *x{i}, *x{i}]\n" for i in range(30))
+        return f"x0: &x0 [a, b]\n{levels}names: *x30\ntrain: images\n".encode()
+    try:
+        return yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "surrogatepass")
+    except yaml.YAMLError:
+        return data
 
 
 def mutate_xml(rng: random.Random, data: bytes) -> bytes:

@@ -10,9 +10,9 @@ from yolojax.files import (
     one_line,
     pictures_below,
     safe_name,
-    to_json,
     write_text,
 )
+from yolojax.json_files import to_json
 
 
 def touch(root, *names):

@@ -2,6 +2,8 @@
 
 import fuzz
 import pytest
+from fuzz_data import Format
+from mutations import mutate_bytes
 
 INPUTS = 120  # of each format
 FEWER = {"data.yaml": 60, "checkpoint with checksums": 25, "checkpoint without": 12}
@@ -25,6 +27,6 @@ def test_a_failure_is_found(tmp_path):
         "wrong success": lambda: "read",
     }
     for what, read in faults.items():
-        form = fuzz.Format((b"a",), fuzz.mutate_bytes, file, read, lambda result, data: result)
+        form = Format((b"a",), mutate_bytes, file, read, lambda result, data: result)
         (failure,) = fuzz.fuzz(form, 1, seed=0).failures
         assert failure.startswith(what)

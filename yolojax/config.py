@@ -21,7 +21,7 @@ from typing import get_args
 
 from yolojax.config_ranges import check_ranges, check_training
 from yolojax.config_values import LONGEST, converted, read_fields, required_kind
-from yolojax.files import to_json
+from yolojax.json_files import to_json
 from yolojax.suggestions import did_you_mean
 
 PACKAGE = Path(__file__).parent

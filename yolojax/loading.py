@@ -16,7 +16,7 @@ from yolojax.config import Config
 from yolojax.darknet import published_files
 from yolojax.darknet.cfg import parse_cfg
 from yolojax.darknet.config import config_from_cfg, name_fields, names_of
-from yolojax.darknet.data_files import file_beside, read_names
+from yolojax.darknet.data_files import file_next_to, read_names
 from yolojax.darknet.header import VERSION, read_header
 from yolojax.darknet.tree import from_darknet
 from yolojax.darknet.weights import load_weights
@@ -92,7 +92,7 @@ def describe(path: File, *, cfg: File | None = None, names: File | None = None) 
     if is_weights(path):
         if cfg:
             return _from_cfg(cfg, names)
-        return _from_files_beside(path, names) or _from_published(path, names)
+        return _from_files_next_to(path, names) or _from_published(path, names)
     _refuse(path, cfg=cfg, names=names)
     return checkpoint.best_config(path) if path.is_dir() else read_about(path)[0]
 
@@ -179,9 +179,9 @@ def _from_cfg(cfg: File, names: File | None) -> Config:
     return config_from_cfg(parsed, name=path.stem, classes=classes, text=text, folder=path.parent)
 
 
-def _from_files_beside(path: Path, names: File | None) -> Config | None:
-    """Return the config by the X.cfg and X.names of `file_beside`, or None without X.cfg."""
-    cfg, own_names = file_beside(path, ".cfg"), file_beside(path, ".names")
+def _from_files_next_to(path: Path, names: File | None) -> Config | None:
+    """Return the config by the X.cfg and X.names of `file_next_to`, or None without X.cfg."""
+    cfg, own_names = file_next_to(path, ".cfg"), file_next_to(path, ".names")
     if cfg is None:
         return None
     read_header(path)

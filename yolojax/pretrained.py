@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 
 from yolojax.config import Config
-from yolojax.darknet.data_files import file_beside
+from yolojax.darknet.data_files import file_next_to
 from yolojax.darknet.published_files import of_size
 from yolojax.darknet.tree import from_darknet
 from yolojax.darknet.weights import load_weights, prefix_of
@@ -67,7 +67,7 @@ def _load(path: Path, task: Task, config: Config) -> tuple[dict, str]:
             variables = from_darknet(variables, task.model.table, config.model)
             whole = upto == len(task.model.table)
             return variables, _other_classes(_classes_of(path), config) if whole else ""
-        if not (of_size(path.stat().st_size) or file_beside(path, ".cfg")):
+        if not (of_size(path.stat().st_size) or file_next_to(path, ".cfg")):
             raise ValueError(
                 f"config.init_from is {path}, whose {path.stat().st_size} bytes are neither those "
                 f"of the first layers of {config.model.name} nor of a published file; convert it "

@@ -74,7 +74,7 @@ def train(
     ):
         before = config if newest is None else checkpoint.config_of(manager, newest)
         if newest is None:
-            checkpoint.tell_begun_again(workdir, config)
+            checkpoint.print_restart(workdir, config)
         else:
             run_config.check(workdir, before, config, task)
             config = run_config.continued(before, config)

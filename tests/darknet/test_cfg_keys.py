@@ -140,7 +140,7 @@ def test_lists(anchors):
 
 def test_a_continued_list_is_noted():
     end = REGION.replace(ANCHORS, "anchors=1,2\n 3.5,4\n")
-    assert parsed(end=end).note == "my.cfg: anchors goes on in line 9"
+    assert parsed(end=end).note == "my.cfg: anchors continues in line 9"
     assert "anchors=1, 2: must have the width" in problem(
         end=REGION.replace(ANCHORS, "anchors=1\n2\n")
     )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from yolojax.darknet.data_files import file_beside, read_data, read_names
+from yolojax.darknet.data_files import file_next_to, read_data, read_names
 from yolojax.data.parsing import read_names as read_unique_names
 from yolojax.data.sources.load import load_source
 
@@ -92,10 +92,10 @@ def test_any_bytes_give_values_or_a_value_error(tmp_path, read, data):
 @pytest.mark.parametrize("saved", ["my", "my_final", "my_last", "my_best", "my_1000"])
 def test_the_cfg_beside_weights_is_found(tmp_path, saved):
     weights = tmp_path / f"{saved}.weights"
-    assert file_beside(weights, ".cfg") is None
+    assert file_next_to(weights, ".cfg") is None
     (tmp_path / "my.cfg").write_text("")
-    assert file_beside(weights, ".cfg") == tmp_path / "my.cfg"
-    assert file_beside(tmp_path / "my2.weights", ".cfg") is None
-    assert file_beside(tmp_path / "my_448.weights", ".cfg") is None
+    assert file_next_to(weights, ".cfg") == tmp_path / "my.cfg"
+    assert file_next_to(tmp_path / "my2.weights", ".cfg") is None
+    assert file_next_to(tmp_path / "my_448.weights", ".cfg") is None
     (tmp_path / f"{saved}.cfg").write_text("")
-    assert file_beside(weights, ".cfg") == tmp_path / f"{saved}.cfg"
+    assert file_next_to(weights, ".cfg") == tmp_path / f"{saved}.cfg"

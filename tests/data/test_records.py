@@ -49,7 +49,7 @@ def save(*pictures, format, **options):
 
 
 def png(width, height, rows=b""):
-    """A PNG of 8-bit RGB that claims a size and has these rows, if any."""
+    """A PNG of 8-bit RGB whose header states a size, with these rows, if any."""
 
     def chunk(kind, data):
         crc = zlib.crc32(kind + data)
@@ -200,13 +200,16 @@ def test_kinds_of_pictures_become_rgb_of_8_bits(data):
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
         (save(RED, BLUE, format="WEBP"), "bytes, a damaged or animated WebP"),
         (save(RED.convert("F"), format="TIFF"), "a damaged or 32-bit TIFF"),
-        (png(0, 5), r"claims 0x5 pixels, which is no picture"),
+        (png(0, 5), r"its header states 0x5 pixels, which is no picture"),
         (png(5, 5), "a damaged PNG"),
         (png(5, 5, bytes(16 * 3)), "a damaged PNG"),
-        (png(40000, 40000), "claims 40000x40000 pixels; at most 134,217,728 are read"),
-        (png(2**31 - 1, 2**31 - 1), "claims 2147483647x2147483647 pixels; at most"),
-        (png(10000, 10000, bytes(30001)), "claims 10000x10000 pixels, but has only"),
-        (b"P6 30000 30000 255\n", "claims 30000x30000 pixels"),
+        (png(40000, 40000), "its header states 40000x40000 pixels; at most 134,217,728 are read"),
+        (png(2**31 - 1, 2**31 - 1), "its header states 2147483647x2147483647 pixels; at most"),
+        (
+            png(10000, 10000, bytes(30001)),
+            "states 10000x10000 pixels, but the file has only",
+        ),
+        (b"P6 30000 30000 255\n", "its header states 30000x30000 pixels"),
         (scans(60), "a JPEG of 70 scans; at most 50 are read"),
         (encoded("JPEG", 1)[:300], "a: not a picture that can be decoded"),
     ],

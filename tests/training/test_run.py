@@ -398,11 +398,11 @@ def test_a_saved_config_loads_equal(tmp_path):
 
 
 def test_a_run_without_a_checkpoint_begins_again_and_says_so(tmp_path, capsys):
-    checkpoint.tell_begun_again(tmp_path, small_run())
+    checkpoint.print_restart(tmp_path, small_run())
     checkpoint.save_config(tmp_path, small_run())
-    checkpoint.tell_begun_again(tmp_path, small_run())
+    checkpoint.print_restart(tmp_path, small_run())
     assert capsys.readouterr().out == ""
-    checkpoint.tell_begun_again(tmp_path, small_run(9))
+    checkpoint.print_restart(tmp_path, small_run(9))
     assert "begins again, with another config than before\n  optimizer.images: 48 -> 72" in (
         capsys.readouterr().out
     )

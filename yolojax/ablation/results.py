@@ -10,7 +10,7 @@ from yolojax.ablation.runs import Run, is_complete, run_of
 from yolojax.config import Config
 from yolojax.evaluation.evaluator import METRICS
 from yolojax.evaluation.significance import paired_difference, read_matches
-from yolojax.files import parse_json
+from yolojax.json_files import parse_json
 from yolojax.models.summary import layer_table, totals
 from yolojax.tasks import build_model
 from yolojax.visual.report import read_metrics

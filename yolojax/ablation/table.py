@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolojax.ablation.runs import Run, is_complete
-from yolojax.files import parse_json, to_json, write_text
+from yolojax.files import write_text
+from yolojax.json_files import parse_json, to_json
 from yolojax.text_table import text_table
 from yolojax.visual.ablation_plot import plot_ablation
 

@@ -13,7 +13,8 @@ import jax
 
 from yolojax.aot.hlo import Collective, Costs, read_costs
 from yolojax.distributed.xla_flags import tpu_options
-from yolojax.files import parse_json, read_text, to_json, write_text
+from yolojax.files import read_text, write_text
+from yolojax.json_files import parse_json, to_json
 
 FORMAT = 2  # of the cached results; results in another format are not read
 MEMORY = {  # of jax.stages.Compiled.memory_analysis, in bytes

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolojax.files import to_json
+from yolojax.json_files import to_json
 from yolojax.text_table import text_table
 
 MAX_K = 10  # anchors in the table

@@ -17,7 +17,7 @@ import argparse
 import sys
 from contextlib import redirect_stdout
 
-from yolojax.files import to_json
+from yolojax.json_files import to_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

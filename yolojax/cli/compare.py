@@ -12,7 +12,7 @@ examples:
 
 import argparse
 
-from yolojax.files import to_json
+from yolojax.json_files import to_json
 from yolojax.text_table import text_table
 
 WIDEST = 40  # characters of a config value, at most

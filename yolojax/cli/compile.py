@@ -20,7 +20,7 @@ examples:
 import argparse
 import re
 
-from yolojax.files import to_json
+from yolojax.json_files import to_json
 
 PARTS = ("train", "eval")
 

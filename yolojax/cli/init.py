@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from yolojax.files import to_json
+from yolojax.json_files import to_json
 
 ANCHORS = 5  # YOLO9000, section 2: the trade-off between recall and complexity
 LONGER_SIDE = 416  # pixels of the input; smaller pictures get a smaller one

@@ -19,9 +19,9 @@ from yolojax.files import (
     is_device,
     is_picture,
     pictures_below,
-    to_json,
     write_text,
 )
+from yolojax.json_files import to_json
 
 RUN_FILES = ("config.json", "metrics.jsonl", "goodput.jsonl", "config_history.jsonl", "env.json")
 Write = Callable[[Any], None]  # takes a Result or Classification

@@ -54,7 +54,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Write the data set and print how to read it."""
     from yolojax.data.prepare import prepare_dataset
-    from yolojax.files import to_json
+    from yolojax.json_files import to_json
 
     names = ("to", "pictures", "shards", "overwrite", "on_bad_record")
     options = {name: getattr(args, name) for name in names}

@@ -16,7 +16,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from yolojax.files import to_json
+from yolojax.json_files import to_json
 from yolojax.suggestions import did_you_mean
 
 
@@ -68,7 +68,7 @@ def run(args) -> int:
 def _describe(name: str):
     """Return the ModelConfig, the image size and, for a .cfg, the options of its head."""
     from yolojax.cli.flags import check_cfg_suffix
-    from yolojax.darknet.data_files import file_beside
+    from yolojax.darknet.data_files import file_next_to
     from yolojax.models.published import PUBLISHED
 
     if name in PUBLISHED:
@@ -81,7 +81,7 @@ def _describe(name: str):
         return *_of_model(name), {}
     check_cfg_suffix(name)
     if Path(name).is_file() or name.endswith(".weights"):
-        beside = file_beside(Path(name), ".cfg") if Path(name).is_file() else None
+        beside = file_next_to(Path(name), ".cfg") if Path(name).is_file() else None
         return _of_cfg(str(beside)) if beside else (*_of_weights(name), {})
     raise argparse.ArgumentError(None, _unknown(name, PUBLISHED))
 

@@ -28,10 +28,9 @@ from yolojax.darknet.cfg_sections import (
     number,
     numbers,
     read_sections,
-    short,
     word,
 )
-from yolojax.files import read_text
+from yolojax.files import read_text, shorten
 from yolojax.models import NETWORKS
 from yolojax.models.layers import (
     KINDS,
@@ -190,7 +189,7 @@ def _check_kinds(sections: list[Section], report: Report) -> None:
     """Refuse sections that are not supported, and a [net] that is not the first or missing."""
     known = ("net", *SECTIONS, *TAILS)
     for i, section in enumerate(sections):
-        name, hint = f"[{short(section.kind)}]", ""
+        name, hint = f"[{shorten(section.kind)}]", ""
         if section.kind in UNSUPPORTED:
             rule = "is not built here, where YOLOv1, YOLOv2, YOLO9000 and their classifiers are"
             rule = f"{name} {rule}"

@@ -7,7 +7,8 @@ key that may change the outputs of the network is a problem, and every other one
 import difflib
 from collections.abc import Iterable
 
-from yolojax.darknet.cfg_sections import NUMBER, SHAPE_KEYS, Section, bare, short
+from yolojax.darknet.cfg_sections import NUMBER, SHAPE_KEYS, Section, bare
+from yolojax.files import shorten
 
 NEAR = 0.75  # difflib's ratio from which a key is a typing error of another; "anchros" has 0.86
 # Keys of AlexeyAB/darknet's parser.c, and of its older versions, that only training, the display or
@@ -55,8 +56,8 @@ def check_keys(
     for key, value in section.repeats:
         if key in known:
             first = section.values[key]
-            rule = f"{short(key)} is {short(first.text)} in line {first.line} and "
-            rule += f"{short(value.text)} here (Darknet takes the first); leave one of them out"
+            rule = f"{shorten(key)} is {shorten(first.text)} in line {first.line} and "
+            rule += f"{shorten(value.text)} here (Darknet takes the first); leave one of them out"
             report.refuse(value.line, rule)
     for key in section.values:
         if key in fixed:
@@ -67,7 +68,7 @@ def check_keys(
             report.ignored.append(section.setting(key))
         elif near := _near(key, known):
             line = section.values[key].line
-            rule = f"[{section.kind}] has no key {short(key)!r}"
+            rule = f"[{section.kind}] has no key {shorten(key)!r}"
             section.refused.add(near)  # that it is missing is no other problem
             report.refuse(line, rule, hint=f" Did you mean {near!r}?", shapes=near in SHAPE_KEYS)
         else:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from yolojax.files import check_length
+from yolojax.files import check_length, shorten
 from yolojax.suggestions import did_you_mean
 
 MAX_SECTIONS = 1000
@@ -143,7 +143,7 @@ class Section:
 
     def setting(self, key: str) -> str:
         """Return "key=value", shortened."""
-        return f"{short(key)}={short(self.values[key].text)}"
+        return f"{shorten(key)}={shorten(self.values[key].text)}"
 
 
 def read_lines(text: str) -> list[tuple[int, str]]:
@@ -169,13 +169,13 @@ def read_sections(text: str, report: Report, aliases: dict[str, str]) -> list[Se
             name = content[1:].removesuffix("]").strip()
             sections.append(Section(aliases.get(name, name), line, report))
             if not content.endswith("]"):
-                rule = f"a section is [name] alone on its line, got {short(content)!r}"
+                rule = f"a section is [name] alone on its line, got {shorten(content)!r}"
                 _refuse_line(sections[-1], line, rule)
             if len(sections) > MAX_SECTIONS:
                 rule = f"a .cfg may have {MAX_SECTIONS} sections, no more"
                 raise ValueError(f"{report.file}:{line}: {rule}.")
         elif not sections:
-            report.refuse(line, f"a .cfg starts with [net], got {short(content)!r}", shapes=True)
+            report.refuse(line, f"a .cfg starts with [net], got {shorten(content)!r}", shapes=True)
         else:
             _add_line(sections[-1], content, line)
     return sections
@@ -192,20 +192,15 @@ def _add_line(section: Section, content: str, line: int) -> None:
         key = next(reversed(section.values))
         text, first = section.values[key]
         section.values[key] = Value(f"{text.rstrip(LIST_END)}, {content.lstrip(', ')}", first)
-        section.report.notes.append(f"{short(key)} goes on in line {line}")
+        section.report.notes.append(f"{shorten(key)} continues in line {line}")
         return
     key, equals, text = (part.strip() for part in content.partition("="))
     if not (key and equals and text):
-        rule = f"a line is [section], key=value or # comment, got {short(content)!r}"
+        rule = f"a line is [section], key=value or # comment, got {shorten(content)!r}"
         _refuse_line(section, line, rule)
         return
     if section.values.setdefault(key, Value(text, line)).text != text:
         section.repeats.append((key, Value(text, line)))
-
-
-def short(text: str) -> str:
-    """Shorten `text` to 60 characters, for errors."""
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def integer(section: Section, key: str, default: int | None, low: int, high: int) -> int:

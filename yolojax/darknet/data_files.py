@@ -20,7 +20,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 SAVED = re.compile(r"_(final|last|best|[0-9]+00)$", re.ASCII)
 
 
-def file_beside(weights: Path, suffix: str) -> Path | None:
+def file_next_to(weights: Path, suffix: str) -> Path | None:
     """Return the X.cfg, or X.names, next to X.weights or X_final.weights; None if there is none."""
     stems = dict.fromkeys((weights.stem, SAVED.sub("", weights.stem)))
     files = (weights.with_name(stem + suffix) for stem in stems if stem)

@@ -152,7 +152,7 @@ def picture_header(picture: Path | bytes, name: Path | str) -> Header:
     """Read the header of a file or of encoded bytes; `name` is for the message.
 
     Raises:
-        BadRecord: the file cannot be read, is no picture of a format that is read, or claims more
+        BadRecord: the file cannot be read, is no picture of a format that is read, or states more
             pixels than MAX_PIXELS, or than a file of its length has.
     """
     try:
@@ -164,17 +164,18 @@ def picture_header(picture: Path | bytes, name: Path | str) -> Header:
     if header is None:
         start = picture[:64] if isinstance(picture, bytes) else read_bytes(picture, 64)
         raise BadRecord(f"{name}: not a picture that can be decoded ({_what(start, length)}).")
-    claim = f"{name}: claims {header.width}x{header.height} pixels"
+    stated = f"{name}: its header states {header.width}x{header.height} pixels"
     pixels = header.width * header.height
     if min(header.width, header.height) < 1:
-        raise BadRecord(f"{claim}, which is no picture.")
+        raise BadRecord(f"{stated}, which is no picture.")
     if pixels > MAX_PIXELS:
         raise BadRecord(
-            f"{claim}; at most {MAX_PIXELS:,} are read. Scale it down, or cut it into tiles."
+            f"{stated}; at most {MAX_PIXELS:,} are read. Scale it down, or cut it into tiles."
         )
     if pixels > max(SPARSE_PIXELS, length * PIXELS_PER_BYTE):
         raise BadRecord(
-            f"{claim}, but has only {length:,} bytes: damaged, or blank and too large to decode."
+            f"{stated}, but the file has only {length:,} bytes: damaged, or blank and too large to "
+            "decode."
         )
     return header
 
@@ -189,7 +190,7 @@ def decode_image(data: bytes, name: Path | str) -> np.ndarray:
 
     Gray, palette, CMYK and 16-bit pictures become RGB of 8 bits; transparency is dropped; of
     several pages the first is read. A JPEG that is cut short is decoded as far as it goes, the rest
-    is grey; this is said once on stderr. `name` is for the messages.
+    is grey, and a message on stderr names it once. `name` is for the messages.
 
     Raises:
         BadRecord: as `picture_header`, or OpenCV cannot decode it.

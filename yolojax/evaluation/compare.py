@@ -16,7 +16,7 @@ import numpy as np
 from yolojax.config import Config, flatten, to_dict, with_new_names
 from yolojax.evaluation import significance
 from yolojax.evaluation.evaluator import METRICS, PROTOCOL
-from yolojax.files import read_json_lines, to_json
+from yolojax.json_files import read_json_lines, to_json
 
 SHOWN = ("voc07_11pt", "voc10", "coco_AP50", "coco_AP75", "coco_AP", "top1", "top5")
 # Entries of the protocol that may differ, or that `settings` has; older results have "kept".

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from yolojax.evaluation.average_precision import Matches
-from yolojax.files import open_atomic, safe_name, to_json, write_text
+from yolojax.files import open_atomic, safe_name, write_text
+from yolojax.json_files import to_json
 from yolojax.text_table import text_table
 
 LISTED = 3  # pictures and records in a message

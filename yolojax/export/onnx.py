@@ -12,7 +12,8 @@ from yolojax.export.onnx_graph import Graph
 from yolojax.export.onnx_heads import HEADS, probabilities
 from yolojax.export.onnx_layers import add_layers
 from yolojax.export.onnx_nms import add_nms
-from yolojax.files import to_json, write_bytes
+from yolojax.files import write_bytes
+from yolojax.json_files import to_json
 from yolojax.models.network import Network
 from yolojax.tasks import Task
 

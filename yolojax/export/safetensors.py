@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from yolojax.config import Config, from_dict, to_dict
-from yolojax.files import open_atomic, parse_json, to_json
+from yolojax.files import open_atomic
+from yolojax.json_files import parse_json, to_json
 from yolojax.models.network import variable_shapes
 from yolojax.tasks import build
 

@@ -22,7 +22,8 @@ from orbax.checkpoint import checkpoint_managers as policies
 from yolojax.config import Config, MeshConfig, from_dict, to_dict
 from yolojax.distributed.processes import all_agree, from_main, is_main
 from yolojax.distributed.sharding import abstract, make_mesh
-from yolojax.files import parse_json, shorten, to_json, write_text
+from yolojax.files import shorten, write_text
+from yolojax.json_files import parse_json, to_json
 from yolojax.tasks import Task, build
 from yolojax.training import checksums, ranking, run_config
 from yolojax.training import state as state_module
@@ -71,14 +72,14 @@ def load_config(workdir: Path) -> Config:
         raise ValueError(f"{path}: not a config of this version of yolojax: {reason}") from error
 
 
-def tell_begun_again(workdir: Path, now: Config) -> None:
+def print_restart(workdir: Path, now: Config) -> None:
     """Print what differs from the config of a run that was ended before its first checkpoint."""
     try:
         before = load_config(workdir)
     except (OSError, ValueError):  # there is none, or a damaged one, which is replaced
         return
     if changes := run_config.differences(before, now):
-        head = f"{workdir}: has no checkpoint; it begins again, with another config than before"
+        head = f"{workdir}: has no checkpoint; it starts again, with another config than before"
         print("\n".join([head, *(f"  {change}" for change in changes)]))
 
 
@@ -106,7 +107,7 @@ def open_manager(workdir: Path, keep: int) -> ocp.CheckpointManager:
 
 @contextlib.contextmanager
 def open_newest(workdir: Path, keep: int) -> Iterator[tuple[ocp.CheckpointManager, int | None]]:
-    """Open the checkpoints to go on with -> the manager, and the step of the newest intact one.
+    """Open the checkpoints to resume from -> the manager, and the step of the newest intact one.
 
     The step is None if there are none. Damaged ones are moved to WORKDIR/damaged.
 

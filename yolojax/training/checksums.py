@@ -8,7 +8,8 @@ import os
 import zlib
 from pathlib import Path
 
-from yolojax.files import parse_json, shorten, to_json, write_text
+from yolojax.files import shorten, write_text
+from yolojax.json_files import parse_json, to_json
 
 NAME = "checksums.json"
 OLD_NAME = "seal.json"  # of older checkpoints

@@ -8,14 +8,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from yolojax.files import (
-    append_line,
-    disk_has_space,
-    ignore_full_disk,
-    is_number,
-    read_json_lines,
-    to_json,
-)
+from yolojax.files import append_line, disk_has_space, ignore_full_disk
+from yolojax.json_files import is_number, read_json_lines, to_json
 
 FILE = "goodput.jsonl"
 OLD_FILE = "ledger.jsonl"  # of older runs, which continue it

@@ -15,14 +15,8 @@ from yolojax.config import Config
 from yolojax.data.loader import fingerprint, row_digests
 from yolojax.distributed.processes import barrier
 from yolojax.distributed.sharding import gather_rows
-from yolojax.files import (
-    disk_has_space,
-    ignore_full_disk,
-    open_atomic,
-    read_json_lines,
-    to_json,
-    write_text,
-)
+from yolojax.files import disk_has_space, ignore_full_disk, open_atomic, write_text
+from yolojax.json_files import read_json_lines, to_json
 from yolojax.progress import progress
 from yolojax.training import goodput
 from yolojax.training.compilation import Compilation, late_warning

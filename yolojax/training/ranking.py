@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from yolojax.config import Config, flatten, to_dict
-from yolojax.files import is_number, to_json
+from yolojax.json_files import is_number, to_json
 
 UNSCORED = -1.0  # metric of a checkpoint saved between two evaluations: never the best
 DATA_FIELDS = ("val", "map", "val_map", "image_size", "letterbox", "resize", "classifier_view")

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from yolojax.config import Config, flatten, from_dict, to_dict
-from yolojax.files import ignore_full_disk, read_json_lines, to_json, write_text
+from yolojax.files import ignore_full_disk, write_text
+from yolojax.json_files import read_json_lines, to_json
 from yolojax.tasks import LOSSES, Task, loss_name
 
 HISTORY = "config_history.jsonl"
@@ -96,12 +97,12 @@ def model_changes(before: Config, now: Config) -> list[Change]:
 
 
 def check(workdir: Path, before: Config, now: Config, task: Task) -> None:
-    """Check that a run may go on with another config.
+    """Check that a run may continue with another config.
 
     Args:
         workdir: of the run, for the message.
         before: the config of its newest checkpoint.
-        now: the config to go on with.
+        now: the config to continue with.
         task: of `now`.
 
     Raises:

@@ -2,12 +2,11 @@
 
 The file is made with O_EXCL, which network file systems keep too, and holds {"host", "pid",
 "since", "machine", "started"}. Its process writes it again every REFRESH seconds. The lock of a
-process that is gone is taken over: on the same machine if there is no such process, from another
+process that has ended is taken over: on the same machine if there is no such process, from another
 machine if the file was not written for STALE seconds.
 """
 
 import contextlib
-import json
 import os
 import socket
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from yolojax.distributed import heartbeat
 from yolojax.distributed.processes import is_main
-from yolojax.files import to_json
+from yolojax.json_files import parse_json, to_json
 
 FILE = "run.lock"
 REFRESH = 20.0  # seconds
@@ -121,7 +120,7 @@ def _start_of(pid: int) -> str | None:
 
 
 def _acquire(path: Path, content: bytes) -> None:
-    """Make the lock; one of a process that is gone is replaced.
+    """Make the lock; one of a process that has ended is replaced.
 
     Raises:
         ValueError: a process that runs has it, or `path` is no file that can be read.
@@ -138,7 +137,7 @@ def _acquire(path: Path, content: bytes) -> None:
         problem = _reason_to_wait(path, holder)
         if problem:
             raise ValueError(problem)
-        print(f"{path}: {_name(holder)} is gone; its lock is taken over", file=sys.stderr)
+        print(f"{path}: {_name(holder)} has ended; its lock is taken over", file=sys.stderr)
         path.unlink(missing_ok=True)
     raise ValueError(f"{path}: must be a file that can be read; if no process trains, remove it.")
 
@@ -170,8 +169,8 @@ def _read(path: Path) -> bytes | None:
 def _parse(found: bytes) -> dict:
     """Return the fields of a lock; {} if it is damaged."""
     try:
-        holder = json.loads(found)
-    except (ValueError, RecursionError):
+        holder = parse_json(found, FILE)
+    except ValueError:
         return {}
     kinds = {"host": str, "pid": int, "since": str, "machine": str}
     valid = isinstance(holder, dict) and all(
@@ -181,7 +180,7 @@ def _parse(found: bytes) -> dict:
 
 
 def _reason_to_wait(path: Path, holder: dict) -> str | None:
-    """Explain why the lock `path` of `holder` is in force; None if its process is gone."""
+    """Explain why the lock `path` of `holder` is in force; None if its process has ended."""
     who = f"{path.parent}: {_name(holder)} trains here"
     if holder and holder["machine"] == _machine() and sys.platform != "win32":
         if _start_of(holder["pid"]) != holder.get("started"):
@@ -195,7 +194,7 @@ def _reason_to_wait(path: Path, holder: dict) -> str | None:
         return None
     return (
         f"{who}, and wrote its lock {max(silent, 0):.0f} s ago; wait for it, stop it, or choose "
-        f"another --workdir. If it is gone, its lock ends after {STALE:.0f} s; or remove {path}."
+        f"another --workdir. If it has ended, its lock ends after {STALE:.0f} s; or remove {path}."
     )
 
 

@@ -40,7 +40,7 @@ def default_font() -> str:
 def font_for(text: str) -> str:
     """Return the path of a font with all letters of `text`: DejaVu Sans if no other has them.
 
-    If no font has them, this is said on stderr, once.
+    If no font has them, a message on stderr names it once.
     """
     rare = {ord(char) for char in text if ord(char) >= COMMON and char.isprintable()}
     if not rare or rare <= _letters(default_font()):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from yolojax.files import read_json_lines
+from yolojax.json_files import read_json_lines
 from yolojax.ops.anchors import PUBLISHED_PRIORS
 from yolojax.ops.boxes import shape_iou
 from yolojax.visual.figures import new_figure, save_figure

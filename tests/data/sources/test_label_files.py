@@ -48,7 +48,7 @@ def test_label_files_are_found(tmp_path, picture, labels):
     assert find_label_file(picture) == labels
 
 
-def test_the_labels_folder_comes_before_the_file_beside(tmp_path):
+def test_the_labels_folder_comes_before_the_file_next_to(tmp_path):
     picture = touch(tmp_path, "images/a.jpg")
     touch(tmp_path, "images/a.txt")
     labels = touch(tmp_path, "labels/a.txt")

@@ -219,7 +219,7 @@ def test_pictures_without_an_annotation_are_noted(tmp_path):
 def test_missing_parts_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="gone: no such folder"):
         load_voc(tmp_path / "gone")
-    with pytest.raises(FileNotFoundError, match=r"no XML files in it, nor in .* or XML beside JPG"):
+    with pytest.raises(FileNotFoundError, match=r"no XML files in it, nor in .* XML next to JPG"):
         load_voc(tmp_path)
     (tmp_path / "annotations").mkdir()
     with pytest.raises(FileNotFoundError, match="no XML files in it, nor in"):

@@ -14,7 +14,8 @@ import numpy as np
 from yolojax.data.prepare import arrayrecord
 from yolojax.data.prepare.layouts import LAYOUTS, Item, count_lost
 from yolojax.data.records import BadRecord, Record, Source, header_of, load_record
-from yolojax.files import PICTURE_SUFFIXES, safe_name, to_json, write_text
+from yolojax.files import PICTURE_SUFFIXES, safe_name, write_text
+from yolojax.json_files import to_json
 from yolojax.progress import progress
 from yolojax.suggestions import did_you_mean
 

@@ -9,7 +9,8 @@ import numpy as np
 import yaml
 
 from yolojax.data.records import Record, Source
-from yolojax.files import to_json, write_text
+from yolojax.files import write_text
+from yolojax.json_files import to_json
 
 YOLO_SPLITS = ("train", "val", "test")  # keys of data.yaml
 

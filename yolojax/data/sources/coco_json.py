@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from yolojax.data.parsing import check_names, short_repr, to_number
-from yolojax.files import parse_json
+from yolojax.json_files import parse_json
 
 NOT_ANNOTATED = "the file has no annotations, so there is no ground truth to train on or to score."
 WHOLE = re.compile(r"0|[1-9]\d{0,17}", re.ASCII)

@@ -57,7 +57,7 @@ def load_darknet(
     """Load the pictures of one split, or of all; a picture without a label file has no boxes.
 
     Such pictures are counted in a note and listed as warnings, since an empty label file is the way
-    to say that there are no objects. Notes also tell of lines that are more than a box, and of
+    to say that there are no objects. Notes also name lines that are more than a box, and of
     paths of another machine.
 
     Args:

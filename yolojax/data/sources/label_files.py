@@ -21,7 +21,7 @@ from pathlib import Path
 from yolojax.data.records import BadRecord
 from yolojax.files import shorten
 
-IMAGES = ("images", "jpegimages")  # folders, in any letter case, that have a labels folder beside
+IMAGES = ("images", "jpegimages")  # folders, in any letter case, with a labels folder next to them
 LABELS = ("labels", "Labels", "LABELS")
 DECIMAL = re.compile(r"[0-9eE+\-. \t]*")  # float() also reads nan, inf, 1_000 and digits of others
 Box = tuple[float, float, float, float]

@@ -1,6 +1,6 @@
 """SOURCE strings, which name a data set in every config and command.
 
-    voc:ROOT[:SPLIT]          a VOC folder (Annotations, JPEGImages, ImageSets), or XML beside JPG
+    voc:ROOT[:SPLIT]          a VOC folder (Annotations, JPEGImages, ImageSets), or XML next to JPG
     coco:JSON[:IMAGE_DIR]     a COCO JSON and its pictures; by default in images/ next to it, or
                               else in the folder of the JSON
     darknet:FILE[:SPLIT]      a data.yaml, or a Darknet .data file

@@ -4,7 +4,7 @@ The layouts, whose folders may have any letter case and may be links:
 
     ROOT/Annotations/**/NAME.xml, ROOT/JPEGImages/**/NAME.jpg, ROOT/ImageSets/Main/SPLIT.txt
     ROOT/annotations/**/NAME.xml, ROOT/images/**/NAME.jpg      a split is a folder in annotations/
-    ROOT/SPLIT/NAME.xml beside ROOT/SPLIT/NAME.jpg             or ROOT/NAME.xml, ROOT/NAME.jpg
+    ROOT/SPLIT/NAME.xml next to ROOT/SPLIT/NAME.jpg             or ROOT/NAME.xml, ROOT/NAME.jpg
     ROOT/SPLIT/annotations/NAME.xml, ROOT/SPLIT/images/NAME.jpg
 
 A line of SPLIT.txt is a NAME, with folders and blanks, maybe in double quotes; it may end in the
@@ -175,7 +175,7 @@ def _parts(root: Path) -> list[_Part]:
     if parts:
         return parts
     nearby = sorted({p.parent for at in ("*", "*/*") for p in root.glob(f"{at}/Annotations")})
-    layout = "A VOC folder has Annotations/, JPEGImages/ and ImageSets/Main/, or XML beside JPG."
+    layout = "A VOC folder has Annotations/, JPEGImages/ and ImageSets/Main/, or XML next to JPG."
     hint = f"Did you mean {', '.join(map(str, nearby))}?" if nearby else layout
     raise FileNotFoundError(
         f"{root}: no XML files in it, nor in a folder Annotations or annotations. {hint}"
