@@ -1,14 +1,14 @@
 """Check a data set before training. Reads all of it; the exit status is 1 if there are errors.
 
-Errors: annotations that cannot be used, classes that the config does not have, pictures that cannot
-be decoded, pictures of another size than their annotation states, boxes that exceed the picture or
-have no area. Warnings: pictures without a label file (YOLO), pictures cut short, boxes of
-the picture before EXIF turns it (they are turned too), boxes of pictures that EXIF turns and
-whose annotation states no size, pictures with the same content in the set or in that of --against,
-duplicate boxes, boxes with a side below 1 % of the input, more boxes in a picture than max_boxes,
-classes that never occur. Then follow statistics, and the upper bound of recall of the grids of
-YOLOv1 and YOLOv2: of several objects in a cell (YOLOv1), or in a cell with the same nearest anchor
-(YOLOv2), only one is trained on.
+Errors: annotations that cannot be used, classes that the config does not have, pictures that
+cannot be decoded, pictures of another size than their annotation states, boxes that exceed the
+picture or have no area. Warnings: pictures without a label file (YOLO), pictures cut short, boxes
+of the picture before EXIF turns it (they are turned too), boxes of pictures that EXIF turns where
+no size shows whether they are turned, pictures with the same content in the set or in that of
+--against, duplicate boxes, boxes with a side below 1 % of the input, more boxes in a picture than
+max_boxes, classes that never occur. Then follow statistics, and the upper bound of recall of the
+grids of YOLOv1 and YOLOv2: of several objects in a cell (YOLOv1), or in a cell with the same
+nearest anchor (YOLOv2), only one is trained on.
 
 examples:
   yolojax check-data voc:VOCdevkit/VOC2007:trainval

@@ -141,7 +141,7 @@ def test_boxes_of_pictures_whose_size_does_not_tell(orientation, stated):
     unknown = make_record("u", encoded("JPEG", orientation), size, [box], [0], stated=stated)
     warnings = report_on(known, empty, unknown)["warnings"]
     (message,) = warnings["boxes of pictures that EXIF turns"]
-    assert message.startswith(f"u: EXIF orientation {orientation}, and no size that tells")
+    assert message.startswith(f"u: EXIF orientation {orientation}, and no size shows")
 
 
 def test_a_jpeg_that_is_cut_short():

@@ -192,7 +192,7 @@ def _exif_findings(record: Record, stated: Record) -> Iterator[Finding]:
             f"{place}; its boxes are of the stored picture and are turned.",
         )
     elif stated.size is None or header.size == (header.width, header.height):
-        text = f"{place}, and no stated size; its boxes are taken as of the upright picture."
+        text = f"{place}, and no size shows whether its boxes are turned; they are read as turned."
         yield "boxes of pictures that EXIF turns", text
 
 
