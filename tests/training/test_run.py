@@ -403,7 +403,7 @@ def test_a_run_without_a_checkpoint_begins_again_and_says_so(tmp_path, capsys):
     checkpoint.print_restart(tmp_path, small_run())
     assert capsys.readouterr().out == ""
     checkpoint.print_restart(tmp_path, small_run(9))
-    assert "begins again, with another config than before\n  optimizer.images: 48 -> 72" in (
+    assert "starts again, with another config than before\n  optimizer.images: 48 -> 72" in (
         capsys.readouterr().out
     )
 
